@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The machine under a shard: pinned thread, executor, io_uring, timers, aligned buffers, the mesh
+//! between shards, the stall detector; the effect traits and their simulated forms.
+//!
+//! Invariant: all `unsafe` of the project is in this crate, and only `uring` calls the kernel.
+
+pub mod buffer;
+pub mod effects;
+pub mod time;
+
+pub use effects::{
+    Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, OpenOptions,
+    Stream,
+};
+pub use time::Monotonic;
