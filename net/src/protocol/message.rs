@@ -1,0 +1,169 @@
+//! What every message has in common, and how one is read and written as a whole.
+
+use super::decode::Decode;
+use super::error::{DecodeError, EncodeError};
+use super::generated::ApiKey;
+use super::reader::Reader;
+use super::writer::{Segment, Writer};
+use super::{FRAME_BUFFER_BYTES, encode::Encode};
+use crate::protocol::writer::FRAME_SIZE_BYTES;
+
+use bytes::BytesMut;
+
+/// A message: something with a version of its own.
+pub trait Message {
+    /// Kafka's name.
+    const NAME: &'static str;
+    /// The lowest version.
+    const MIN_VERSION: i16;
+    /// The highest version, unstable ones included.
+    const MAX_VERSION: i16;
+    /// The first version with compact lengths and tagged fields.
+    const FIRST_FLEXIBLE: Option<i16>;
+
+    /// Whether `version` exists.
+    #[must_use]
+    fn has_version(version: i16) -> bool {
+        (Self::MIN_VERSION..=Self::MAX_VERSION).contains(&version)
+    }
+
+    /// Whether `version` has compact lengths and tagged fields.
+    #[must_use]
+    fn is_flexible(version: i16) -> bool {
+        Self::FIRST_FLEXIBLE.is_some_and(|first| version >= first)
+    }
+}
+
+/// A request, as a view of its frame.
+pub trait Request<'a>: Message + Decode<'a> {
+    /// The API it belongs to.
+    const API_KEY: ApiKey;
+    /// What answers it.
+    type Response: Response;
+
+    /// Reads a request body; it must fill `body` exactly.
+    ///
+    /// # Errors
+    /// When `version` does not exist or the body is malformed.
+    fn decode(version: i16, body: &'a [u8]) -> Result<Self, DecodeError> {
+        decode_message(version, body)
+    }
+}
+
+/// A response.
+pub trait Response: Message + Encode {
+    /// The API it belongs to.
+    const API_KEY: ApiKey;
+
+    /// Writes the body.
+    ///
+    /// # Errors
+    /// When `version` does not exist or cannot express the response.
+    fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), EncodeError> {
+        encode_message(self, version, writer)
+    }
+}
+
+/// Reads a message that must fill `bytes` exactly.
+///
+/// # Errors
+/// When `version` does not exist or the bytes are malformed.
+pub fn decode_message<'a, M: Message + Decode<'a>>(version: i16, bytes: &'a [u8]) -> Result<M, DecodeError> {
+    if !M::has_version(version) {
+        return Err(DecodeError::UnsupportedVersion { message: M::NAME, version });
+    }
+    let mut reader = Reader::new(bytes, version, M::is_flexible(version));
+    let message = reader.get()?;
+    reader.finish()?;
+    Ok(message)
+}
+
+/// Writes a message behind what `writer` holds. Errors of single fields come out of [`Writer::finish`].
+///
+/// # Errors
+/// When `version` does not exist.
+pub fn encode_message<M: Message + Encode + ?Sized>(
+    message: &M,
+    version: i16,
+    writer: &mut Writer,
+) -> Result<(), EncodeError> {
+    if !M::has_version(version) {
+        return Err(EncodeError::UnsupportedVersion { message: M::NAME, version });
+    }
+    writer.set_version(version, M::is_flexible(version));
+    writer.put(message);
+    Ok(())
+}
+
+/// A whole response frame: size, header, body, with record parts left where they are.
+///
+/// # Errors
+/// When `version` does not exist or cannot express the response.
+pub fn encode_response<R: Response>(
+    version: i16,
+    correlation_id: i32,
+    response: &R,
+) -> Result<Vec<Segment>, EncodeError> {
+    encode_response_into(BytesMut::with_capacity(FRAME_BUFFER_BYTES), version, correlation_id, response)
+}
+
+/// As [`encode_response`], into an empty buffer of the caller's.
+///
+/// # Errors
+/// When `version` does not exist or cannot express the response.
+pub fn encode_response_into<R: Response>(
+    mut buffer: BytesMut,
+    version: i16,
+    correlation_id: i32,
+    response: &R,
+) -> Result<Vec<Segment>, EncodeError> {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; FRAME_SIZE_BYTES]);
+    let mut writer = Writer::new(buffer, version, R::API_KEY.response_header_version(version) == 1);
+    writer.put(&correlation_id);
+    writer.begin_tags();
+    response.encode(version, &mut writer)?;
+    writer.patch_frame_size();
+    writer.finish()
+}
+
+/// A whole request frame: size, header, body.
+///
+/// # Errors
+/// When `version` does not exist or cannot express the request.
+#[cfg(any(test, feature = "client"))]
+pub fn encode_request<'a, R: Request<'a> + Encode>(
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+    request: &R,
+) -> Result<Vec<Segment>, EncodeError> {
+    let mut buffer = BytesMut::with_capacity(FRAME_BUFFER_BYTES);
+    buffer.extend_from_slice(&[0; FRAME_SIZE_BYTES]);
+    // The client id keeps its two-byte length in every header, so that any broker can read it.
+    let mut writer = Writer::new(buffer, version, false);
+    writer.put(&R::API_KEY.code());
+    writer.put(&version);
+    writer.put(&correlation_id);
+    writer.put(&client_id);
+    writer.set_version(version, R::is_flexible(version));
+    writer.begin_tags();
+    encode_message(request, version, &mut writer)?;
+    writer.patch_frame_size();
+    writer.finish()
+}
+
+/// Reads a response frame without its size: the correlation id and the body.
+///
+/// # Errors
+/// When the frame is malformed.
+#[cfg(any(test, feature = "client"))]
+pub fn decode_response_frame<'a, R: Response + Decode<'a>>(
+    version: i16,
+    frame: &'a [u8],
+) -> Result<(i32, R), DecodeError> {
+    let mut reader = Reader::new(frame, version, R::API_KEY.response_header_version(version) == 1);
+    let correlation_id = reader.get()?;
+    reader.skip_tagged_fields()?;
+    Ok((correlation_id, decode_message(version, reader.rest())?))
+}
