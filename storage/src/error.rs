@@ -1,0 +1,179 @@
+//! What can go wrong below the log. `broker` maps each reason to Kafka's error code in one place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use model::{BatchError, Offset, ProducerEpoch, ProducerId, Sequence};
+
+/// A failure of the data directory or of one log as a whole.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The operating system refused an operation on a file.
+    #[error("{action} {path}: {message}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The kind, to tell a full disk from a broken one.
+        kind: io::ErrorKind,
+        /// What the system said.
+        message: String,
+    },
+    /// Another broker uses the directory.
+    #[error("{path} is in use by another broker (its lock is taken)")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory belongs to another node or cluster, or was written in an unknown format.
+    #[error("{path}: {message}")]
+    Mismatch {
+        /// The file that says so.
+        path: PathBuf,
+        /// What does not fit.
+        message: String,
+    },
+    /// Data that was once durable is damaged. The log stays offline, nothing was changed.
+    #[error("{path} is damaged at byte {position} (offset {offset}): {message}")]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// The first bad byte.
+        position: u64,
+        /// The offset that was expected there.
+        offset: Offset,
+        /// What is wrong.
+        message: String,
+    },
+    /// A write or sync of this data directory has failed before; nothing is written any more.
+    #[error("the data directory has failed: {0}")]
+    DirectoryFailed(String),
+    /// The log has been closed or deleted.
+    #[error("the log is closed")]
+    Closed,
+    /// The shard's memory is spent.
+    #[error("no memory left in the shard's budget")]
+    OverBudget,
+}
+
+impl StorageError {
+    /// An error of the operating system, with the place where it happened.
+    pub(crate) fn io(action: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+    }
+
+    /// Whether the disk is full, which passes, unlike other failures.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, .. })
+    }
+}
+
+/// Why a batch was not appended; nothing was stored.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The bytes are not a record batch: cut off, or the checksum is wrong (CORRUPT_MESSAGE).
+    #[error("{0}")]
+    Corrupt(BatchError),
+    /// A message format before version 2 (UNSUPPORTED_FOR_MESSAGE_FORMAT).
+    #[error("message format {0} is not supported, only 2")]
+    UnsupportedMagic(i8),
+    /// A batch that breaks the rules (INVALID_RECORD).
+    #[error("{message}")]
+    InvalidRecord {
+        /// The index of the batch, 0 for the first.
+        batch_index: i32,
+        /// Which rule.
+        message: String,
+    },
+    /// A codec that Kafka does not define (UNSUPPORTED_COMPRESSION_TYPE).
+    #[error("unknown compression codec {0}")]
+    UnsupportedCompression(i16),
+    /// Timestamps outside the configured bounds (INVALID_TIMESTAMP).
+    #[error("{message}")]
+    InvalidTimestamp {
+        /// The index of the batch, 0 for the first.
+        batch_index: i32,
+        /// Which bound.
+        message: String,
+    },
+    /// Larger than `max.message.bytes` (MESSAGE_TOO_LARGE).
+    #[error("the record batch has {size} bytes, more than the configured maximum of {max}")]
+    TooLarge {
+        /// Bytes of the batch.
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Larger than a segment may be (RECORD_LIST_TOO_LARGE).
+    #[error("the record batch has {size} bytes, more than a segment of {max} holds")]
+    LargerThanSegment {
+        /// Bytes of the batch.
+        size: usize,
+        /// The limit.
+        max: u64,
+    },
+    /// The sequence does not follow the producer's last one (OUT_OF_ORDER_SEQUENCE_NUMBER).
+    #[error(
+        "out of order sequence for producer {producer_id} at offset {offset}: {incoming} incoming, {current} current"
+    )]
+    OutOfOrderSequence {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The sequence of the batch.
+        incoming: Sequence,
+        /// The last one stored.
+        current: Sequence,
+        /// Where the batch would have gone.
+        offset: Offset,
+    },
+    /// A newer instance of the producer has written (INVALID_PRODUCER_EPOCH).
+    #[error("epoch {incoming} of producer {producer_id} is older than {current}, the last seen")]
+    InvalidProducerEpoch {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The epoch of the batch.
+        incoming: ProducerEpoch,
+        /// The last one seen.
+        current: ProducerEpoch,
+    },
+    /// No room on the disk; try again later (KAFKA_STORAGE_ERROR).
+    #[error("the disk is full: {available} bytes left, {reserve} are kept in reserve")]
+    DiskFull {
+        /// Bytes left.
+        available: u64,
+        /// Bytes that stay free.
+        reserve: u64,
+    },
+    /// The memory for appends is spent; try again later.
+    #[error("no memory left for appends")]
+    OverBudget,
+    /// The log or its directory does not take writes any more (KAFKA_STORAGE_ERROR).
+    #[error("{0}")]
+    Storage(StorageError),
+}
+
+/// Why a read returned nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The offset is not in the log (OFFSET_OUT_OF_RANGE).
+    #[error("offset {requested} is not in the log, which goes from {log_start} to {log_end}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        requested: Offset,
+        /// The first offset of the log.
+        log_start: Offset,
+        /// The offset behind its last record.
+        log_end: Offset,
+    },
+    /// The bytes on disk are damaged (CORRUPT_MESSAGE); the offset may be passed over.
+    #[error("{0}")]
+    Corrupt(StorageError),
+    /// The disk or the directory failed (KAFKA_STORAGE_ERROR).
+    #[error("{0}")]
+    Storage(StorageError),
+}
