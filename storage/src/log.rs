@@ -35,7 +35,6 @@ pub struct AppendInfo {
 }
 
 /// Record batches, whole ones, one behind the other.
-#[derive(Debug)]
 pub struct LogRead<E: Effects> {
     /// The bytes, in order.
     pub parts: Vec<ReadPart<E>>,
@@ -44,7 +43,6 @@ pub struct LogRead<E: Effects> {
 }
 
 /// A piece of a read.
-#[derive(Debug)]
 pub enum ReadPart<E: Effects> {
     /// Bytes in memory.
     Memory(Bytes),
