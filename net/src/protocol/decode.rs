@@ -46,7 +46,7 @@ pub(super) fn not_null<'a, T: Nullable<'a>>(reader: &mut Reader<'a>) -> Result<T
 ///
 /// # Errors
 /// When the marker or the struct is invalid.
-pub fn nullable_struct<'a, T: Decode<'a>>(reader: &mut Reader<'a>) -> Result<Option<T>, DecodeError> {
+pub(super) fn nullable_struct<'a, T: Decode<'a>>(reader: &mut Reader<'a>) -> Result<Option<T>, DecodeError> {
     match reader.get::<i8>()? {
         marker if marker < 0 => Ok(None),
         _ => Ok(Some(reader.get()?)),

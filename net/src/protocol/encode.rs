@@ -28,7 +28,7 @@ impl<T: EncodeNullable> Encode for Option<T> {
 }
 
 /// Writes a nullable struct: one byte says whether it follows.
-pub fn put_nullable_struct<T: Encode>(value: Option<&T>, writer: &mut Writer) {
+pub(super) fn put_nullable_struct<T: Encode>(value: Option<&T>, writer: &mut Writer) {
     match value {
         None => writer.put(&-1_i8),
         Some(value) => {
@@ -39,7 +39,7 @@ pub fn put_nullable_struct<T: Encode>(value: Option<&T>, writer: &mut Writer) {
 }
 
 /// Writes a field that is null in no version below some; a null there is an error that names the field.
-pub fn put_not_null<T: Encode>(value: Option<&T>, field: &'static str, writer: &mut Writer) {
+pub(super) fn put_not_null<T: Encode>(value: Option<&T>, field: &'static str, writer: &mut Writer) {
     match value {
         Some(value) => writer.put(value),
         None => writer.not_in_version(field),

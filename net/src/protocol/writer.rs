@@ -207,11 +207,14 @@ impl Writer {
 
     /// Writes an unsigned varint; lengths have been checked to fit 32 bits.
     pub(super) fn put_length(&mut self, mut value: usize) {
-        while value >= 0x80 {
-            self.buffer.put_u8((value & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = (value & 0x7f).to_le_bytes();
             value >>= 7;
+            if value == 0 {
+                return self.buffer.put_u8(low);
+            }
+            self.buffer.put_u8(low | 0x80);
         }
-        self.buffer.put_u8((value & 0x7f) as u8);
     }
 
     #[cold]

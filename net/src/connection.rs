@@ -1,0 +1,207 @@
+//! One client connection without its socket: bytes go in, requests that may start come out, responses go in,
+//! and come out in the order of the requests.
+//!
+//! The owner's loop: receive into [`Connection::take_buffer`] while [`Connection::wants_read`], start what
+//! [`Connection::next_request`] yields, send what [`Connection::next_ready`] yields and report it by
+//! [`Connection::sent`]. Both are worth asking again after every completion.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::frame_decoder::{FrameDecoder, FrameError};
+use crate::pipeline::{Concurrency, Pipeline, Slot};
+use crate::protocol::{ApiKey, Segment};
+
+/// The limits of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// The largest request: `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// Requests that are being worked on or whose response waits for its turn; further ones stay in the socket.
+    pub in_flight_max: usize,
+    /// Bytes of responses that wait for the socket; while there are as many, no request starts. A single response
+    /// may be larger.
+    pub out_bytes_max: usize,
+    /// Room for one ordinary receive.
+    pub read_bytes: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: 104_857_600,
+            in_flight_max: 64,
+            out_bytes_max: 8 << 20,
+            read_bytes: 64 << 10,
+        }
+    }
+}
+
+/// A request that may start now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StartedRequest {
+    /// Its place in the order of responses.
+    pub slot: Slot,
+    /// Header and body: a slice of what was received.
+    pub frame: Bytes,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    decoder: FrameDecoder,
+    pipeline: Pipeline,
+}
+
+impl Connection {
+    /// A new connection, on which nothing has happened.
+    #[must_use]
+    pub fn new(limits: ConnectionLimits) -> Self {
+        Self {
+            decoder: FrameDecoder::new(limits.request_bytes_max, limits.read_bytes),
+            pipeline: Pipeline::new(limits.in_flight_max, limits.out_bytes_max),
+        }
+    }
+
+    /// The next request, if all of it is there and it may start beside those that run.
+    ///
+    /// # Errors
+    /// When the bytes are no frames; requests before that point have all come out. The connection has to be closed
+    /// once their responses have left.
+    pub fn next_request(&mut self) -> Result<Option<StartedRequest>, FrameError> {
+        let Some(frame) = self.decoder.peek_frame()? else { return Ok(None) };
+        let Some(slot) = self.pipeline.begin(concurrency(frame)) else { return Ok(None) };
+        let frame = self.decoder.next_frame()?;
+        Ok(frame.map(|frame| StartedRequest { slot, frame }))
+    }
+
+    /// Whether more bytes are of use: not while a whole request waits for its turn, so that a client that sends
+    /// faster than it is served is held back by TCP.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        matches!(self.decoder.peek_frame(), Ok(None))
+    }
+
+    /// How many bytes the next receive should have room for; see [`FrameDecoder::wanted`].
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.decoder.wanted()
+    }
+
+    /// Lends the buffer to receive into; it has at least some room, and as much as [`Connection::wanted`] says when
+    /// a large request has begun to arrive.
+    #[must_use]
+    pub fn take_buffer(&mut self) -> BytesMut {
+        self.decoder.take_buffer()
+    }
+
+    /// Takes back the buffer, with what was received at its end.
+    pub fn received(&mut self, buffer: BytesMut) {
+        self.decoder.received(buffer);
+    }
+
+    /// Completes a request. No segments: it has no response, as a Produce with acks=0.
+    pub fn complete(&mut self, slot: Slot, response: Vec<Segment>) {
+        self.pipeline.complete(slot, response);
+    }
+
+    /// The response whose turn it is, if it is complete.
+    pub fn next_ready(&mut self) -> Option<Vec<Segment>> {
+        self.pipeline.next_ready()
+    }
+
+    /// Notes that `bytes` of the responses handed out have been written to the socket.
+    pub fn sent(&mut self, bytes: usize) {
+        self.pipeline.sent(bytes);
+    }
+
+    /// Requests whose response has not been handed out.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.pipeline.in_flight()
+    }
+
+    /// Bytes that the connection holds: received ones that are no request yet, and responses on their way out.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.buffered_bytes() + self.pipeline.out_bytes()
+    }
+
+    /// Whether nothing is being worked on and nothing waits to be sent.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pipeline.is_idle()
+    }
+}
+
+/// The rule for a frame, by the API key that it starts with.
+fn concurrency(frame: &[u8]) -> Concurrency {
+    let key = frame.first_chunk().map(|bytes| i16::from_be_bytes(*bytes));
+    Concurrency::of(key.and_then(|key| ApiKey::try_from(key).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(api_key: i16, rest: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(rest.len() + 2).unwrap();
+        [&size.to_be_bytes()[..], &api_key.to_be_bytes(), rest].concat()
+    }
+
+    fn receive(connection: &mut Connection, bytes: &[u8]) {
+        let mut buffer = connection.take_buffer();
+        buffer.extend_from_slice(bytes);
+        connection.received(buffer);
+    }
+
+    fn response(byte: u8) -> Vec<Segment> {
+        vec![Segment::Bytes(Bytes::copy_from_slice(&[byte]))]
+    }
+
+    #[test]
+    fn a_request_that_may_not_start_stays_and_stops_reading() {
+        let mut connection = Connection::new(ConnectionLimits::default());
+        let wire = [frame(0, b"a"), frame(0, b"b"), frame(3, b"c"), frame(0, b"d")].concat();
+        receive(&mut connection, &wire);
+        let a = connection.next_request().unwrap().unwrap();
+        let b = connection.next_request().unwrap().unwrap();
+        assert_eq!((&a.frame[2..], &b.frame[2..]), (&b"a"[..], &b"b"[..]));
+        assert_eq!(connection.next_request(), Ok(None), "Metadata waits for both");
+        assert!(!connection.wants_read());
+        connection.complete(b.slot, response(b'b'));
+        assert_eq!(connection.next_ready(), None);
+        connection.complete(a.slot, response(b'a'));
+        let c = connection.next_request().unwrap().unwrap();
+        assert_eq!(&c.frame[2..], b"c");
+        assert_eq!(connection.next_request(), Ok(None), "nothing beside Metadata");
+        connection.complete(c.slot, response(b'c'));
+        let d = connection.next_request().unwrap().unwrap();
+        assert!(connection.wants_read());
+        connection.complete(d.slot, Vec::new());
+        for byte in [b'a', b'b', b'c'] {
+            assert_eq!(connection.next_ready(), Some(response(byte)));
+        }
+        assert_eq!(connection.next_ready(), None, "d has no response");
+        connection.sent(3);
+        assert!(connection.is_idle());
+        assert_eq!(connection.held_bytes(), 0);
+    }
+
+    #[test]
+    fn requests_before_a_bad_frame_are_served() {
+        let mut connection = Connection::new(ConnectionLimits::default());
+        receive(&mut connection, &[frame(0, b"a"), vec![0xff; 8]].concat());
+        let a = connection.next_request().unwrap().unwrap();
+        assert_eq!(connection.next_request(), Err(FrameError::NotPositive(-1)));
+        assert!(!connection.wants_read());
+        connection.complete(a.slot, response(b'a'));
+        assert_eq!(connection.next_ready(), Some(response(b'a')));
+    }
+
+    #[test]
+    fn a_frame_of_one_byte_is_handed_out_for_its_error() {
+        let mut connection = Connection::new(ConnectionLimits::default());
+        receive(&mut connection, &[0, 0, 0, 1, 9]);
+        assert_eq!(connection.next_request().unwrap().unwrap().frame, &[9][..]);
+    }
+}
