@@ -9,6 +9,8 @@ pub(super) use super::encode::{Encode, EncodeNullable, put_not_null, put_nullabl
 pub(super) use super::error::{DecodeError, EncodeError};
 pub(super) use super::message::{Message, Request, Response, decode_message};
 pub(super) use super::reader::Reader;
+#[cfg(any(test, feature = "client"))]
+pub(super) use super::record::encode_body;
 pub(super) use super::record::{
     MetadataBody, RecordKey, RecordValue, VersionedData, encode_metadata, metadata_frame, record_type,
 };

@@ -21,6 +21,10 @@ mod message;
 mod reader;
 mod record;
 mod record_parts;
+#[cfg(test)]
+mod roundtrip_test;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod writer;
 
 pub use api_versions_fallback::unsupported_api_versions_response;

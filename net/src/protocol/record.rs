@@ -126,6 +126,14 @@ pub(super) fn metadata_frame(value: &[u8]) -> Result<(i32, i16, &[u8]), DecodeEr
     Ok((kind, version, reader.rest()))
 }
 
+/// The bytes of a message alone.
+#[cfg(any(test, feature = "client"))]
+pub(super) fn encode_body<M: Message + Encode>(message: &M, version: i16) -> Result<Bytes, EncodeError> {
+    let mut writer = Writer::new(BytesMut::new(), version, M::is_flexible(version));
+    encode_message(message, version, &mut writer)?;
+    contiguous(writer)
+}
+
 fn split_prefix(bytes: &[u8]) -> Result<(i16, &[u8]), DecodeError> {
     let mut reader = Reader::new(bytes, 0, false);
     let prefix = reader.get()?;

@@ -6,6 +6,7 @@
 pub mod abort_transaction_record;
 pub mod aborted_txn;
 pub mod access_control_entry_record;
+pub mod any;
 pub mod begin_transaction_record;
 pub mod broker_registration_change_record;
 pub mod clear_elr_record;
