@@ -25,6 +25,8 @@ mod record_parts;
 mod roundtrip_test;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+#[cfg(test)]
+mod wire_test;
 mod writer;
 
 pub use api_versions_fallback::unsupported_api_versions_response;
