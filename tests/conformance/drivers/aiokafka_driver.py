@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from driver_loop import record_reply, serve
 
-TIMEOUT_S = 30
+TIMEOUT_S = 20
 
 
 class Driver:
@@ -21,11 +21,11 @@ class Driver:
         # It has neither a null header value nor IncrementalAlterConfigs.
         return {"client": f"aiokafka {aiokafka.__version__}", "cannot": ["null-header", "alter"]}
 
-    def _run(self, coroutine):
-        return self.loop.run_until_complete(asyncio.wait_for(coroutine, TIMEOUT_S + 10))
+    def _run(self, coroutine, timeout_s=TIMEOUT_S + 10):
+        return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout_s))
 
-    def produce(self, **arguments):
-        return self._run(self._produce(**arguments))
+    def produce(self, timeout_s=TIMEOUT_S, **arguments):
+        return self._run(self._produce(**arguments), timeout_s)
 
     async def _produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None):
         settings = {"max_request_size": request_bytes_max} if request_bytes_max else {}

@@ -8,7 +8,7 @@ from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, 
 
 from driver_loop import record_reply, serve
 
-TIMEOUT_S = 30
+TIMEOUT_S = 20
 
 
 class Driver:
@@ -20,10 +20,11 @@ class Driver:
         version = f"confluent-kafka {confluent_kafka.__version__}, librdkafka {confluent_kafka.libversion()[0]}"
         return {"client": version, "cannot": []}
 
-    def produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None):
+    def produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None,
+                timeout_s=TIMEOUT_S):
         settings = {
             "bootstrap.servers": self.bootstrap, "compression.type": codec, "linger.ms": 20, "acks": "all",
-            "enable.idempotence": idempotent, "message.timeout.ms": 1000 * TIMEOUT_S,
+            "enable.idempotence": idempotent, "message.timeout.ms": 1000 * timeout_s,
         }
         if request_bytes_max:
             settings["message.max.bytes"] = request_bytes_max
@@ -34,7 +35,7 @@ class Driver:
             producer.produce(topic, partition=partition, key=record.key, value=record.value, headers=record.headers,
                              on_delivery=lambda error, message: delivered.append((error, message)), **arguments)
             producer.poll(0)
-        producer.flush(TIMEOUT_S)
+        producer.flush(timeout_s + 5)
         for error, _ in delivered:
             if error is not None:
                 raise KafkaException(error)

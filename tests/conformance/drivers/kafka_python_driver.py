@@ -8,7 +8,7 @@ from kafka.structs import OffsetAndMetadata
 
 from driver_loop import record_reply, serve
 
-TIMEOUT_S = 30
+TIMEOUT_S = 20
 
 
 class Driver:
@@ -23,18 +23,19 @@ class Driver:
         return self._admin
 
     def hello(self):
-        return {"client": f"kafka-python {kafka.__version__}", "cannot": []}
+        return {"client": f"kafka-python {kafka.__version__}", "cannot": ["null-header"]}
 
-    def produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None):
+    def produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None,
+                timeout_s=TIMEOUT_S):
         settings = {"max_request_size": request_bytes_max} if request_bytes_max else {}
         producer = KafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=20,
                                  compression_type=None if codec == "none" else codec,
-                                 enable_idempotence=idempotent, max_block_ms=1000 * TIMEOUT_S, **settings)
+                                 enable_idempotence=idempotent, max_block_ms=1000 * timeout_s, **settings)
         try:
             futures = [producer.send(topic, value=r.value, key=r.key, headers=r.headers, timestamp_ms=r.timestamp,
                                      partition=None if partition < 0 else partition) for r in records]
-            producer.flush(TIMEOUT_S)
-            return {"offsets": sorted(f.get(TIMEOUT_S).offset for f in futures)}
+            producer.flush(timeout_s)
+            return {"offsets": sorted(f.get(timeout_s).offset for f in futures)}
         finally:
             producer.close(timeout=5)
 
@@ -106,27 +107,12 @@ class Driver:
         return {"topics": list(self.admin.list_topics())}
 
     def config(self, topic, name):
-        reply = self.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-        return {"value": find_config(reply, name)}
+        reply = self.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
+        return {"value": reply["topic"][topic][name]["value"]}
 
     def alter(self, topic, name, value):
         self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: value})])
         return {}
-
-
-def find_config(reply, name):
-    """The reply's shape differs between releases: look for the name wherever it is."""
-    if isinstance(reply, dict):
-        if name in reply:
-            found = reply[name]
-            return found["value"] if isinstance(found, dict) else getattr(found, "value", found)
-        reply = list(reply.values())
-    if isinstance(reply, (list, tuple)):
-        for item in reply:
-            found = find_config(item, name)
-            if found is not None:
-                return found
-    return None
 
 
 serve(Driver)

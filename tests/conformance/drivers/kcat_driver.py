@@ -26,10 +26,11 @@ class Driver:
             raise OSError(done.stderr.decode(errors="replace").strip())
         return done.stdout
 
-    def produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None):
+    def produce(self, topic, partition, codec, records, idempotent=False, request_bytes_max=None,
+                timeout_s=20):
         """One kcat run per set of headers, since -H counts for a whole run; -Z makes an empty value a null."""
-        settings = ["-X", f"enable.idempotence={str(idempotent).lower()}", "-X", "message.timeout.ms=20000",
-                    "-X", "linger.ms=20", "-z", codec]
+        settings = ["-X", f"enable.idempotence={str(idempotent).lower()}", "-X", "linger.ms=20",
+                    "-X", f"message.timeout.ms={1000 * timeout_s}", "-z", codec]
         if request_bytes_max:
             settings += ["-X", f"message.max.bytes={request_bytes_max}"]
         where = ["-p", str(partition)] if partition >= 0 else []

@@ -26,6 +26,7 @@ class Target:
     def create(self, topic, partitions=1, configs=None):
         with wire.Connection(self.address) as connection:
             check_equal(connection.create_topic(topic, partitions, configs), wire.NONE, f"CreateTopics {topic}")
+            connection.wait_for_leaders(topic, partitions)
 
 
 def content_topic(target, family, codec):
@@ -212,8 +213,9 @@ def too_large(target, driver):
 def unknown_topic(strict, driver):
     """With auto creation off, an unknown topic is an error and is not created."""
     topic = strict.topic("nowhere", driver.family)
-    arguments = {"topic": topic, "partition": 0, "codec": "none", "records": [numbered(1)[0].command()]}
-    check_refused(driver, "unknown|not present|timed? ?out|does not host", "produce", **arguments)
+    arguments = {"topic": topic, "partition": 0, "codec": "none", "timeout_s": 4,
+                 "records": [numbered(1)[0].command()]}
+    check_refused(driver, "unknown|not present|timed? ?out|does not (host|exist)", "produce", **arguments)
     with wire.Connection(strict.address) as connection:
         check(topic not in connection.metadata(), f"{topic} was created")
 

@@ -164,6 +164,15 @@ class Connection:
         reader.int32()
         return reader.array(lambda: (reader.string(), reader.int16(), reader.string()))[0][1]
 
+    def wait_for_leaders(self, topic, partitions, deadline_s=10):
+        """Apache Kafka answers CreateTopics before the new leaders are in place; this waits until they are."""
+        deadline = time.monotonic() + deadline_s
+        for partition in range(partitions):
+            while self.list_offset(topic, partition, -1)[0] != NONE:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{topic}-{partition} has no leader")
+                time.sleep(0.02)
+
     def delete_topic(self, topic):
         reader = self.request(DELETE_TOPICS, 1, array([string(topic)]) + struct.pack(">i", 30_000))
         reader.int32()
