@@ -1,0 +1,307 @@
+//! The settings of this broker as typed values: one immutable snapshot, replaced as a whole when a dynamic setting changes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::SealedRead;
+
+use super::definition::{Effect, Scope, UpdateMode};
+use super::definitions::Definitions;
+use super::error::{ConfigError, ConfigErrorKind};
+use super::layers::{Layers, Settings};
+use super::listener::{self, Listener};
+use super::read::Reader;
+use super::value;
+
+/// Declares the typed values of a snapshot: the getter, its type, its key, how the text is read.
+macro_rules! typed_settings {
+    ($($name:ident: $type:ty = $key:literal by $read:ident;)*) => {
+        #[derive(Debug, Clone, PartialEq)]
+        struct Typed {
+            $($name: $type,)*
+        }
+
+        impl Typed {
+            fn read(reader: &Reader<'_>) -> Typed {
+                Typed { $($name: reader.$read($key),)* }
+            }
+        }
+
+        impl BrokerConfig {
+            $(
+                #[doc = concat!("`", $key, "`.")]
+                #[must_use]
+                pub fn $name(&self) -> $type {
+                    self.typed.$name
+                }
+            )*
+        }
+    };
+}
+
+typed_settings! {
+    auto_create_topics: bool = "auto.create.topics.enable" by boolean;
+    connection_idle_max: Option<Duration> = "connections.max.idle.ms" by optional_milliseconds;
+    checkpoint_bytes: u64 = "millrace.checkpoint.bytes" by u64;
+    checkpoint_interval: Duration = "millrace.checkpoint.ms" by milliseconds;
+    default_replication_factor: i32 = "default.replication.factor" by i32;
+    delete_topic_enable: bool = "delete.topic.enable" by boolean;
+    disk_reserve_bytes: u64 = "millrace.disk.reserve.bytes" by u64;
+    fetch_bytes_max: usize = "fetch.max.bytes" by usize;
+    fetch_sessions_max: usize = "max.incremental.fetch.session.cache.slots" by usize;
+    group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms" by milliseconds;
+    group_session_timeout_max: Duration = "group.max.session.timeout.ms" by milliseconds;
+    group_session_timeout_min: Duration = "group.min.session.timeout.ms" by milliseconds;
+    group_size_max: usize = "group.max.size" by usize;
+    max_connections: usize = "max.connections" by usize;
+    max_connections_per_ip: usize = "max.connections.per.ip" by usize;
+    memory_per_shard_bytes: usize = "millrace.memory.per.shard.bytes" by usize;
+    message_bytes_max: usize = "message.max.bytes" by usize;
+    min_insync_replicas: u32 = "min.insync.replicas" by u32;
+    node_id: i32 = "node.id" by i32;
+    num_partitions: i32 = "num.partitions" by i32;
+    offset_metadata_bytes_max: usize = "offset.metadata.max.bytes" by usize;
+    offsets_retention: Duration = "offsets.retention.minutes" by minutes;
+    offsets_retention_check_interval: Duration = "offsets.retention.check.interval.ms" by milliseconds;
+    offsets_topic_partitions: i32 = "offsets.topic.num.partitions" by i32;
+    offsets_topic_segment_bytes: u64 = "offsets.topic.segment.bytes" by u64;
+    producer_id_expiration: Duration = "producer.id.expiration.ms" by milliseconds;
+    request_partitions_max: usize = "max.request.partition.size.limit" by usize;
+    retention_check_interval: Duration = "log.retention.check.interval.ms" by milliseconds;
+    sealed_read: SealedRead = "millrace.fetch.sealed" by sealed_read;
+    socket_backlog: u32 = "socket.listen.backlog.size" by u32;
+    socket_receive_buffer_bytes: Option<usize> = "socket.receive.buffer.bytes" by optional_usize;
+    socket_request_bytes_max: usize = "socket.request.max.bytes" by usize;
+    socket_send_buffer_bytes: Option<usize> = "socket.send.buffer.bytes" by optional_usize;
+    spin: Duration = "millrace.spin.us" by microseconds;
+    stall_threshold: Duration = "millrace.stall.us" by microseconds;
+    unlink_pause: Duration = "millrace.unlink.pause.ms" by milliseconds;
+}
+
+/// The broker's settings. Invariant: every value in its layers has passed validation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokerConfig {
+    pub(super) layers: Layers,
+    typed: Typed,
+    rack: Option<String>,
+    listeners: Arc<[Listener]>,
+    advertised_listeners: Arc<[Listener]>,
+    admin_listen: Option<String>,
+    cores: Vec<usize>,
+    log_dir: PathBuf,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> BrokerConfig {
+        BrokerConfig::from_static(Settings::new())
+            .expect("the defaults in the table are valid, as a test shows")
+    }
+}
+
+impl BrokerConfig {
+    /// Checks what was set at start and builds the first snapshot.
+    pub fn from_static(settings: Settings) -> Result<BrokerConfig, ConfigError> {
+        for (key, text) in &settings {
+            value::parse(Definitions::require(Scope::Broker, key)?, text)?;
+        }
+        let mut settings = settings;
+        adopt_old_names(&mut settings)?;
+        BrokerConfig::build(Layers { fixed: Arc::new(settings), ..Layers::default() })
+    }
+
+    /// The snapshot with other dynamic settings: those for all brokers and those for this one. `None` when nothing
+    /// changes. Settings that this version does not accept (a newer one may have stored them) are left out with a warning.
+    #[must_use]
+    pub fn with_dynamic(
+        current: &BrokerConfig,
+        all_brokers: &BTreeMap<String, String>,
+        this_broker: &BTreeMap<String, String>,
+    ) -> Option<BrokerConfig> {
+        let layers = Layers {
+            fixed: Arc::clone(&current.layers.fixed),
+            dynamic_default: usable(all_brokers, |mode| mode == UpdateMode::ClusterWide),
+            dynamic_broker: usable(this_broker, |mode| mode != UpdateMode::ReadOnly),
+        };
+        if layers == current.layers {
+            return None;
+        }
+        match BrokerConfig::build(layers) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                tracing::warn!(%error, "the dynamic broker settings do not fit together and are not applied");
+                None
+            }
+        }
+    }
+
+    fn build(layers: Layers) -> Result<BrokerConfig, ConfigError> {
+        let reader = Reader { layers: &layers };
+        let typed = Typed::read(&reader);
+        let rack = reader.optional_text("broker.rack").filter(|rack| !rack.is_empty());
+        let listeners = open_listeners(&reader)?;
+        let advertised_listeners = plaintext_listeners(&reader, "advertised.listeners")?;
+        let admin_listen = reader.optional_text("millrace.admin.listen").filter(|text| !text.is_empty());
+        let cores = reader.cores("millrace.cores");
+        let log_dir = single_directory(&reader)?;
+        if typed.group_session_timeout_min > typed.group_session_timeout_max {
+            let message = "group.min.session.timeout.ms must not be above group.max.session.timeout.ms";
+            return Err(ConfigError::new(ConfigErrorKind::InvalidValue, message));
+        }
+        Ok(BrokerConfig {
+            typed,
+            rack,
+            listeners: listeners.into(),
+            advertised_listeners: advertised_listeners.into(),
+            admin_listen,
+            cores,
+            log_dir,
+            layers,
+        })
+    }
+
+    /// `broker.rack`.
+    #[must_use]
+    pub fn rack(&self) -> Option<&str> {
+        self.rack.as_deref()
+    }
+
+    /// `listeners`, without those of a Kafka controller. Never empty.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// `advertised.listeners`; empty means that each client is told the address it connected to.
+    #[must_use]
+    pub fn advertised_listeners(&self) -> &[Listener] {
+        &self.advertised_listeners
+    }
+
+    /// `millrace.admin.listen`; `None` is off.
+    #[must_use]
+    pub fn admin_listen(&self) -> Option<&str> {
+        self.admin_listen.as_deref()
+    }
+
+    /// `millrace.cores`; empty means all that the process may run on.
+    #[must_use]
+    pub fn cores(&self) -> &[usize] {
+        &self.cores
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn log_dir(&self) -> &std::path::Path {
+        &self.log_dir
+    }
+
+    /// What to tell the operator once, at start: settings that were given but have no effect.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let without_effect: Vec<&str> = self
+            .layers
+            .fixed
+            .keys()
+            .filter(|key| {
+                let row = Definitions::find(Scope::Broker, key);
+                row.is_some_and(|row| matches!(row.effect, Effect::Stored(_)))
+            })
+            .map(String::as_str)
+            .collect();
+        if without_effect.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "accepted without effect (`millrace config KEY` says why): {}",
+            without_effect.join(", ")
+        )]
+    }
+}
+
+/// `broker.id` stands for `node.id` where only the old name is set.
+fn adopt_old_names(settings: &mut Settings) -> Result<(), ConfigError> {
+    let Some(old) = settings.get("broker.id").cloned().filter(|id| id.trim() != "-1") else {
+        return Ok(());
+    };
+    let new = settings.entry("node.id".to_owned()).or_insert_with(|| old.clone());
+    if *new != old {
+        let message = format!("node.id is {new} but broker.id is {old}; set only node.id");
+        return Err(ConfigError::new(ConfigErrorKind::InvalidValue, message));
+    }
+    value::parse(Definitions::require(Scope::Broker, "node.id")?, new).map(|_| ())
+}
+
+fn usable(settings: &BTreeMap<String, String>, allowed: impl Fn(UpdateMode) -> bool) -> Settings {
+    let mut usable = Settings::new();
+    for (key, text) in settings {
+        let parsed = Definitions::require(Scope::Broker, key).and_then(|row| {
+            value::parse(row, text)?;
+            Ok(row)
+        });
+        match parsed {
+            Ok(row) if allowed(row.mode) => {
+                usable.insert(key.clone(), text.clone());
+            }
+            Ok(_) => {
+                tracing::warn!(%key, "a stored dynamic setting can be set at start only and is left out")
+            }
+            Err(error) => tracing::warn!(%error, "a stored dynamic setting is left out"),
+        }
+    }
+    usable
+}
+
+fn single_directory(reader: &Reader<'_>) -> Result<PathBuf, ConfigError> {
+    let directories = reader.list("log.dirs");
+    match directories.as_slice() {
+        [only] if !only.is_empty() => Ok(PathBuf::from(only)),
+        _ => {
+            Err(ConfigError::invalid_value("log.dirs", &directories.join(","), "Name exactly one directory"))
+        }
+    }
+}
+
+fn open_listeners(reader: &Reader<'_>) -> Result<Vec<Listener>, ConfigError> {
+    let listeners = plaintext_listeners(reader, "listeners")?;
+    if listeners.is_empty() {
+        let text = reader.list("listeners").join(",");
+        return Err(ConfigError::invalid_value(
+            "listeners",
+            &text,
+            "At least one listener for clients is needed",
+        ));
+    }
+    Ok(listeners)
+}
+
+/// The listeners of a key, without those for a controller; an error where one would have to be encrypted or authenticated.
+fn plaintext_listeners(reader: &Reader<'_>, key: &str) -> Result<Vec<Listener>, ConfigError> {
+    let text = reader.list(key);
+    let mut listeners = listener::parse_all(&text)
+        .map_err(|problem| ConfigError::invalid_value(key, &text.join(","), problem))?;
+    let controllers = reader.list("controller.listener.names");
+    listeners.retain(|listener| !controllers.contains(&listener.name));
+    let protocols = reader.optional_text("listener.security.protocol.map").unwrap_or_default();
+    for listener in &listeners {
+        let mapped = protocols.split(',').find_map(|pair| {
+            let (name, protocol) = pair.trim().split_once(':')?;
+            name.eq_ignore_ascii_case(&listener.name).then_some(protocol)
+        });
+        let protocol = mapped.unwrap_or(listener.name.as_str());
+        if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
+            let problem = format!(
+                "Listener {} has the protocol {protocol}, but only PLAINTEXT is there yet; give other names their \
+                 protocol in listener.security.protocol.map",
+                listener.name
+            );
+            return Err(ConfigError::invalid_value(key, &text.join(","), problem));
+        }
+    }
+    Ok(listeners)
+}
+
+#[cfg(test)]
+#[path = "broker_config_test.rs"]
+mod broker_config_test;

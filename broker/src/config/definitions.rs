@@ -1,0 +1,82 @@
+//! The table of all settings and how to find a row.
+
+use super::broker_definitions::BROKER;
+use super::definition::{Definition, Scope};
+use super::error::{ConfigError, ConfigErrorKind};
+use super::nearest::nearest;
+use super::stored_broker_definitions::STORED_BROKER;
+use super::topic_definitions::TOPIC;
+
+/// Access to the table. Every setting is declared in it once.
+#[derive(Debug, Clone, Copy)]
+pub struct Definitions;
+
+/// Beginnings of keys that configure encryption, authentication or authorization. None of it is there yet, and a
+/// broker that started without what its file asks for would be open without anybody noticing.
+const SECURITY_PREFIXES: &[&str] = &[
+    "authorizer.",
+    "connections.max.reauth.ms",
+    "delegation.token.",
+    "listener.name.",
+    "password.encoder.",
+    "principal.builder.class",
+    "sasl.",
+    "security.providers",
+    "ssl.",
+    "super.users",
+];
+
+impl Definitions {
+    /// Every topic setting, by name.
+    pub fn topic() -> impl Iterator<Item = &'static Definition> {
+        TOPIC.iter()
+    }
+
+    /// Every broker setting; those in effect first, each part by name.
+    pub fn broker() -> impl Iterator<Item = &'static Definition> {
+        BROKER.iter().chain(STORED_BROKER)
+    }
+
+    /// Every setting of this scope.
+    pub fn of(scope: Scope) -> Box<dyn Iterator<Item = &'static Definition>> {
+        match scope {
+            Scope::Topic => Box::new(Definitions::topic()),
+            Scope::Broker => Box::new(Definitions::broker()),
+        }
+    }
+
+    /// The row of a key, if there is one.
+    pub fn find(scope: Scope, name: &str) -> Option<&'static Definition> {
+        let parts: [&'static [Definition]; 2] = match scope {
+            Scope::Topic => [TOPIC, &[]],
+            Scope::Broker => [BROKER, STORED_BROKER],
+        };
+        parts.into_iter().find_map(|rows| {
+            let index = rows.binary_search_by(|row| row.name.cmp(name)).ok()?;
+            rows.get(index)
+        })
+    }
+
+    /// The row of a key that a person or client named, or an error that suggests the nearest known key.
+    pub fn require(scope: Scope, name: &str) -> Result<&'static Definition, ConfigError> {
+        if let Some(definition) = Definitions::find(scope, name) {
+            return Ok(definition);
+        }
+        if scope == Scope::Broker && SECURITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            let message = format!(
+                "{name} cannot be set: there is no encryption, authentication or authorization yet, and the broker \
+                 does not start as if there were"
+            );
+            return Err(ConfigError::new(ConfigErrorKind::UnknownKey, message));
+        }
+        let what = match scope {
+            Scope::Topic => "topic",
+            Scope::Broker => "broker",
+        };
+        let mut message = format!("Unknown {what} config name: {name}");
+        if let Some(known) = nearest(name, Definitions::of(scope).map(|row| row.name)) {
+            message.push_str(&format!(" (did you mean {known}?)"));
+        }
+        Err(ConfigError::new(ConfigErrorKind::UnknownKey, message))
+    }
+}
