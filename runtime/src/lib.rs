@@ -5,6 +5,8 @@
 
 pub mod buffer;
 pub mod effects;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 
 pub use effects::{
