@@ -3,14 +3,19 @@
 //!
 //! Invariant: all `unsafe` of the project is in this crate, and only `uring` calls the kernel.
 
+mod atomic;
 pub mod buffer;
 pub mod effects;
+pub mod executor;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod sleep;
+pub mod sync;
 pub mod time;
 
 pub use effects::{
     Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, OpenOptions,
     Stream,
 };
+pub use executor::{Executor, yield_now};
 pub use time::Monotonic;

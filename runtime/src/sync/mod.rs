@@ -1,0 +1,9 @@
+//! Waiting for other tasks of the same shard: no atomics, no locks, nothing here is `Send`.
+
+pub mod notify;
+pub mod oneshot;
+pub mod semaphore;
+mod waiters;
+
+pub use notify::Notify;
+pub use semaphore::{Permit, Semaphore};
