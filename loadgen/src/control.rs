@@ -1,6 +1,6 @@
 //! Control requests: blocking, by the `kafka-protocol` crate, before and after the measured part.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -103,10 +103,9 @@ impl Control {
 
     /// The leaders of `topic`, which is created with `partitions` (1 if not given) unless it exists.
     pub(crate) fn ensure_topic(&mut self, topic: &str, partitions: Option<u32>) -> Result<TopicLeaders> {
-        if let Some(leaders) = self.leaders(topic)? {
-            return leaders.first(partitions);
+        if self.leaders(topic)?.is_none() {
+            self.create_topic(topic, partitions.unwrap_or(1), 1, &[])?;
         }
-        self.create_topic(topic, partitions.unwrap_or(1), 1, &[])?;
         self.wait_for_leaders(topic)?.first(partitions)
     }
 
@@ -136,11 +135,13 @@ impl Control {
         check(created.error_code, &format!("creating topic {topic} {detail}"))
     }
 
-    /// Waits until every partition of `topic` has a leader.
+    /// Waits until every partition of `topic` has a leader that serves it: Metadata may name one a moment too early.
     pub(crate) fn wait_for_leaders(&mut self, topic: &str) -> Result<TopicLeaders> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            if let Some(leaders) = self.leaders(topic)? {
+            if let Some(leaders) = self.leaders(topic)?
+                && leaders.serve(topic)
+            {
                 return Ok(leaders);
             }
             ensure!(Instant::now() < deadline, "topic {topic} has no leaders after {TIMEOUT:?}");
@@ -174,10 +175,20 @@ impl Control {
     pub(crate) fn init_producer_id(&mut self) -> Result<ProducerIdentity> {
         let version = self.pick::<InitProducerIdRequest>("InitProducerId", 4)?;
         let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
             .with_transaction_timeout_ms(TIMEOUT_MS)
             .with_producer_id(kafka_protocol::messages::ProducerId(-1))
             .with_producer_epoch(-1);
-        let response = self.call(version, &request)?;
+        let deadline = Instant::now() + TIMEOUT;
+        let response = loop {
+            let response = self.call(version, &request)?;
+            let retriable =
+                ResponseError::try_from_code(response.error_code).is_some_and(|e| e.is_retriable());
+            if !retriable || Instant::now() >= deadline {
+                break response;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         check(response.error_code, "InitProducerId")?;
         Ok(ProducerIdentity { id: response.producer_id.0, epoch: response.producer_epoch })
     }
@@ -228,6 +239,19 @@ impl Control {
 }
 
 impl TopicLeaders {
+    /// Whether each leader answers for its partitions.
+    fn serve(&self, topic: &str) -> bool {
+        let mut by_leader: BTreeMap<SocketAddr, Vec<u32>> = BTreeMap::new();
+        for &(partition, leader) in &self.partitions {
+            by_leader.entry(leader).or_default().push(partition);
+        }
+        by_leader.into_iter().all(|(leader, partitions)| {
+            let offsets = Control::connect(leader)
+                .and_then(|mut control| control.list_offsets(topic, &partitions, LogEnd::Latest));
+            offsets.is_ok()
+        })
+    }
+
     /// Only the first `count` partitions.
     fn first(mut self, count: Option<u32>) -> Result<Self> {
         if let Some(count) = count {

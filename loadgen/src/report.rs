@@ -293,6 +293,7 @@ fn verdict(violations: &Violations) -> String {
         ("corrupt", violations.corrupt),
         ("misplaced", violations.misplaced),
         ("foreign", violations.foreign),
+        ("more than written", violations.unexpected),
         ("offset gaps", violations.offset_gaps),
         ("acknowledged but lost", violations.acked_lost),
     ];

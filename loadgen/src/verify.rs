@@ -31,6 +31,8 @@ pub(crate) struct Violations {
     pub(crate) misplaced: u64,
     /// Records not written by loadgen.
     pub(crate) foreign: u64,
+    /// More records than were written.
+    pub(crate) unexpected: u64,
     /// Offsets missing or repeated in the log.
     pub(crate) offset_gaps: u64,
     /// Acknowledged records that were not found where the broker said.
@@ -134,10 +136,13 @@ impl Verifier {
                 });
             }
         }
-        if let Some(expected) = expected.filter(|&expected| expected > found + self.report.lost) {
-            let missing = expected - found - self.report.lost;
-            self.report.lost += missing;
-            self.report.note(|| format!("{found} records found of {expected} written"));
+        if let Some(expected) = expected {
+            let accounted = found + self.report.lost;
+            self.report.lost += expected.saturating_sub(accounted);
+            self.report.unexpected += accounted.saturating_sub(expected);
+            if accounted != expected {
+                self.report.note(|| format!("{found} records found of {expected} written"));
+            }
         }
         self.report
     }
@@ -185,6 +190,7 @@ impl Violations {
             + self.corrupt
             + self.misplaced
             + self.foreign
+            + self.unexpected
             + self.offset_gaps
             + self.acked_lost
     }
@@ -252,6 +258,12 @@ mod tests {
             assert!(!violations.examples.is_empty());
         }
         assert_eq!(judge(&[0, 5], true, None).total(), 0, "gaps are allowed when outcomes are unknown");
+    }
+
+    #[test]
+    fn more_records_than_written_are_detected() {
+        let violations = judge(&[0, 1, 2], false, Some(2));
+        assert_eq!((violations.unexpected, violations.total()), (1, 1));
     }
 
     #[test]
