@@ -1,0 +1,197 @@
+//! Turns statistics into Prometheus text. A pure function: the same statistics give the same text.
+
+use std::collections::BTreeMap;
+
+use storage::Histogram;
+
+use super::exposition::{Exposition, Kind};
+use super::process::ProcessStats;
+use super::shard_stats::ShardStats;
+
+/// Topics beyond this many, the smallest ones, are left out of /metrics; `millrace_topics_omitted` counts them.
+pub(super) const TOPICS_MAX: usize = 1000;
+
+/// All metrics of the process.
+#[must_use]
+pub fn render_metrics(version: &str, ready: bool, process: ProcessStats, shards: &[ShardStats]) -> String {
+    let mut out = Exposition::default();
+    out.family("millrace_build_info", Kind::Gauge, "The version that is running.");
+    out.sample("millrace_build_info", &[("version", &version)], 1);
+    out.family("millrace_ready", Kind::Gauge, "Whether the broker serves clients.");
+    out.sample("millrace_ready", &[], u8::from(ready));
+    out.family("millrace_shards", Kind::Gauge, "Shards of this broker.");
+    out.sample("millrace_shards", &[], shards.len());
+    if let Some(bytes) = process.resident_bytes {
+        out.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the process.");
+        out.sample("process_resident_memory_bytes", &[], bytes);
+    }
+    if let Some(count) = process.open_descriptors {
+        out.family("process_open_fds", Kind::Gauge, "Open descriptors of the process.");
+        out.sample("process_open_fds", &[], count);
+    }
+    requests(&mut out, shards);
+    for metric in PER_SHARD {
+        out.family(metric.name, metric.kind, metric.help);
+        for stats in shards {
+            out.sample(metric.name, &[("shard", &stats.shard)], (metric.value)(stats));
+        }
+    }
+    stall_maximum(&mut out, shards);
+    commits(&mut out, shards);
+    topics(&mut out, shards);
+    out.finish()
+}
+
+/// A number that every shard has one of.
+struct PerShard {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&ShardStats) -> u64,
+}
+
+const fn counter(name: &'static str, help: &'static str, value: fn(&ShardStats) -> u64) -> PerShard {
+    PerShard { name, kind: Kind::Counter, help, value }
+}
+
+const fn gauge(name: &'static str, help: &'static str, value: fn(&ShardStats) -> u64) -> PerShard {
+    PerShard { name, kind: Kind::Gauge, help, value }
+}
+
+#[rustfmt::skip]
+static PER_SHARD: &[PerShard] = &[
+    counter("millrace_received_bytes_total", "Bytes received from clients.", |s| s.received_bytes),
+    counter("millrace_sent_bytes_total", "Bytes sent to clients.", |s| s.sent_bytes),
+    counter("millrace_produced_bytes_total", "Bytes of record batches appended for clients.", |s| s.produced_bytes),
+    counter("millrace_produced_batches_total", "Record batches appended for clients.", |s| s.produced_batches),
+    counter("millrace_produced_records_total", "Records appended for clients.", |s| s.produced_records),
+    counter("millrace_fetched_bytes_total", "Bytes of record batches read for clients.", |s| s.fetched_bytes),
+    gauge("millrace_connections", "Connections open now.", |s| s.connections),
+    counter("millrace_connections_accepted_total", "Connections accepted.", |s| s.connections_accepted),
+    counter("millrace_connections_rejected_total", "Connections closed because of what was sent.", |s| s.connections_rejected),
+    counter("millrace_mesh_messages_total", "Jobs and results sent to other shards.", |s| s.mesh_messages),
+    gauge("millrace_memory_used_bytes", "Bytes held of the shard's memory budget.", |s| s.memory_used_bytes),
+    gauge("millrace_memory_budget_bytes", "The shard's memory budget.", |s| s.memory_budget_bytes),
+    gauge("millrace_logs", "Open logs.", |s| s.storage.logs),
+    gauge("millrace_segments", "Segments of all logs.", |s| s.storage.segments),
+    gauge("millrace_log_bytes", "Logical bytes of all logs.", |s| s.storage.log_bytes),
+    counter("millrace_appended_batches_total", "Batches appended, internal topics included.", |s| s.storage.batches_appended),
+    counter("millrace_appended_bytes_total", "Bytes appended, internal topics included.", |s| s.storage.bytes_appended),
+    counter("millrace_written_bytes_total", "Bytes written to disk by commits, padding included.", |s| s.storage.bytes_written),
+    counter("millrace_prewritten_bytes_total", "Zeros written ahead of the log's end.", |s| s.storage.bytes_prewritten),
+    gauge("millrace_durable_lag_bytes", "Appended bytes that are not on stable storage yet.", |s| s.storage.durable_lag_bytes),
+    gauge("millrace_writes_in_flight", "Writes that the disk has not finished.", |s| s.storage.writes_in_flight),
+    gauge("millrace_append_chunk_bytes", "Bytes of append chunks, pending and cached.", |s| s.storage.chunk_bytes),
+    counter("millrace_segments_rolled_total", "Segments closed.", |s| s.storage.segments_rolled),
+    counter("millrace_segments_deleted_total", "Segments removed by retention.", |s| s.storage.segments_deleted),
+    counter("millrace_checkpoints_total", "Checkpoints of logs.", |s| s.storage.checkpoints),
+    counter("millrace_reads_memory_total", "Reads answered from memory.", |s| s.storage.reads_memory),
+    counter("millrace_reads_file_total", "Reads answered from files.", |s| s.storage.reads_file),
+    counter("millrace_reads_corrupt_total", "Damaged batches met by reads.", |s| s.storage.reads_corrupt),
+    gauge("millrace_disk_full", "Whether appends are refused for lack of disk space.", |s| u64::from(s.storage.disk_full)),
+    gauge("millrace_log_dir_failed", "Whether the data directory has failed.", |s| u64::from(s.storage.failed)),
+    gauge("millrace_tasks", "Tasks of the shard that are alive.", |s| u64::try_from(s.executor.tasks).unwrap_or(u64::MAX)),
+    counter("millrace_polls_total", "Polls of tasks.", |s| s.executor.polls),
+    counter("millrace_parks_total", "Times the shard's thread went to sleep.", |s| s.executor.parks),
+    counter("millrace_spins_total", "Rounds of looking for work before sleeping.", |s| s.executor.spins),
+    counter("millrace_stalls_total", "Polls of tasks that held the shard for too long.", |s| s.executor.stalls),
+];
+
+fn requests(out: &mut Exposition, shards: &[ShardStats]) {
+    let name = "millrace_request_seconds";
+    out.family(name, Kind::Histogram, "From the arrival of a request to its answer.");
+    for stats in shards {
+        for api in &stats.requests {
+            let labels: super::exposition::Labels<'_> = &[("shard", &stats.shard), ("api", &api.api)];
+            let buckets = api.latency.cumulative().map(|(micros, total)| (seconds(micros, 1e6), total));
+            out.histogram(name, labels, buckets, api.latency.count(), api.latency.sum().as_secs_f64());
+        }
+    }
+    let name = "millrace_request_errors_total";
+    out.family(name, Kind::Counter, "Error codes answered, by API.");
+    for stats in shards {
+        for api in &stats.requests {
+            for (error, count) in &api.errors {
+                out.sample(name, &[("shard", &stats.shard), ("api", &api.api), ("error", error)], count);
+            }
+        }
+    }
+}
+
+fn stall_maximum(out: &mut Exposition, shards: &[ShardStats]) {
+    let name = "millrace_stall_seconds_max";
+    out.family(name, Kind::Gauge, "The longest stall so far.");
+    for stats in shards {
+        out.sample(name, &[("shard", &stats.shard)], stats.executor.stall_max.as_secs_f64());
+    }
+}
+
+/// A histogram that storage keeps in powers of two.
+struct Doubling {
+    name: &'static str,
+    help: &'static str,
+    /// Powers of two that are shown as bounds; others only count towards the next.
+    powers: std::ops::RangeInclusive<usize>,
+    /// What the unit counted is divided by to give the unit shown.
+    divisor: f64,
+    histogram: fn(&ShardStats) -> &Histogram,
+}
+
+#[rustfmt::skip]
+static COMMITS: &[Doubling] = &[
+    Doubling { name: "millrace_commit_group_logs", help: "Logs in one commit group.", powers: 1..=14, divisor: 1.0, histogram: |s| &s.storage.commit_group_logs },
+    Doubling { name: "millrace_commit_write_bytes", help: "Bytes of one write.", powers: 12..=26, divisor: 1.0, histogram: |s| &s.storage.commit_write_bytes },
+    Doubling { name: "millrace_commit_write_seconds", help: "Duration of one durable write.", powers: 14..=34, divisor: 1e9, histogram: |s| &s.storage.commit_write_ns },
+];
+
+fn commits(out: &mut Exposition, shards: &[ShardStats]) {
+    for metric in COMMITS {
+        out.family(metric.name, Kind::Histogram, metric.help);
+        for stats in shards {
+            let histogram = (metric.histogram)(stats);
+            // Bucket `i` ends below two to the power of `i`.
+            let buckets = metric.powers.clone().map(|power| {
+                let total = histogram.buckets.iter().take(power + 1).sum();
+                (seconds((1_u64 << power) - 1, metric.divisor), total)
+            });
+            let sum = seconds(histogram.sum, metric.divisor);
+            out.histogram(metric.name, &[("shard", &stats.shard)], buckets, histogram.count, sum);
+        }
+    }
+}
+
+fn topics(out: &mut Exposition, shards: &[ShardStats]) {
+    let mut totals: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for topic in shards.iter().flat_map(|stats| &stats.topics) {
+        let (partitions, log_bytes) = totals.entry(&topic.topic).or_default();
+        *partitions += topic.partitions;
+        *log_bytes += topic.log_bytes;
+    }
+    let mut shown: Vec<_> = totals.into_iter().collect();
+    let omitted = shown.len().saturating_sub(TOPICS_MAX);
+    if omitted > 0 {
+        shown.sort_by_key(|(_, (_, log_bytes))| std::cmp::Reverse(*log_bytes));
+        shown.truncate(TOPICS_MAX);
+        shown.sort_unstable();
+    }
+    out.family("millrace_topic_partitions", Kind::Gauge, "Partitions of a topic.");
+    for (topic, (partitions, _)) in &shown {
+        out.sample("millrace_topic_partitions", &[("topic", topic)], partitions);
+    }
+    out.family("millrace_topic_log_bytes", Kind::Gauge, "Logical bytes of a topic's logs.");
+    for (topic, (_, log_bytes)) in &shown {
+        out.sample("millrace_topic_log_bytes", &[("topic", topic)], log_bytes);
+    }
+    out.family("millrace_topics_omitted", Kind::Gauge, "Topics left out here because there are too many.");
+    out.sample("millrace_topics_omitted", &[], omitted);
+}
+
+/// Prometheus counts in floating point; above 2^53 the last digits go, which no dashboard shows.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn seconds(units: u64, divisor: f64) -> f64 {
+    units as f64 / divisor
+}
+
+#[cfg(test)]
+#[path = "render_test.rs"]
+mod render_test;

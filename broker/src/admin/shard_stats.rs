@@ -1,0 +1,73 @@
+//! What a shard tells the admin listener about itself.
+
+use runtime::executor::ExecutorStats;
+use storage::StorageStats;
+
+use super::latency_histogram::LatencyHistogram;
+
+/// A copy of one shard's statistics.
+#[derive(Debug, Clone, Default)]
+pub struct ShardStats {
+    /// The shard's number.
+    pub shard: usize,
+    /// Every API that was used.
+    pub requests: Vec<ApiStats>,
+    /// Bytes received from clients.
+    pub received_bytes: u64,
+    /// Bytes sent to clients.
+    pub sent_bytes: u64,
+    /// Bytes of record batches appended for clients.
+    pub produced_bytes: u64,
+    /// Record batches appended for clients.
+    pub produced_batches: u64,
+    /// Records appended for clients.
+    pub produced_records: u64,
+    /// Bytes of record batches read for clients.
+    pub fetched_bytes: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections accepted so far.
+    pub connections_accepted: u64,
+    /// Connections that the broker closed because of what was sent.
+    pub connections_rejected: u64,
+    /// Jobs and results sent to other shards.
+    pub mesh_messages: u64,
+    /// Bytes held of the shard's memory budget.
+    pub memory_used_bytes: u64,
+    /// The shard's memory budget.
+    pub memory_budget_bytes: u64,
+    /// The shard's logs.
+    pub storage: StorageStats,
+    /// The shard's executor.
+    pub executor: ExecutorStats,
+    /// The topics that have partitions here.
+    pub topics: Vec<TopicStats>,
+}
+
+/// Requests of one API.
+#[derive(Debug, Clone, Default)]
+pub struct ApiStats {
+    /// Kafka's name of the API.
+    pub api: &'static str,
+    /// From the arrival of a request to its answer; the count is the number of requests.
+    pub latency: LatencyHistogram,
+    /// How often each error code was answered, by Kafka's name.
+    pub errors: Vec<(&'static str, u64)>,
+}
+
+/// What a shard holds of one topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicStats {
+    /// The topic's name.
+    pub topic: String,
+    /// Its partitions on this shard.
+    pub partitions: u64,
+    /// The logical bytes of their logs.
+    pub log_bytes: u64,
+}
+
+/// Where the admin listener gets statistics from. Called on an admin thread; must not wait for a shard.
+pub trait StatsSource: Send + Sync {
+    /// The newest statistics of every shard.
+    fn snapshot(&self) -> Vec<ShardStats>;
+}
