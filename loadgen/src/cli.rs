@@ -28,6 +28,8 @@ pub(crate) enum Command {
     E2e(EndToEndArgs),
     /// Create a topic.
     CreateTopic(CreateTopicArgs),
+    /// Delete a topic.
+    DeleteTopic(DeleteTopicArgs),
     /// Wait for the first Metadata answer and print how long it took.
     Probe(ProbeArgs),
     /// Serve a broker that acknowledges without storing: the generator's own ceiling.
@@ -214,6 +216,17 @@ pub(crate) struct CreateTopicArgs {
     /// KEY=VALUE, may be repeated.
     #[arg(long = "config", value_parser = parse_pair)]
     pub(crate) configs: Vec<(String, String)>,
+}
+
+/// `delete-topic`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteTopicArgs {
+    /// Broker.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub(crate) bootstrap: String,
+    /// Name.
+    #[arg(long)]
+    pub(crate) topic: String,
 }
 
 /// `probe`.

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::messages::{create_topics_request, list_offsets_request, metadata_request};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
@@ -133,6 +133,16 @@ impl Control {
         let created = response.topics.first().context("CreateTopics answers no topic")?;
         let detail = created.error_message.as_ref().map_or("", |message| message.as_str());
         check(created.error_code, &format!("creating topic {topic} {detail}"))
+    }
+
+    /// Deletes a topic.
+    pub(crate) fn delete_topic(&mut self, topic: &str) -> Result<()> {
+        let version = self.pick::<DeleteTopicsRequest>("DeleteTopics", 5)?;
+        let names = vec![TopicName(text(topic))];
+        let request = DeleteTopicsRequest::default().with_topic_names(names).with_timeout_ms(TIMEOUT_MS);
+        let response = self.call(version, &request)?;
+        let deleted = response.responses.first().context("DeleteTopics answers no topic")?;
+        check(deleted.error_code, &format!("deleting topic {topic}"))
     }
 
     /// Waits until every partition of `topic` has a leader that serves it: Metadata may name one a moment too early.

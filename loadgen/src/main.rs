@@ -61,6 +61,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Consume(args) => present(&run::consume(&args)?, &args.run),
         Command::E2e(args) => present(&run::end_to_end(&args)?, &args.run),
         Command::CreateTopic(args) => create_topic(&args),
+        Command::DeleteTopic(args) => {
+            Control::connect(resolve(&args.bootstrap)?)?.delete_topic(&args.topic)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Probe(args) => {
             println!("{:.3}", probe::probe(&args)?);
             Ok(ExitCode::SUCCESS)
