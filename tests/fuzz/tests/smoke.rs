@@ -1,0 +1,33 @@
+//! A fixed number of cases of every target, the same on every machine.
+
+use millrace_test_fuzz::{TARGETS, run};
+
+fn smoke(name: &str, cases: u64) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of this name");
+    run(target, 1, cases);
+}
+
+#[test]
+fn request() {
+    smoke("request", 20_000);
+}
+
+#[test]
+fn response() {
+    smoke("response", 10_000);
+}
+
+#[test]
+fn record() {
+    smoke("record", 20_000);
+}
+
+#[test]
+fn record_batch() {
+    smoke("record_batch", 20_000);
+}
+
+#[test]
+fn connection() {
+    smoke("connection", 5_000);
+}
