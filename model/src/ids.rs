@@ -105,10 +105,11 @@ impl Sequence {
     /// (Kafka's `DefaultRecordBatch.incrementSequence`).
     #[must_use]
     pub const fn plus(self, increment: i32) -> Self {
-        if self.0 > i32::MAX - increment {
-            Self(increment - (i32::MAX - self.0) - 1)
+        // Wrapping, because both numbers may come from a batch that nobody has checked yet.
+        if self.0 > i32::MAX.wrapping_sub(increment) {
+            Self(increment.wrapping_sub(i32::MAX.wrapping_sub(self.0)).wrapping_sub(1))
         } else {
-            Self(self.0 + increment)
+            Self(self.0.wrapping_add(increment))
         }
     }
 }
