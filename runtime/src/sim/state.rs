@@ -139,10 +139,11 @@ impl State {
                 Slot::Flying { pending, .. } => pending.boot.node == node,
                 Slot::Done(_) => false,
             };
-            if of_node && let Some(Slot::Flying { pending, .. }) = self.ops.remove(&id) {
-                if pending.op.changes() {
-                    flying.push(pending);
-                }
+            if of_node
+                && let Some(Slot::Flying { pending, .. }) = self.ops.remove(&id)
+                && pending.op.changes()
+            {
+                flying.push(pending);
             }
         }
         let disk = &mut self.nodes[node].disk;
