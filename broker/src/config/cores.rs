@@ -4,7 +4,7 @@
 const CORE_MAX: usize = 4095;
 
 /// The cores in ascending order without repeats; empty text is the empty list, which stands for all.
-pub(super) fn parse(text: &str) -> Result<Vec<usize>, String> {
+pub fn parse(text: &str) -> Result<Vec<usize>, String> {
     let mut cores = Vec::new();
     if text.trim().is_empty() {
         return Ok(cores);

@@ -27,6 +27,7 @@ mod value;
 
 pub use alter::{AlterOp, Alteration, BrokerScope, alter_broker, alter_topic};
 pub use broker_config::BrokerConfig;
+pub use cores::parse as parse_cores;
 pub use definition::{Definition, Effect, Importance, Reason, Rule, Scope, Synonym, UpdateMode, ValueType};
 pub use definitions::Definitions;
 pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_broker_defaults, describe_topic};

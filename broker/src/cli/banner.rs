@@ -1,0 +1,95 @@
+//! The few lines that the broker prints when it has started.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// How the data directory is written and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoMode {
+    /// Direct I/O with this alignment in bytes.
+    Direct {
+        /// Offsets, lengths and addresses are multiples of this.
+        alignment: u32,
+    },
+    /// Through the page cache, because the file system does not do direct I/O.
+    Buffered,
+}
+
+impl fmt::Display for IoMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IoMode::Direct { alignment } => write!(formatter, "direct I/O, {alignment}-byte blocks"),
+            IoMode::Buffered => formatter.write_str("buffered I/O: the file system has no direct I/O"),
+        }
+    }
+}
+
+/// What the banner says; `Display` is its text.
+#[derive(Debug, Clone)]
+pub struct Banner {
+    /// The version of this build.
+    pub version: &'static str,
+    /// The cores that run a shard each.
+    pub cores: Vec<usize>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// How it is written and read.
+    pub io_mode: IoMode,
+    /// Where clients connect, as bound.
+    pub listeners: Vec<String>,
+    /// Where metrics and health are, as bound.
+    pub admin: Option<String>,
+}
+
+impl fmt::Display for Banner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "Millrace {}", self.version)?;
+        let noun = if self.cores.len() == 1 { "core" } else { "cores" };
+        writeln!(formatter, "  cores      {} {noun}: {}", self.cores.len(), ranges(&self.cores))?;
+        writeln!(formatter, "  data       {} ({})", self.data_dir.display(), self.io_mode)?;
+        writeln!(formatter, "  listening  {}", self.listeners.join(", "))?;
+        match &self.admin {
+            Some(address) => writeln!(formatter, "  admin      http://{address}/"),
+            None => writeln!(formatter, "  admin      off"),
+        }
+    }
+}
+
+/// Ascending cores in the notation of `--cores`.
+fn ranges(cores: &[usize]) -> String {
+    let runs = cores.chunk_by(|left, right| left + 1 == *right);
+    let text = |run: &[usize]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        [only] => only.to_string(),
+        [] => String::new(),
+    };
+    runs.map(text).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_says_what_runs_where() {
+        let mut banner = Banner {
+            version: "0.1.0",
+            cores: vec![0, 2, 3, 4],
+            data_dir: PathBuf::from("./data"),
+            io_mode: IoMode::Direct { alignment: 512 },
+            listeners: vec!["127.0.0.1:9092".to_owned(), "[::1]:9093".to_owned()],
+            admin: Some("127.0.0.1:9644".to_owned()),
+        };
+        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4\n  data       ./data (direct I/O, 512-byte blocks)\n  \
+                        listening  127.0.0.1:9092, [::1]:9093\n  admin      http://127.0.0.1:9644/\n";
+        assert_eq!(banner.to_string(), expected);
+
+        banner.cores = vec![1];
+        banner.io_mode = IoMode::Buffered;
+        banner.admin = None;
+        let text = banner.to_string();
+        for part in ["1 core: 1\n", "(buffered I/O: the file system has no direct I/O)", "admin      off\n"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Proves that command lines mean what the help says, and that flags, `--set` and the file win in that order.
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace()).map(Cli::into_command)
+}
+
+fn serve(line: &str) -> ServeArgs {
+    match parse(line).unwrap() {
+        Command::Serve(args) => args,
+        other => panic!("{line} is {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn no_command_is_serve() {
+    for line in ["millrace", "millrace serve"] {
+        let config = serve(line).broker_config().unwrap();
+        assert_eq!(config.log_dir(), std::path::Path::new("./millrace-data"), "{line}");
+        assert_eq!(config.listeners()[0].address(), "127.0.0.1:9092", "{line}");
+        assert_eq!(config.admin_listen(), Some("127.0.0.1:9644"), "{line}");
+        assert!(config.cores().is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn flags_become_settings() {
+    for line in ["millrace", "millrace serve"] {
+        let line = format!(
+            "{line} --data-dir /d --listen [::1]:1234 --admin-listen 0.0.0.0:1 --cores 0,2-3 --set num.partitions=4 \
+             --set auto.create.topics.enable=false --set group.initial.rebalance.delay.ms=0 \
+             --set group.min.session.timeout.ms=1000 --log-format json --log-level debug"
+        );
+        let args = serve(&line);
+        assert_eq!(args.log_format, LogFormat::Json);
+        assert_eq!(args.log_level.as_deref(), Some("debug"));
+        let config = args.broker_config().unwrap();
+        assert_eq!(config.log_dir(), std::path::Path::new("/d"));
+        assert_eq!(config.listeners()[0].address(), "[::1]:1234");
+        assert_eq!(config.admin_listen(), Some("0.0.0.0:1"));
+        assert_eq!(config.cores(), [0, 2, 3]);
+        assert_eq!(config.num_partitions(), 4);
+        assert!(!config.auto_create_topics());
+        assert!(config.group_initial_rebalance_delay().is_zero());
+        assert_eq!(config.group_session_timeout_min().as_millis(), 1000);
+    }
+}
+
+#[test]
+fn flags_win_over_set_and_set_over_the_file() {
+    let file = std::env::temp_dir().join(format!("millrace-cli-test-{}", std::process::id()));
+    std::fs::write(&file, "num.partitions=2\nlog.dirs=/file\nbroker.rack=file\n").unwrap();
+    let line = format!(
+        "millrace --config {} --set num.partitions=3 --set log.dirs=/set --data-dir /flag",
+        file.display()
+    );
+    let config = serve(&line).broker_config();
+    std::fs::remove_file(&file).unwrap();
+    let config = config.unwrap();
+    assert_eq!(config.num_partitions(), 3);
+    assert_eq!(config.log_dir(), std::path::Path::new("/flag"));
+    assert_eq!(config.rack(), Some("file"));
+}
+
+#[test]
+fn errors_say_where_the_setting_stands() {
+    for (line, expected) in [
+        ("millrace --set num.partitions", "--set num.partitions: write KEY=VALUE"),
+        (
+            "millrace --set num.partitons=4",
+            "--set num.partitons=4: Unknown broker config name: num.partitons (did you mean num.partitions?)",
+        ),
+        (
+            "millrace --set num.partitions=0",
+            "--set num.partitions=0: Invalid value 0 for configuration num.partitions: Value must be at least 1",
+        ),
+        (
+            "millrace --listen localhost",
+            "--listen: Invalid value PLAINTEXT://localhost for configuration listeners: 'localhost' has no port; write \
+             host:port",
+        ),
+        (
+            "millrace --cores x",
+            "--cores: Invalid value x for configuration millrace.cores: 'x' is not a core or a range of cores such as 2-5",
+        ),
+        ("millrace --config /nowhere/f", "/nowhere/f: No such file or directory (os error 2)"),
+    ] {
+        assert_eq!(serve(line).broker_config().unwrap_err().to_string(), expected, "{line}");
+    }
+}
+
+#[test]
+fn other_commands() {
+    assert!(
+        matches!(parse("millrace doctor --data-dir /x"), Ok(Command::Doctor(args)) if args.data_dir.as_os_str() == "/x")
+    );
+    assert!(
+        matches!(parse("millrace dump-log --records a b"), Ok(Command::DumpLog(args)) if args.records && args.paths.len() == 2)
+    );
+    for line in
+        ["millrace dump-log", "millrace gadget", "millrace --no-such-flag", "millrace doctor --cores 1"]
+    {
+        assert!(parse(line).is_err(), "{line}");
+    }
+    let Ok(Command::Config(args)) = parse("millrace config retention.ms") else { panic!("not config") };
+    assert!(args.answer().unwrap().contains("log.retention.hours"));
+    let Ok(Command::Config(args)) = parse("millrace config retention.mss") else { panic!("not config") };
+    assert!(args.answer().unwrap_err().to_string().contains("Unknown"));
+}
