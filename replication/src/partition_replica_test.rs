@@ -83,7 +83,7 @@ impl Judge {
     }
 
     fn next_epoch(&self, b: u8) -> LeaderEpoch {
-        LeaderEpoch(self.epoch + i32::from(b % 4 != 0))
+        LeaderEpoch(self.epoch + i32::from(!b.is_multiple_of(4)))
     }
 
     fn step(&mut self, draw: Draw) -> Result<(), String> {
