@@ -9,7 +9,8 @@ import time
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS = 18, 19, 20
 
-NONE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, MESSAGE_TOO_LARGE = 0, 2, 3, 10
+NONE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION = 0, 2, 3
+LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, MESSAGE_TOO_LARGE = 5, 6, 10
 INVALID_TIMESTAMP, UNSUPPORTED_VERSION, TOPIC_ALREADY_EXISTS = 32, 35, 36
 UNSUPPORTED_FOR_MESSAGE_FORMAT, KAFKA_STORAGE_ERROR, INVALID_RECORD = 43, 56, 87
 
@@ -205,10 +206,14 @@ class Connection:
         reader.array(lambda: reader.unpack("qq"))
         return error, high_watermark, reader.nullable_bytes() or b""
 
-    def read_partition(self, topic, partition, offset=0):
-        """All records up to the high watermark as (offset, key, value)."""
+    def read_partition(self, topic, partition, offset=0, patience_s=10):
+        """All records up to the high watermark as (offset, key, value). Waits for a partition that still recovers."""
+        deadline = time.monotonic() + patience_s
         while True:
             error, high_watermark, data = self.fetch(topic, partition, offset)
+            if error in (LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             if error:
                 raise ValueError(f"Fetch of {topic}-{partition} at {offset} answered error {error}")
             records = [r for r in parse_records(data) if r[0] >= offset]
