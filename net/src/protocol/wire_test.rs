@@ -257,3 +257,31 @@ fn records_of_internal_logs_carry_type_and_version() {
     assert_eq!(MetadataRecord::decode(&[2, 2, 0]), Err(DecodeError::UnknownFrameVersion(2)));
     assert_eq!(MetadataRecord::decode(&[1, 100, 0]), Err(DecodeError::UnknownRecordType(100)));
 }
+
+#[test]
+fn varints_have_at_most_32_bits() {
+    let rows: &[(&[u8], Result<u32, DecodeError>)] = &[
+        (b"\x00", Ok(0)),
+        (b"\x80\x01", Ok(128)),
+        (b"\xff\xff\xff\xff\x0f", Ok(u32::MAX)),
+        // One more than fits would be read as 1 if the surplus bits were dropped.
+        (b"\x81\x80\x80\x80\x10", Err(DecodeError::VarintOverflow)),
+        (b"\x80\x80\x80\x80\x80\x01", Err(DecodeError::VarintOverflow)),
+        (b"\x80", Err(DecodeError::Truncated { needed: 1, remaining: 0 })),
+    ];
+    for (bytes, expect) in rows {
+        assert_eq!(Reader::new(bytes, 0, true).varint(), *expect, "{bytes:x?}");
+    }
+}
+
+#[test]
+fn an_array_that_cannot_fit_is_refused_before_its_elements() {
+    let groups = |body: &'static [u8]| describe_groups::DescribeGroupsRequest::decode(0, body).map(|_| ());
+    assert_eq!(
+        groups(b"\x00\x00\x00\x03\x00\x00"),
+        Err(DecodeError::ArrayTooLong { claimed: 3, remaining: 2 })
+    );
+    assert_eq!(groups(b"\xff\xff\xff\xff"), Err(DecodeError::UnexpectedNull));
+    assert_eq!(groups(b"\xff\xff\xff\xfe"), Err(DecodeError::InvalidLength(-2)));
+    assert_eq!(groups(b"\x00\x00\x00\x01\x00\x00"), Ok(()));
+}
