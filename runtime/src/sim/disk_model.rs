@@ -83,6 +83,7 @@ impl DiskModel {
                 return op.refuse(io::Error::from_raw_os_error(libc::EIO));
             }
             Some(FaultKind::NoSpace) => return op.refuse(no_space()),
+            Some(FaultKind::Lie) => return self.pretend(&path, op),
             Some(FaultKind::BitFlip | FaultKind::Slow(_)) | None => {}
         }
         let flip = fault == Some(FaultKind::BitFlip);
@@ -136,6 +137,23 @@ impl DiskModel {
                 Answer::Done(Ok(()))
             }
             Op::Length { inode } => Answer::Length(Ok(self.inode(inode).len() as u64)),
+        }
+    }
+
+    /// Does an operation without making anything durable.
+    fn pretend(&mut self, path: &Path, op: Op) -> Answer {
+        match op {
+            Op::Write { inode, content, offset, .. } => {
+                let bytes = content.into_bytes();
+                Answer::Done(self.write(inode, offset, &bytes, Durability::Buffered))
+            }
+            Op::WriteFile { content } => Answer::Done(self.want_dir_above(path).map(|()| {
+                let mut file = Inode::default();
+                file.write(0, &content);
+                self.add_file(path, file);
+            })),
+            Op::Sync { .. } | Op::SyncDir => Answer::Done(Ok(())),
+            op => self.perform(path, op),
         }
     }
 

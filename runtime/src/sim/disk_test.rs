@@ -217,6 +217,28 @@ fn a_failed_sync_is_not_healed_by_another() {
 }
 
 #[test]
+fn a_lying_disk_loses_what_it_promised_to_keep() {
+    for kind in [OpKind::Write, OpKind::Sync] {
+        let seen = outcomes(|world| {
+            let node = world.node("a");
+            world.disk("a").inject(Fault::new(kind, FaultKind::Lie));
+            world.block_on(async {
+                node.disk().create_dir_all(p("d")).await.unwrap();
+                let file = created(&node, "d/f").await;
+                file.write_at(bytes(&node, &[5; SECTOR_SIZE]), 0, Durability::Durable).await.unwrap();
+                node.disk().write_file(p("g"), vec![1; 9]).await.unwrap();
+            });
+            world.crash("a");
+            let kept =
+                |path: &str| world.disk("a").read(path).is_some_and(|content| content.iter().any(|b| *b > 0));
+            [kept("d/f"), kept("g")]
+        });
+        assert_eq!(seen.contains(&[false, false]), kind == OpKind::Write, "{kind:?} {seen:?}");
+        assert!(seen.contains(&[false, true]) && seen.contains(&[true, true]), "{kind:?} {seen:?}");
+    }
+}
+
+#[test]
 fn faults_hit_what_they_name() {
     let world = SimWorld::new(1);
     let node = world.node("a");

@@ -33,6 +33,9 @@ pub enum FaultKind {
     NoSpace,
     /// One bit of what is read or written is flipped, without an error.
     BitFlip,
+    /// The operation reports success and makes nothing durable: a write only reaches the cache, a sync does
+    /// nothing. Stands for a disk that lies as well as for code that forgets to sync.
+    Lie,
     /// The operation takes this much longer.
     Slow(Duration),
 }
