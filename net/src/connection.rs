@@ -21,8 +21,8 @@ pub struct ConnectionLimits {
     /// Bytes of responses that wait for the socket; while there are as many, no request starts. A single response
     /// may be larger.
     pub out_bytes_max: usize,
-    /// Room for one ordinary receive.
-    pub read_bytes: usize,
+    /// Room for one receive on a busy connection; an idle one has less.
+    pub read_bytes_max: usize,
 }
 
 impl Default for ConnectionLimits {
@@ -31,7 +31,7 @@ impl Default for ConnectionLimits {
             request_bytes_max: 104_857_600,
             in_flight_max: 64,
             out_bytes_max: 8 << 20,
-            read_bytes: 64 << 10,
+            read_bytes_max: 64 << 10,
         }
     }
 }
@@ -57,7 +57,7 @@ impl Connection {
     #[must_use]
     pub fn new(limits: ConnectionLimits) -> Self {
         Self {
-            decoder: FrameDecoder::new(limits.request_bytes_max, limits.read_bytes),
+            decoder: FrameDecoder::new(limits.request_bytes_max, limits.read_bytes_max),
             pipeline: Pipeline::new(limits.in_flight_max, limits.out_bytes_max),
         }
     }

@@ -28,14 +28,21 @@ pub enum FrameError {
 pub struct FrameDecoder {
     buffer: BytesMut,
     size_max: usize,
+    /// Room for a receive of which nothing is known; between `READ_BYTES_MIN` and `read_bytes_max`.
     read_bytes: usize,
+    read_bytes_max: usize,
+    /// What the lent buffer held, and the room it had.
+    lent: (usize, usize),
 }
 
 impl FrameDecoder {
-    /// Frames of at most `size_max` bytes (without the four of the size), received about `read_bytes` at a time.
+    /// Frames of at most `size_max` bytes (without the four of the size), received up to about `read_bytes_max` at a
+    /// time. An idle connection offers far less, and more as soon as it is used.
     #[must_use]
-    pub fn new(size_max: usize, read_bytes: usize) -> Self {
-        Self { buffer: BytesMut::new(), size_max, read_bytes: read_bytes.max(SIZE_BYTES) }
+    pub fn new(size_max: usize, read_bytes_max: usize) -> Self {
+        let read_bytes_max = read_bytes_max.max(READ_BYTES_MIN);
+        let buffer = BytesMut::new();
+        Self { buffer, size_max, read_bytes: READ_BYTES_MIN, read_bytes_max, lent: (0, 0) }
     }
 
     /// The next whole frame, without its size, or `None` when more bytes are needed first.
@@ -75,12 +82,20 @@ impl FrameDecoder {
         if wanted > self.read_bytes || buffer.capacity() - buffer.len() < self.read_bytes / 4 {
             buffer.reserve(wanted);
         }
+        self.lent = (buffer.len(), buffer.capacity() - buffer.len());
         buffer
     }
 
     /// Takes back the buffer of [`FrameDecoder::take_buffer`], with what was received at its end.
     pub fn received(&mut self, buffer: BytesMut) {
         debug_assert!(self.buffer.is_empty(), "one receive at a time");
+        let (held, room) = self.lent;
+        let received = buffer.len().saturating_sub(held);
+        if received >= room {
+            self.read_bytes = (self.read_bytes * 4).min(self.read_bytes_max);
+        } else if received < self.read_bytes / 8 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
         self.buffer = buffer;
     }
 
@@ -112,6 +127,9 @@ impl FrameDecoder {
 }
 
 const SIZE_BYTES: usize = 4;
+
+/// Room that an idle connection offers.
+const READ_BYTES_MIN: usize = 2048;
 
 /// Room that a frame gets before any of it has arrived: the requests of ordinary clients fit (max.request.size is
 /// 1 MiB by default); beyond it, room grows with what has really been received.
@@ -185,6 +203,27 @@ mod tests {
         decoder.received(buffer);
         let frame = decoder.next_frame().unwrap().unwrap();
         assert_eq!(frame.as_ptr(), place.wrapping_add(4), "no copy");
+    }
+
+    #[test]
+    fn room_follows_use() {
+        let mut decoder = FrameDecoder::new(1 << 20, 64 << 10);
+        assert_eq!(decoder.wanted(), READ_BYTES_MIN);
+        for expect in [4 * READ_BYTES_MIN, 16 * READ_BYTES_MIN, 64 << 10, 64 << 10] {
+            let mut buffer = decoder.take_buffer();
+            let room = buffer.capacity() - buffer.len();
+            buffer.extend_from_slice(&frame(&vec![1; room - SIZE_BYTES]));
+            decoder.received(buffer);
+            assert!(decoder.next_frame().unwrap().is_some());
+            assert_eq!(decoder.wanted(), expect);
+        }
+        for _ in 0..10 {
+            let mut buffer = decoder.take_buffer();
+            buffer.extend_from_slice(&frame(b"small"));
+            decoder.received(buffer);
+            assert!(decoder.next_frame().unwrap().is_some());
+        }
+        assert_eq!(decoder.wanted(), READ_BYTES_MIN);
     }
 
     #[test]

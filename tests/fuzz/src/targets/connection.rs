@@ -8,7 +8,7 @@ use net::{Connection, ConnectionLimits, Slot};
 use crate::Mutator;
 
 const LIMITS: ConnectionLimits =
-    ConnectionLimits { request_bytes_max: 1000, in_flight_max: 4, out_bytes_max: 64, read_bytes: 64 };
+    ConnectionLimits { request_bytes_max: 1000, in_flight_max: 4, out_bytes_max: 64, read_bytes_max: 64 };
 
 pub(crate) fn case(mutator: &mut Mutator) {
     let wire = wire(mutator);
