@@ -54,7 +54,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Print what is in log segments; reads only, and survives damage
     DumpLog(DumpLogArgs),
-    /// Explain a setting, or list all of them
+    /// Explain a setting, or print the reference page of all of them
     Config(ConfigArgs),
 }
 
@@ -86,9 +86,6 @@ pub struct ConfigArgs {
     /// The key to explain
     #[arg(value_name = "KEY")]
     pub key: Option<String>,
-    /// Print the reference page, docs/CONFIG.md
-    #[arg(long, hide = true, conflicts_with = "key")]
-    pub reference: bool,
 }
 
 impl ConfigArgs {

@@ -7,7 +7,7 @@ use super::definition::{Definition, Scope, UpdateMode, ValueType};
 use super::definitions::Definitions;
 use super::error::{ConfigError, ConfigErrorKind};
 use super::layers::{Layers, Settings};
-use super::topic_config::validate_topic_configs;
+use super::topic_config::check_together;
 use super::value;
 
 /// What to do with a setting.
@@ -72,7 +72,9 @@ pub fn alter_topic(
     changes: &[Alteration],
 ) -> Result<BTreeMap<String, String>, ConfigError> {
     let altered = apply(Scope::Topic, &broker.layers, current, changes)?;
-    validate_topic_configs(&altered)?;
+    // The changed values have been checked one by one. Those that stay are not checked again: one that a newer version
+    // stored must not stand in the way of other changes.
+    check_together(&altered)?;
     Ok(altered)
 }
 
@@ -159,3 +161,7 @@ fn edit_list(
     }
     Ok(items.join(","))
 }
+
+#[cfg(test)]
+#[path = "alter_test.rs"]
+mod alter_test;

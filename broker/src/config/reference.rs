@@ -55,7 +55,7 @@ pub fn explain(key: &str) -> Result<String, ConfigError> {
 }
 
 const INTRODUCTION: &str = "# Settings\n\n\
-    Generated from the table in broker/src/config (a test compares; regenerate with `scripts/generate-config-docs`).\n\n\
+    Generated from the table in broker/src/config (a test compares; regenerate with `millrace config > docs/CONFIG.md`).\n\n\
     `millrace serve` takes broker settings from a file in Java's properties format (`--config FILE`), then from `--set KEY=VALUE`, then from\n\
     its flags; the last one counts. `millrace config KEY` explains a key. Keys and their meaning are Kafka's unless they begin with\n\
     `millrace.`; `durability` is ours too.\n";

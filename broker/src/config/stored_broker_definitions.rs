@@ -6,7 +6,7 @@ use super::definition::Reason::{
     AlwaysSynced, ClassicGroupsOnly, KafkaInternal, MemoryBudget, NoCompaction, NoController, NoJvm,
     NoQuotas, NoTieredStorage, NoTransactions, OneNode, OwnMetrics, PassThrough, ThreadPerCore,
 };
-use super::definition::Rule::{AtLeast, Between, BetweenOr, EachOf, Fraction, OneOf};
+use super::definition::Rule::{AtLeast, Between, BetweenOr, EachOf, Fraction, OneOf, OneOfIgnoringCase};
 use super::definition::ValueType::{Boolean, Class, Double, Int, List, Long, Short, String};
 use super::topic_definitions::COMPRESSION_TYPES;
 
@@ -59,7 +59,7 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("group.consumer.max.heartbeat.interval.ms", Int, "15000", ClassicGroupsOnly).rule(AtLeast(1)),
     Definition::stored_broker("group.consumer.max.session.timeout.ms", Int, "60000", ClassicGroupsOnly).rule(AtLeast(1)),
     Definition::stored_broker("group.consumer.max.size", Int, "2147483647", ClassicGroupsOnly).rule(AtLeast(1)),
-    Definition::stored_broker("group.consumer.migration.policy", String, "bidirectional", ClassicGroupsOnly),
+    Definition::stored_broker("group.consumer.migration.policy", String, "bidirectional", ClassicGroupsOnly).rule(OneOfIgnoringCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"])),
     Definition::stored_broker("group.consumer.min.assignment.interval.ms", Int, "0", ClassicGroupsOnly).rule(AtLeast(0)),
     Definition::stored_broker("group.consumer.min.heartbeat.interval.ms", Int, "5000", ClassicGroupsOnly).rule(AtLeast(1)),
     Definition::stored_broker("group.consumer.min.session.timeout.ms", Int, "45000", ClassicGroupsOnly).rule(AtLeast(1)),
@@ -68,7 +68,7 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("group.coordinator.append.linger.ms", Int, "-1", KafkaInternal).rule(AtLeast(-1)),
     Definition::stored_broker("group.coordinator.background.threads", Int, "2", ThreadPerCore).rule(AtLeast(1)).high(),
     Definition::stored_broker("group.coordinator.cached.buffer.max.bytes", Int, "1048588", KafkaInternal).rule(AtLeast(524_288)).cluster_wide(),
-    Definition::stored_broker("group.coordinator.rebalance.protocols", List, "classic,consumer,streams", ClassicGroupsOnly),
+    Definition::stored_broker("group.coordinator.rebalance.protocols", List, "classic,consumer,streams", ClassicGroupsOnly).rule(EachOf(&["consumer", "classic", "share", "streams"])),
     Definition::stored_broker("group.coordinator.threads", Int, "4", ThreadPerCore).rule(AtLeast(1)).high(),
     Definition::stored_broker("group.share.assignment.interval.ms", Int, "1000", ClassicGroupsOnly).rule(AtLeast(0)).cluster_wide(),
     Definition::stored_broker("group.share.assignors", List, "simple", ClassicGroupsOnly),

@@ -117,6 +117,11 @@ pub fn validate_topic_configs(overrides: &BTreeMap<String, String>) -> Result<()
     for (name, text) in overrides {
         validate_topic_config(name, text)?;
     }
+    check_together(overrides)
+}
+
+/// Checks own settings of a topic against each other.
+pub(super) fn check_together(overrides: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let number = |name: &str| overrides.get(name).and_then(|text| text.trim().parse::<i64>().ok());
     if let (Some(low), Some(high)) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"))
         && low > high
