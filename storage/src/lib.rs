@@ -5,12 +5,31 @@
 //! [`LogDir`], which all shards share and which is never touched on the data path beyond one flag.
 #![forbid(unsafe_code)]
 
+mod append;
+mod append_validation;
+mod checkpoint;
+mod commit_loop;
 mod config;
 mod error;
+mod leader_epoch_cache;
 mod log;
 mod log_dir;
 mod log_manager;
+mod log_segment;
+mod maintenance;
+mod meta_properties;
+mod offset_index;
+mod prewrite;
+mod producer_state;
+mod read;
+mod recovery;
+mod retention;
+mod scan;
+mod shard;
 mod stats;
+mod tail;
+mod time_index;
+mod timestamps;
 
 pub use config::{CommitMode, LogConfig, LogDirOptions, LogManagerOptions, SealedRead};
 pub use error::{AppendError, ReadError, StorageError};

@@ -1,19 +1,32 @@
 //! One partition's log: appended on its shard, read from memory or disk, durable by the commit loop.
+//!
+//! The parts of its life are in files of their own: `append`, `read`, `timestamps`, `commit_loop`, `maintenance`,
+//! `retention`, `recovery`.
 
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::VecDeque;
+use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use model::{LeaderEpoch, Offset, RecordBatch, TopicId, TopicPartition};
+use model::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use runtime::sync::{Notify, Semaphore};
 use runtime::{Disk, Effects};
 
-use crate::{AppendError, LogConfig, ReadError, StorageError};
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log_dir::Checkpoint;
+use crate::log_segment::LogSegment;
+use crate::producer_state::ProducerState;
+use crate::shard::Shard;
+use crate::{LogConfig, StorageError};
 
 /// Who appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendOrigin {
     /// A producer: every rule is checked.
     Client,
-    /// The broker itself (coordinators, metadata): may write control records and several batches.
+    /// The broker itself (coordinators, metadata): may write control records and several batches, and goes on while
+    /// the disk has less room than the reserve.
     Internal,
 }
 
@@ -80,157 +93,291 @@ pub trait LogListener {
 
 /// One partition's log. Lives on the partition's shard.
 pub struct Log<E: Effects> {
-    effects: E,
+    pub(crate) tp: TopicPartition,
+    topic_id: TopicId,
+    pub(crate) dir: Rc<Path>,
+    pub(crate) shard: Rc<Shard<E>>,
+    config: RefCell<Rc<LogConfig>>,
+    pub(crate) state: RefCell<LogState<E>>,
+    listener: RefCell<Option<Rc<dyn LogListener>>>,
+    /// The commit queue or a task of it has the log; or its file is being cut.
+    pub(crate) committing: Cell<bool>,
+    /// The shard's list of busy logs has it.
+    pub(crate) busy: Cell<bool>,
+    /// One at a time: sealing, checkpoint, deletion, close.
+    pub(crate) maintenance: Semaphore,
+    /// Something became durable, or never will.
+    pub(crate) progress: Notify,
+}
+
+/// What changes in a log.
+///
+/// Invariant: `log_start <= durable_end <= log_end`; segments are contiguous by offset, never none; all but the
+/// last are sealed or wait in `to_seal`.
+pub(crate) struct LogState<E: Effects> {
+    pub(crate) segments: VecDeque<Rc<LogSegment<E>>>,
+    pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) durable_end: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) recovery_point: Offset,
+    pub(crate) epochs: LeaderEpochCache,
+    pub(crate) epochs_dirty: bool,
+    pub(crate) producers: ProducerState,
+    /// Full segments that still have to be cut and given their indexes, with the producers as of their end.
+    pub(crate) to_seal: VecDeque<ToSeal<E>>,
+    /// Snapshots within segments, oldest first, each with the checkpoint change that made it the newest.
+    pub(crate) snapshots: Vec<(Offset, u64)>,
+    pub(crate) bytes_since_checkpoint: u64,
+    pub(crate) last_append_ms: u64,
+    pub(crate) last_checkpoint_ms: u64,
+    /// Average bytes per write, for deciding about prewriting.
+    pub(crate) write_bytes_average: u64,
+    /// Why the log takes no appends.
+    pub(crate) offline: Option<StorageError>,
+}
+
+/// A full segment and the snapshot that belongs to its end.
+pub(crate) struct ToSeal<E: Effects> {
+    pub(crate) segment: Rc<LogSegment<E>>,
+    pub(crate) producers: Vec<u8>,
 }
 
 impl<E: Effects> Log<E> {
+    pub(crate) fn new(
+        shard: &Rc<Shard<E>>,
+        tp: TopicPartition,
+        topic_id: TopicId,
+        dir: Rc<Path>,
+        config: LogConfig,
+        state: LogState<E>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            tp,
+            topic_id,
+            dir,
+            shard: Rc::clone(shard),
+            config: RefCell::new(Rc::new(config)),
+            state: RefCell::new(state),
+            listener: RefCell::new(None),
+            committing: Cell::new(false),
+            busy: Cell::new(false),
+            maintenance: Semaphore::new(1),
+            progress: Notify::new(),
+        })
+    }
+
     /// The partition.
     pub fn topic_partition(&self) -> &TopicPartition {
-        unreachable!()
+        &self.tp
     }
+
     /// The topic's id.
     pub fn topic_id(&self) -> TopicId {
-        unreachable!()
+        self.topic_id
     }
+
     /// The settings in force.
     pub fn config(&self) -> Rc<LogConfig> {
-        unreachable!()
+        Rc::clone(&self.config.borrow())
     }
+
     /// Replaces the settings; they count from the next append and the next retention pass.
     pub fn set_config(&self, config: LogConfig) {
-        drop((config, &self.effects));
+        *self.config.borrow_mut() = Rc::new(config);
     }
+
     /// The first offset that can be read.
     pub fn log_start_offset(&self) -> Offset {
-        unreachable!()
+        self.state.borrow().log_start
     }
+
     /// The offset that the next record gets.
     pub fn log_end_offset(&self) -> Offset {
-        unreachable!()
+        self.state.borrow().log_end
     }
+
     /// Everything below is on stable storage.
     pub fn durable_end(&self) -> Offset {
-        unreachable!()
+        self.state.borrow().durable_end
     }
+
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
-        unreachable!()
+        self.state.borrow().segments.iter().map(|segment| segment.size()).sum()
     }
+
     /// How many segments there are.
     pub fn segment_count(&self) -> usize {
-        unreachable!()
+        self.state.borrow().segments.len()
     }
-    /// Why the log takes no appends, if it does not (damaged, closed, directory failed).
+
+    /// Why the log takes no appends, if it does not: damaged, closed, or its directory has failed.
     pub fn offline(&self) -> Option<StorageError> {
-        unreachable!()
-    }
-    /// Appends batches in memory and wakes the commit loop.
-    ///
-    /// # Errors
-    /// [`AppendError`]; nothing was stored.
-    pub fn append(
-        &self,
-        batches: &[u8],
-        origin: AppendOrigin,
-        leader_epoch: LeaderEpoch,
-        now_unix_ms: i64,
-    ) -> Result<AppendInfo, AppendError> {
-        let _ = (batches, origin, leader_epoch, now_unix_ms);
-        Err(AppendError::OverBudget)
-    }
-    /// Reads without waiting, if the range is in memory; `None` if it is not.
-    ///
-    /// # Errors
-    /// [`ReadError::OffsetOutOfRange`].
-    pub fn read_tail(
-        &self,
-        from: Offset,
-        max_bytes: usize,
-        min_one_message: bool,
-        up_to: Offset,
-    ) -> Result<Option<LogRead<E>>, ReadError> {
-        let _ = (from, max_bytes, min_one_message, up_to);
-        Ok(None)
-    }
-    /// Reads whole batches from the one that holds `from` on, at most `max_bytes` (or one batch, if that is
-    /// larger and `min_one_message`), none that reaches behind `up_to`.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn read(
-        &self,
-        from: Offset,
-        max_bytes: usize,
-        min_one_message: bool,
-        up_to: Offset,
-    ) -> Result<LogRead<E>, ReadError> {
-        let _ = (from, max_bytes, min_one_message, up_to);
-        Ok(LogRead { parts: Vec::new(), size_bytes: 0 })
-    }
-    /// The first record at or after `timestamp`, below `up_to`.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn offset_for_timestamp(
-        &self,
-        timestamp: i64,
-        up_to: Offset,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        let _ = (timestamp, up_to);
-        Ok(None)
-    }
-    /// The record with the largest timestamp.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn max_timestamp_offset(&self) -> Result<Option<TimestampOffset>, ReadError> {
-        Ok(None)
-    }
-    /// The end of `epoch` (or of the largest one before it), as OffsetForLeaderEpoch answers it.
-    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        (epoch, Offset(-1))
-    }
-    /// Notes that appends from now on are of `epoch`.
-    pub fn assign_epoch(&self, epoch: LeaderEpoch) {
-        let _ = epoch;
-    }
-    /// The newest epoch in the log.
-    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        if let Some(error) = &self.state.borrow().offline {
+            return Some(error.clone());
+        }
+        if self.shard.dir.is_failed() {
+            let reason = self.shard.dir.failure().map(|error| error.to_string());
+            return Some(StorageError::DirectoryFailed(reason.unwrap_or_default()));
+        }
         None
     }
+
+    /// The end of `epoch` (or of the largest one before it), as OffsetForLeaderEpoch answers it.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        let state = self.state.borrow();
+        state.epochs.end_offset_for(epoch, state.log_end)
+    }
+
+    /// Notes that appends from now on are of `epoch`.
+    pub fn assign_epoch(&self, epoch: LeaderEpoch) {
+        let mut state = self.state.borrow_mut();
+        let start = state.log_end;
+        state.epochs_dirty |= state.epochs.assign(epoch, start);
+    }
+
+    /// The newest epoch in the log.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.borrow().epochs.latest()
+    }
+
     /// Names who hears about progress; replaces the one before.
     pub fn set_listener(&self, listener: Rc<dyn LogListener>) {
-        drop(listener);
+        *self.listener.borrow_mut() = Some(listener);
     }
+
     /// Told by the broker: consumers may see up to here; retention does not pass it.
     pub fn update_high_watermark(&self, high_watermark: Offset) {
-        let _ = high_watermark;
+        let mut state = self.state.borrow_mut();
+        state.high_watermark = state.high_watermark.max(high_watermark.min(state.log_end));
     }
+
     /// The last high watermark told, or the one checkpointed before the restart.
     pub fn high_watermark(&self) -> Offset {
-        Offset::ZERO
+        self.state.borrow().high_watermark
     }
-    /// Deletes everything below `to` (DeleteRecords); durable when this returns.
-    ///
-    /// # Errors
-    /// [`ReadError::OffsetOutOfRange`] above the high watermark.
-    pub async fn advance_log_start(&self, to: Offset) -> Result<Offset, ReadError> {
-        Ok(to)
-    }
+
     /// Waits until everything appended so far is durable.
     ///
     /// # Errors
     /// [`StorageError`] if that will not happen.
     pub async fn flush(&self) -> Result<(), StorageError> {
+        let end = self.log_end_offset();
+        self.durable_to(end).await
+    }
+
+    pub(crate) async fn durable_to(&self, end: Offset) -> Result<(), StorageError> {
+        while self.durable_end() < end {
+            if let Some(error) = self.offline() {
+                return Err(error);
+            }
+            self.progress.notified().await;
+        }
         Ok(())
     }
-    /// Calls `visit` with every batch from `from` to the end of the log.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn replay(&self, from: Offset, visit: impl FnMut(RecordBatch<'_>)) -> Result<(), ReadError> {
-        let _ = from;
-        drop(visit);
-        Ok(())
+
+    pub(crate) fn active(&self) -> Rc<LogSegment<E>> {
+        self.state.borrow().active()
+    }
+
+    pub(crate) fn notify_durable(&self, durable_end: Offset) {
+        self.progress.notify_all();
+        if let Some(listener) = self.listener() {
+            listener.durable(durable_end);
+        }
+    }
+
+    pub(crate) fn notify_failed(&self, error: &StorageError) {
+        self.progress.notify_all();
+        if let Some(listener) = self.listener() {
+            listener.failed(error);
+        }
+    }
+
+    /// Moves the start of the log; the checkpoint follows with the next one written.
+    pub(crate) fn move_log_start(&self, to: Offset) -> bool {
+        let moved = {
+            let mut state = self.state.borrow_mut();
+            let moved = to > state.log_start;
+            if moved {
+                state.log_start = to;
+                state.high_watermark = state.high_watermark.max(to);
+                state.epochs_dirty |= state.epochs.truncate_from_start(to);
+            }
+            moved
+        };
+        if moved {
+            self.shard.dir.set_checkpoint(Checkpoint::LogStart, &self.tp, to);
+            if let Some(listener) = self.listener() {
+                listener.log_start_advanced(to);
+            }
+        }
+        moved
+    }
+
+    fn listener(&self) -> Option<Rc<dyn LogListener>> {
+        self.listener.borrow().clone()
+    }
+
+    /// Checks what must always hold; for tests.
+    #[cfg(any(test, feature = "check"))]
+    pub fn check_invariants(&self) {
+        let state = self.state.borrow();
+        assert!(state.log_start <= state.durable_end && state.durable_end <= state.log_end);
+        assert!(!state.segments.is_empty());
+        for (a, b) in state.segments.iter().zip(state.segments.iter().skip(1)) {
+            assert_eq!(a.next_offset(), b.base, "segments are contiguous");
+        }
+        assert_eq!(state.segments[state.segments.len() - 1].next_offset(), state.log_end);
+        for segment in &state.segments {
+            segment.state.borrow().check_invariants();
+        }
+    }
+}
+
+impl<E: Effects> LogState<E> {
+    /// A log of one segment that ends, durably, at `end`.
+    pub(crate) fn new(segment: Rc<LogSegment<E>>, end: Offset) -> Self {
+        Self {
+            segments: VecDeque::from([segment]),
+            log_start: end,
+            log_end: end,
+            durable_end: end,
+            high_watermark: end,
+            recovery_point: end,
+            epochs: LeaderEpochCache::default(),
+            epochs_dirty: false,
+            producers: ProducerState::default(),
+            to_seal: VecDeque::new(),
+            snapshots: Vec::new(),
+            bytes_since_checkpoint: 0,
+            last_append_ms: 0,
+            last_checkpoint_ms: 0,
+            write_bytes_average: 0,
+            offline: None,
+        }
+    }
+
+    pub(crate) fn active(&self) -> Rc<LogSegment<E>> {
+        Rc::clone(self.segments.back().expect("a log always has a segment"))
+    }
+
+    /// The segment that holds `offset`, and its number.
+    pub(crate) fn floor(&self, offset: Offset) -> Option<(usize, Rc<LogSegment<E>>)> {
+        let at = self.segments.partition_point(|segment| segment.base <= offset).checked_sub(1)?;
+        Some((at, Rc::clone(&self.segments[at])))
+    }
+
+    /// The first segment with bytes to be written.
+    pub(crate) fn first_dirty(&self) -> Option<Rc<LogSegment<E>>> {
+        self.segments.iter().rev().take_while(|segment| !segment.is_durable()).last().cloned()
+    }
+}
+
+impl<E: Effects> std::fmt::Debug for Log<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state: Ref<'_, LogState<E>> = self.state.borrow();
+        write!(f, "Log({}, {}..{}, durable {})", self.tp, state.log_start, state.log_end, state.durable_end)
     }
 }

@@ -1,21 +1,65 @@
-//! The data directory as a whole: one per process, shared by all shards.
+//! The data directory as a whole: one per process, shared by all shards. Off the data path, so a mutex is
+//! fine here; the data path looks only at the flag that says whether the directory has failed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fs, io};
 
-use model::{TopicId, TopicPartition, Uuid};
-use runtime::Effects;
+use model::{Offset, TopicId, TopicPartition, Uuid};
+use runtime::{Clock, Disk, Effects};
 
+use crate::checkpoint::{
+    HIGH_WATERMARK_FILE, LOG_START_FILE, Offsets, PARTITION_METADATA_FILE, RECOVERY_POINT_FILE,
+    format_offsets, parse_offsets, parse_partition_metadata,
+};
+use crate::meta_properties::MetaProperties;
 use crate::{LogDirOptions, StorageError};
+
+const LOCK_FILE: &str = ".lock";
+const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+const META_PROPERTIES_FILE: &str = "meta.properties";
+const CHECKPOINT_FILE_BYTES_MAX: u64 = 256 << 20;
+const METADATA_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The data directory: its lock, its identity, its checkpoint files. One per process, shared by all shards.
 #[derive(Debug)]
 pub struct LogDir {
     path: PathBuf,
+    meta: MetaProperties,
+    clean: bool,
+    failed: AtomicBool,
+    state: Mutex<State>,
+    /// Held as long as the directory is in use.
+    _lock: Option<fs::File>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    checkpoints: [Offsets; 3],
+    /// Counts changes of the checkpoints; what the files hold; whether a shard writes them now.
+    changes: u64,
+    written: u64,
+    writing: bool,
+    failure: Option<StorageError>,
+}
+
+/// Which checkpoint file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checkpoint {
+    /// Below this, a log's data and indexes are durable.
+    RecoveryPoint = 0,
+    /// The start of a log, if deletions have moved it into a segment.
+    LogStart = 1,
+    /// The high watermark.
+    HighWatermark = 2,
+}
+
+const CHECKPOINT_FILES: [&str; 3] = [RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE];
+
 impl LogDir {
-    /// Opens or creates the directory and locks it.
+    /// Opens or creates the directory and locks it. The clean-shutdown marker is taken away.
     ///
     /// # Errors
     /// [`StorageError::Locked`] if another broker has it; [`StorageError::Mismatch`] if it is another node's.
@@ -24,34 +68,74 @@ impl LogDir {
         path: &Path,
         options: LogDirOptions,
     ) -> Result<Arc<Self>, StorageError> {
-        let _ = (effects, options);
-        Ok(Arc::new(Self { path: path.to_owned() }))
+        let disk = effects.disk();
+        disk.create_dir_all(path).await.map_err(|error| StorageError::io("create", path, &error))?;
+        let lock = if options.lock { Some(take_lock(path)?) } else { None };
+        let meta = open_meta(effects, path, &options).await?;
+        let marker = path.join(CLEAN_SHUTDOWN_FILE);
+        let clean = read_optional(disk, &marker, METADATA_FILE_BYTES_MAX).await?.is_some();
+        if clean {
+            disk.remove_file(&marker).await.map_err(|error| StorageError::io("remove", &marker, &error))?;
+            disk.sync_dir(path).await.map_err(|error| StorageError::io("sync", path, &error))?;
+        }
+        let mut state = State::default();
+        for (file, offsets) in CHECKPOINT_FILES.iter().zip(&mut state.checkpoints) {
+            let file = path.join(file);
+            let Some(bytes) = read_optional(disk, &file, CHECKPOINT_FILE_BYTES_MAX).await? else { continue };
+            match parse_offsets(&bytes) {
+                Some(parsed) => *offsets = parsed,
+                None => {
+                    tracing::warn!(file = %file.display(), "damaged checkpoint ignored, recovery takes longer")
+                }
+            }
+        }
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            meta,
+            clean,
+            failed: AtomicBool::new(false),
+            state: Mutex::new(state),
+            _lock: lock,
+        }))
     }
+
     /// Where it is.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
+
     /// `cluster.id`.
+    #[must_use]
     pub fn cluster_id(&self) -> &str {
-        ""
+        &self.meta.cluster_id
     }
+
     /// `directory.id`.
+    #[must_use]
     pub fn directory_id(&self) -> Uuid {
-        Uuid::ZERO
+        self.meta.directory_id
     }
+
     /// Whether the last broker stopped cleanly.
+    #[must_use]
     pub fn was_clean(&self) -> bool {
-        false
+        self.clean
     }
+
     /// Whether a write or sync has failed.
+    #[must_use]
     pub fn is_failed(&self) -> bool {
-        false
+        self.failed.load(Ordering::Relaxed)
     }
+
     /// The first failure.
+    #[must_use]
     pub fn failure(&self) -> Option<StorageError> {
-        None
+        self.state().failure.clone()
     }
-    /// The partitions on disk, in order of name.
+
+    /// The partitions on disk, in order of name. Partitions whose deletion was under way are removed for good.
     ///
     /// # Errors
     /// [`StorageError::Io`].
@@ -59,15 +143,176 @@ impl LogDir {
         &self,
         effects: &E,
     ) -> Result<Vec<(TopicPartition, TopicId)>, StorageError> {
-        let _ = effects;
-        Ok(Vec::new())
+        let disk = effects.disk();
+        let entries =
+            disk.list_dir(&self.path).await.map_err(|error| StorageError::io("list", &self.path, &error))?;
+        let mut partitions = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.is_dir) {
+            let path = self.path.join(&entry.name);
+            if entry.name.ends_with("-delete") {
+                disk.remove_dir_all(&path)
+                    .await
+                    .map_err(|error| StorageError::io("remove", &path, &error))?;
+                continue;
+            }
+            let Some(tp) = TopicPartition::from_dir_name(&entry.name) else { continue };
+            let file = path.join(PARTITION_METADATA_FILE);
+            let metadata = read_optional(disk, &file, METADATA_FILE_BYTES_MAX).await?;
+            // A creation that was cut off before the identity was written leaves a directory without data.
+            match metadata.as_deref().map(parse_partition_metadata) {
+                Some(Some(topic_id)) => partitions.push((tp, topic_id)),
+                Some(None) => {
+                    let message = "not a partition's metadata".to_owned();
+                    return Err(StorageError::Mismatch { path: file, message });
+                }
+                None => tracing::warn!(path = %path.display(), "a partition without metadata is ignored"),
+            }
+        }
+        Ok(partitions)
     }
+
     /// Writes the clean-shutdown marker. The last thing a broker does, after all shards' managers are closed.
     ///
     /// # Errors
-    /// [`StorageError`].
+    /// [`StorageError`], also if the directory has failed.
     pub async fn mark_clean<E: Effects>(&self, effects: &E) -> Result<(), StorageError> {
-        let _ = effects;
+        if let Some(failure) = self.failure() {
+            return Err(StorageError::DirectoryFailed(failure.to_string()));
+        }
+        self.write_checkpoints(effects).await?;
+        let marker = self.path.join(CLEAN_SHUTDOWN_FILE);
+        let content = b"{\"version\":0,\"brokerEpoch\":-1}".to_vec();
+        let written = effects.disk().write_file(&marker, content).await;
+        written.map_err(|error| StorageError::io("write", &marker, &error))
+    }
+
+    /// Takes note of a failed write or sync. The first one stays.
+    pub(crate) fn fail(&self, error: &StorageError) {
+        let mut state = self.state();
+        if state.failure.is_none() {
+            tracing::error!(path = %self.path.display(), %error, "the data directory has failed, nothing is written any more");
+            state.failure = Some(error.clone());
+        }
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn checkpoint(&self, which: Checkpoint, tp: &TopicPartition) -> Option<Offset> {
+        self.state().checkpoints[which as usize].get(tp).copied()
+    }
+
+    /// Changes a checkpoint, to be written by [`LogDir::write_checkpoints`]; returns the number of the change.
+    pub(crate) fn set_checkpoint(&self, which: Checkpoint, tp: &TopicPartition, offset: Offset) -> u64 {
+        let mut state = self.state();
+        if state.checkpoints[which as usize].insert(tp.clone(), offset) != Some(offset) {
+            state.changes += 1;
+        }
+        state.changes
+    }
+
+    pub(crate) fn forget(&self, tp: &TopicPartition) {
+        let mut state = self.state();
+        for offsets in &mut state.checkpoints {
+            offsets.remove(tp);
+        }
+        state.changes += 1;
+    }
+
+    /// Whether change number `change` is on disk.
+    pub(crate) fn is_written(&self, change: u64) -> bool {
+        self.state().written >= change
+    }
+
+    /// Writes the checkpoint files if they have changed. When it returns, all changes made before are durable.
+    pub(crate) async fn write_checkpoints<E: Effects>(&self, effects: &E) -> Result<(), StorageError> {
+        let wanted = self.state().changes;
+        loop {
+            let (contents, upto) = {
+                let mut state = self.state();
+                if state.written >= wanted {
+                    return Ok(());
+                }
+                if state.writing {
+                    (None, 0)
+                } else {
+                    state.writing = true;
+                    (Some(state.checkpoints.each_ref().map(format_offsets)), state.changes)
+                }
+            };
+            let Some(contents) = contents else {
+                // Another shard writes; it may have started before our change.
+                let clock = effects.clock();
+                clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
+                continue;
+            };
+            let written = self.write_files(effects, contents).await;
+            let mut state = self.state();
+            state.writing = false;
+            written?;
+            state.written = upto;
+        }
+    }
+
+    async fn write_files<E: Effects>(&self, effects: &E, contents: [Vec<u8>; 3]) -> Result<(), StorageError> {
+        for (name, content) in CHECKPOINT_FILES.iter().zip(contents) {
+            let file = self.path.join(name);
+            let written = effects.disk().write_file(&file, content).await;
+            written.map_err(|error| StorageError::io("write", &file, &error))?;
+        }
         Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Locks the directory against other processes until the file is dropped.
+fn take_lock(path: &Path) -> Result<fs::File, StorageError> {
+    let lock = path.join(LOCK_FILE);
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock)
+        .map_err(|error| StorageError::io("open", &lock, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StorageError::Locked { path: path.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(StorageError::io("lock", &lock, &error)),
+    }
+}
+
+async fn open_meta<E: Effects>(
+    effects: &E,
+    path: &Path,
+    options: &LogDirOptions,
+) -> Result<MetaProperties, StorageError> {
+    let file = path.join(META_PROPERTIES_FILE);
+    if let Some(bytes) = read_optional(effects.disk(), &file, METADATA_FILE_BYTES_MAX).await? {
+        let meta = MetaProperties::parse(&bytes, || random_uuid(effects));
+        let meta = meta.and_then(|meta| meta.check(options).map(|()| meta));
+        return meta.map_err(|message| StorageError::Mismatch { path: file, message });
+    }
+    let cluster_id = options.cluster_id.clone().unwrap_or_else(|| random_uuid(effects).to_string());
+    let meta = MetaProperties { cluster_id, node_id: options.node_id, directory_id: random_uuid(effects) };
+    let written = effects.disk().write_file(&file, meta.format()).await;
+    written.map_err(|error| StorageError::io("write", &file, &error))?;
+    Ok(meta)
+}
+
+fn random_uuid<E: Effects>(effects: &E) -> Uuid {
+    let bits = u128::from(effects.random()) << 64 | u128::from(effects.random());
+    Uuid::from_random(bits.to_be_bytes())
+}
+
+async fn read_optional<D: Disk>(
+    disk: &D,
+    path: &Path,
+    size_max: u64,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    match disk.read_file(path, size_max).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io("read", path, &error)),
     }
 }

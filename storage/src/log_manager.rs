@@ -2,31 +2,50 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{TopicId, TopicPartition};
-use runtime::Effects;
+use runtime::{Clock, Disk, Effects};
 
-use crate::{Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats};
+use crate::shard::Shard;
+use crate::{
+    Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, maintenance,
+    recovery, retention,
+};
+
+/// How often free space is looked at.
+const SPACE_CHECK: Duration = Duration::from_secs(1);
+
+/// The longest file name of a partition's directory that is going to be removed.
+const DELETED_NAME_MAX: usize = 255;
 
 /// All logs of one shard. Lives on every shard.
 pub struct LogManager<E: Effects> {
-    effects: E,
+    shard: Rc<Shard<E>>,
 }
 
 impl<E: Effects> LogManager<E> {
-    /// Starts the shard's commit loop, retention and checkpoints.
+    /// Starts the shard's commit loop, retention, checkpoints and the watch over free space.
     ///
     /// # Errors
-    /// [`StorageError`].
+    /// [`StorageError`] if the directory cannot be looked at.
     pub async fn open(
         effects: E,
         dir: Arc<LogDir>,
         options: LogManagerOptions,
     ) -> Result<Rc<Self>, StorageError> {
-        drop((dir, options));
-        Ok(Rc::new(Self { effects }))
+        let shard = Rc::new(Shard::new(effects, dir, options));
+        check_space(&shard).await?;
+        shard.spawn(commit_loop::run(Rc::clone(&shard)));
+        shard.spawn(maintenance::run(Rc::clone(&shard)));
+        shard.spawn(retention::unlink(Rc::clone(&shard)));
+        shard.effects.spawn(retention::run(Rc::clone(&shard)));
+        shard.effects.spawn(watch_space(Rc::clone(&shard)));
+        Ok(Rc::new(Self { shard }))
     }
-    /// Opens a log, creating or recovering it. A damaged log is opened offline: see [`Log::offline`].
+
+    /// Opens a log, creating or recovering it. A damaged log is opened all the same, to be read as far as it is
+    /// good: see [`Log::offline`].
     ///
     /// # Errors
     /// [`StorageError`].
@@ -36,45 +55,179 @@ impl<E: Effects> LogManager<E> {
         topic_id: TopicId,
         config: LogConfig,
     ) -> Result<Rc<Log<E>>, StorageError> {
-        drop((tp, config, &self.effects));
-        let _ = topic_id;
-        Err(StorageError::Closed)
+        if let Some(log) = self.log(&tp) {
+            return Ok(log);
+        }
+        let log = recovery::open(&self.shard, tp.clone(), topic_id, config).await?;
+        self.shard.logs.borrow_mut().insert(tp, Rc::clone(&log));
+        // Has the recovery point follow, so that the next start is short.
+        log.mark_busy();
+        Ok(log)
     }
+
     /// Deletes a log: gone for good when this returns, unlinked later.
     ///
     /// # Errors
     /// [`StorageError`].
     pub async fn delete_log(&self, tp: &TopicPartition) -> Result<(), StorageError> {
-        let _ = tp;
+        let Some(log) = self.shard.logs.borrow_mut().remove(tp) else { return Ok(()) };
+        log.state.borrow_mut().offline = Some(StorageError::Closed);
+        log.progress.notify_all();
+        let _permit = log.maintenance.acquire(1).await;
+        let random = self.shard.effects.random();
+        let suffix = format!(".{random:032x}-delete");
+        let mut name = tp.dir_name();
+        name.truncate(DELETED_NAME_MAX - suffix.len());
+        let renamed = self.shard.dir.path().join(name + &suffix);
+        self.shard
+            .effects
+            .disk()
+            .rename(&log.dir, &renamed)
+            .await
+            .map_err(|error| StorageError::io("rename", &log.dir, &error))?;
+        self.shard.dir.forget(tp);
+        let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
+        for segment in segments {
+            let lag = segment.state.borrow().size - segment.state.borrow().durable_size;
+            self.shard.stats.borrow_mut().durable_lag_bytes -= lag;
+            log.forget_memory(&segment);
+            segment.release();
+        }
+        let delay = Duration::from_millis(log.config().file_delete_delay_ms);
+        self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
         Ok(())
     }
+
     /// An open log.
     pub fn log(&self, tp: &TopicPartition) -> Option<Rc<Log<E>>> {
-        let _ = tp;
-        None
+        self.shard.logs.borrow().get(tp).cloned()
     }
-    /// All open logs.
+
+    /// All open logs, in order of name.
     pub fn logs(&self) -> Vec<Rc<Log<E>>> {
-        Vec::new()
+        self.shard.logs.borrow().values().cloned().collect()
     }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Arc<LogDir> {
+        &self.shard.dir
+    }
+
     /// Whether `bytes` may be appended now, as far as memory goes; drops cold cached chunks to make room.
     pub fn admit(&self, bytes: usize) -> bool {
-        let _ = bytes;
-        true
+        self.shard.make_room(bytes)
     }
+
     /// Waits until [`LogManager::admit`] says yes.
     pub async fn admitted(&self, bytes: usize) {
-        let _ = bytes;
+        let clock = self.shard.effects.clock();
+        while !self.admit(bytes) && !self.shard.dir.is_failed() && !self.shard.closing.get() {
+            // Chunks become evictable as writes complete, which is soon.
+            clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
+        }
     }
+
+    /// Runs a retention pass over all logs now.
+    ///
+    /// # Errors
+    /// [`StorageError`] of the first log that failed.
+    pub async fn apply_retention(&self) -> Result<(), StorageError> {
+        for log in self.logs() {
+            log.apply_retention().await?;
+        }
+        Ok(())
+    }
+
     /// Counters.
     pub fn stats(&self) -> StorageStats {
-        StorageStats::default()
+        let mut stats = *self.shard.stats.borrow();
+        let logs = self.shard.logs.borrow();
+        stats.logs = crate::tail::to_u64(logs.len());
+        for log in logs.values() {
+            stats.segments += crate::tail::to_u64(log.segment_count());
+            stats.log_bytes += log.size_bytes();
+        }
+        stats.chunk_bytes = crate::tail::to_u64(self.shard.chunk_bytes.get());
+        stats.disk_full = self.shard.disk_full.get().is_some();
+        stats.failed = self.shard.dir.is_failed();
+        stats
     }
+
     /// Flushes and closes all logs. Afterwards [`LogDir::mark_clean`] may follow.
     ///
     /// # Errors
     /// [`StorageError`], if something could not be written; the directory is then not clean.
     pub async fn close(&self) -> Result<(), StorageError> {
-        Ok(())
+        let mut outcome = Ok(());
+        for log in self.logs() {
+            if let Err(error) = log.shut().await {
+                tracing::warn!(partition = %log.topic_partition(), %error, "could not be closed cleanly");
+                outcome = Err(error);
+            }
+        }
+        self.shard.closing.set(true);
+        self.shard.commit_wake.notify_one();
+        self.shard.busy_wake.notify_one();
+        self.shard.unlink_wake.notify_one();
+        if self.shard.dir.is_failed() {
+            let reason = self.shard.dir.failure().map(|error| error.to_string()).unwrap_or_default();
+            outcome = Err(StorageError::DirectoryFailed(reason));
+        }
+        if outcome.is_ok() {
+            self.shard.tasks_finished().await;
+            outcome = self.shard.dir.write_checkpoints(&self.shard.effects).await;
+        }
+        // Logs and shard hold each other.
+        self.shard.logs.borrow_mut().clear();
+        self.shard.busy.borrow_mut().clear();
+        self.shard.stalled.borrow_mut().clear();
+        outcome
     }
 }
+
+/// Looks at free space now and then; takes writes up again when a full disk has room.
+async fn watch_space<E: Effects>(shard: Rc<Shard<E>>) {
+    let clock = shard.effects.clock().clone();
+    let weak = Rc::downgrade(&shard);
+    drop(shard);
+    loop {
+        clock.sleep_until(clock.now() + SPACE_CHECK).await;
+        let Some(shard) = weak.upgrade() else { return };
+        if shard.closing.get() {
+            return;
+        }
+        if let Err(error) = check_space(&shard).await {
+            tracing::warn!(%error, "free space could not be read");
+        }
+    }
+}
+
+async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), StorageError> {
+    let path = shard.dir.path();
+    let space = shard.effects.disk().space(path).await;
+    let space = space.map_err(|error| StorageError::io("stat", path, &error))?;
+    let reserve = shard.options.disk_reserve_bytes;
+    let was_full = shard.disk_full.get().is_some();
+    // After a full disk a little more than nothing must be there before it is tried again.
+    let enough = if was_full { reserve.max(MARGIN_BYTES) } else { reserve };
+    if space.available < enough {
+        if !was_full {
+            tracing::warn!(path = %path.display(), available = space.available, reserve, "little disk space left, appends are refused");
+        }
+        shard.disk_full.set(Some(space.available));
+        return Ok(());
+    }
+    if was_full {
+        tracing::info!(path = %path.display(), available = space.available, "the disk has room again");
+        shard.disk_full.set(None);
+    }
+    let stalled = std::mem::take(&mut *shard.stalled.borrow_mut());
+    for log in stalled {
+        log.committing.set(false);
+        log.queue_commit();
+    }
+    Ok(())
+}
+
+/// What must be free before a full disk is tried again.
+const MARGIN_BYTES: u64 = 1 << 20;

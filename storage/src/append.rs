@@ -1,0 +1,181 @@
+//! Appending to a log: check, assign offsets, copy once into the tail, wake the commit loop.
+
+use std::rc::Rc;
+
+use model::{LeaderEpoch, RecordBatch, TimestampType};
+use runtime::Effects;
+
+use crate::append_validation::{header, parse};
+use crate::log::{AppendInfo, AppendOrigin, Log, LogState, ToSeal};
+use crate::log_segment::LogSegment;
+use crate::tail::to_u64;
+use crate::{AppendError, LogConfig};
+
+impl<E: Effects> Log<E> {
+    /// Appends batches in memory and wakes the commit loop. Does not wait; whether there is room in memory
+    /// is asked before, of [`crate::LogManager::admit`].
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was stored.
+    pub fn append(
+        self: &Rc<Self>,
+        batches: &[u8],
+        origin: AppendOrigin,
+        leader_epoch: LeaderEpoch,
+        now_unix_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.check_writable(origin)?;
+        let config = self.config();
+        let parsed = parse(batches, origin, &config, now_unix_ms)?;
+        let info = {
+            let mut state = self.state.borrow_mut();
+            if origin == AppendOrigin::Client
+                && let Some(known) = state.producers.check(&parsed[0], state.log_end)?
+            {
+                return Ok(AppendInfo {
+                    first_offset: known.first_offset(),
+                    last_offset: known.last_offset,
+                    max_timestamp: known.timestamp,
+                    log_append_time: Some(known.timestamp),
+                    log_start_offset: state.log_start,
+                    duplicate: true,
+                });
+            }
+            self.store(&mut state, &parsed, batches.len(), &config, leader_epoch, now_unix_ms)?
+        };
+        self.note_appended(parsed.len(), batches.len());
+        Ok(info)
+    }
+
+    fn check_writable(&self, origin: AppendOrigin) -> Result<(), AppendError> {
+        if let Some(error) = self.offline() {
+            return Err(AppendError::Storage(error));
+        }
+        match self.shard.disk_full.get() {
+            Some(available) if origin == AppendOrigin::Client => {
+                Err(AppendError::DiskFull { available, reserve: self.shard.options.disk_reserve_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts checked batches at the end of the log, all of them or none.
+    fn store(
+        &self,
+        state: &mut LogState<E>,
+        batches: &[RecordBatch<'_>],
+        size: usize,
+        config: &LogConfig,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        let log_append_time = (config.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
+        let stored_max = |batch: &RecordBatch<'_>| log_append_time.unwrap_or(batch.max_timestamp());
+        let max_timestamp = batches.iter().map(stored_max).max().unwrap_or(-1);
+        let records: i64 = batches.iter().map(|batch| i64::from(batch.last_offset_delta()) + 1).sum();
+        let first_offset = state.log_end;
+        let last_offset = first_offset.plus(records - 1);
+        let mut active = state.active();
+        if active.should_roll(config, size, max_timestamp, last_offset, now_ms) {
+            active = self.roll(state, now_ms);
+        }
+        self.reserve(&active, size)?;
+        let mut segment = active.state.borrow_mut();
+        if segment.size == 0 {
+            segment.created_ms = now_ms;
+        }
+        for batch in batches {
+            let base = state.log_end;
+            let header = header(batch, base, leader_epoch, log_append_time);
+            segment.append(batch, &header, base, stored_max(batch), config.index_interval_bytes);
+            state.producers.record(batch, base);
+            state.log_end = segment.next_offset;
+        }
+        state.epochs_dirty |= state.epochs.assign(leader_epoch, first_offset);
+        Ok(AppendInfo {
+            first_offset,
+            last_offset,
+            max_timestamp,
+            log_append_time,
+            log_start_offset: state.log_start,
+            duplicate: false,
+        })
+    }
+
+    /// Starts a new segment; the full one is cut and indexed by maintenance when all of it is durable.
+    pub(crate) fn roll(&self, state: &mut LogState<E>, now_ms: i64) -> Rc<LogSegment<E>> {
+        let full = state.active();
+        full.state.borrow_mut().finish_time_index();
+        state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.snapshot() });
+        let segment = Rc::new(LogSegment::new(Rc::clone(&self.dir), state.log_end, now_ms));
+        let jitter_max = self.config().segment_jitter_ms;
+        if jitter_max > 0 {
+            segment.state.borrow_mut().jitter_ms = self.shard.effects.random() % jitter_max;
+        }
+        state.segments.push_back(Rc::clone(&segment));
+        self.shard.stats.borrow_mut().segments_rolled += 1;
+        segment
+    }
+
+    fn reserve(&self, active: &Rc<LogSegment<E>>, size: usize) -> Result<(), AppendError> {
+        let shard = &self.shard;
+        let pool = shard.effects.buffers();
+        let reserve = || {
+            let mut segment = active.state.borrow_mut();
+            let before = segment.tail.capacity();
+            let end = segment.size;
+            let reserved = segment.tail.reserve(pool, end, size, shard.now_ms());
+            let after = segment.tail.capacity();
+            drop(segment);
+            if after != before {
+                shard.chunks_changed(before, after);
+                shard.chunk_order.borrow_mut().push_back(Rc::downgrade(active));
+            }
+            reserved
+        };
+        if reserve().is_err() {
+            // The budget of the whole shard is spent: give up as much cache as the batch may need.
+            shard.evict(size.max(1 << 20));
+            reserve().map_err(|_| AppendError::OverBudget)?;
+        }
+        Ok(())
+    }
+
+    fn note_appended(self: &Rc<Self>, batches: usize, size: usize) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.last_append_ms = self.shard.now_ms();
+            state.bytes_since_checkpoint += to_u64(size);
+        }
+        {
+            let mut stats = self.shard.stats.borrow_mut();
+            stats.batches_appended += to_u64(batches);
+            stats.bytes_appended += to_u64(size);
+            stats.durable_lag_bytes += to_u64(size);
+        }
+        self.queue_commit();
+        self.mark_busy();
+    }
+
+    /// Puts the log on the list that the maintenance task walks.
+    pub(crate) fn mark_busy(self: &Rc<Self>) {
+        if !self.busy.replace(true) {
+            let mut busy = self.shard.busy.borrow_mut();
+            busy.push(Rc::clone(self));
+            if busy.len() == 1 {
+                self.shard.busy_wake.notify_one();
+            }
+        }
+    }
+
+    /// Has the commit loop write what is pending.
+    pub(crate) fn queue_commit(self: &Rc<Self>) {
+        if !self.committing.replace(true) {
+            let mut queue = self.shard.commit_queue.borrow_mut();
+            queue.push(Rc::clone(self));
+            if queue.len() == 1 {
+                self.shard.commit_wake.notify_one();
+            }
+        }
+    }
+}

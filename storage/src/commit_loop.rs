@@ -1,0 +1,208 @@
+//! The commit loop of a shard: takes all logs with pending bytes and writes each with one durable write;
+//! while those fly the next group collects. No timer: at low load a batch waits for one device write, at high load
+//! writes grow until the device is busy.
+//!
+//! Each log has at most one write in flight, so its bytes become durable in order; logs do not wait for each other.
+
+use std::rc::Rc;
+
+use model::Offset;
+use runtime::buffer::ChunkSlice;
+use runtime::{Clock, Disk, Durability, Effects, File};
+
+use crate::log::Log;
+use crate::log_segment::{FileOf, LogSegment, page_down, page_up};
+use crate::prewrite::prewrite_step;
+use crate::shard::Shard;
+use crate::tail::to_u64;
+use crate::{CommitMode, StorageError};
+
+/// Where a group of pending logs goes. A journal per shard would be another variant: one write that acknowledges
+/// all logs of the group, the segments following later.
+enum CommitSink {
+    /// Every log's pages go to its own segment.
+    Segments,
+}
+
+/// Runs until the shard closes.
+pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
+    let sink = CommitSink::Segments;
+    while !shard.closing.get() {
+        let group = std::mem::take(&mut *shard.commit_queue.borrow_mut());
+        if group.is_empty() {
+            shard.commit_wake.notified().await;
+            continue;
+        }
+        shard.stats.borrow_mut().commit_group_logs.record(to_u64(group.len()));
+        match sink {
+            CommitSink::Segments => {
+                for log in group {
+                    // Tasks spawned in one turn hand their writes to the kernel as one batch.
+                    shard.spawn(commit(log));
+                }
+            }
+        }
+    }
+}
+
+/// What a log needs next.
+enum Step<E: Effects> {
+    Open(Rc<LogSegment<E>>),
+    Write(Write<E>),
+    /// Nothing to write, or a prewrite has to finish first.
+    Rest,
+}
+
+/// One write: whole pages of one segment.
+struct Write<E: Effects> {
+    segment: Rc<LogSegment<E>>,
+    file: FileOf<E>,
+    pages: Vec<ChunkSlice>,
+    position: u64,
+    end: u64,
+}
+
+/// Writes what the log has pending, until nothing is.
+async fn commit<E: Effects>(log: Rc<Log<E>>) {
+    loop {
+        let done = match next_step(&log) {
+            Step::Rest => {
+                log.committing.set(false);
+                return;
+            }
+            Step::Open(segment) => open_active(&log, &segment).await,
+            Step::Write(write) => write_pages(&log, write).await,
+        };
+        if let Err(error) = done {
+            if error.is_disk_full() {
+                // Nothing of it was acknowledged; the same bytes are written again when there is room.
+                log.shard.note_disk_full();
+                log.shard.stalled.borrow_mut().push(log.clone());
+            } else {
+                log.shard.fail(&error);
+            }
+            return;
+        }
+    }
+}
+
+fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
+    if log.offline().is_some() {
+        return Step::Rest;
+    }
+    let Some(segment) = log.state.borrow().first_dirty() else { return Step::Rest };
+    let Some(file) = segment.file.borrow().clone() else { return Step::Open(segment) };
+    let mut state = segment.state.borrow_mut();
+    let Some(end) = state.write_end() else { return Step::Rest };
+    let start = state.durable_size;
+    let pages = state.tail.pages(start, end);
+    drop(state);
+    Step::Write(Write { segment, file, pages, position: page_down(start), end })
+}
+
+/// Opens the segment's file, creating it if it is new; its directory entry is durable afterwards.
+async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
+    let file = log.shard.open_direct(&segment.path("log"), true).await?;
+    if !segment.state.borrow().created {
+        let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
+        synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
+        segment.state.borrow_mut().created = true;
+    }
+    *segment.file.borrow_mut() = Some(file);
+    start_prewrite(log, segment);
+    Ok(())
+}
+
+async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<(), StorageError> {
+    let Write { segment, file, pages, position, end } = write;
+    let bytes: u64 = pages.iter().map(|page| to_u64(page.write_len())).sum();
+    let durability = match log.config().commit_mode {
+        CommitMode::Fsync => Durability::Durable,
+        CommitMode::Kafka => Durability::Buffered,
+    };
+    let clock = log.shard.effects.clock();
+    let started = clock.now();
+    log.shard.stats.borrow_mut().writes_in_flight += 1;
+    let written = file.write_at(pages, position, durability).await;
+    let took = clock.now().since(started);
+    {
+        let mut stats = log.shard.stats.borrow_mut();
+        stats.writes_in_flight -= 1;
+        stats.bytes_written += bytes;
+        stats.commit_write_bytes.record(bytes);
+        stats.commit_write_ns.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+    written.map_err(|error| StorageError::io("write", &segment.path("log"), &error))?;
+    // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
+    if let Some(error) = log.offline() {
+        return Err(error);
+    }
+    let durable_end = note_written(log, &segment, end, bytes);
+    start_prewrite(log, &segment);
+    log.notify_durable(durable_end);
+    Ok(())
+}
+
+fn note_written<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>, end: u64, bytes: u64) -> Offset {
+    let mut state = log.state.borrow_mut();
+    let mut changed = segment.state.borrow_mut();
+    let logical = end - changed.durable_size;
+    let durable_end = changed.written(end);
+    let sealed = changed.durable_size == changed.size && !Rc::ptr_eq(segment, &state.active());
+    drop(changed);
+    log.shard.stats.borrow_mut().durable_lag_bytes -= logical;
+    state.durable_end = durable_end;
+    state.write_bytes_average = (state.write_bytes_average * 7 + bytes) / 8;
+    drop(state);
+    if sealed {
+        log.start_maintenance();
+    }
+    durable_end
+}
+
+/// Prewrites ahead of the writer, in the background, where that pays.
+fn start_prewrite<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) {
+    if !log.shard.options.prewrite || log.shard.disk_full.get().is_some() || log.shard.closing.get() {
+        return;
+    }
+    let is_active = Rc::ptr_eq(segment, &log.active());
+    let average = log.state.borrow().write_bytes_average;
+    let mut state = segment.state.borrow_mut();
+    let from = page_up(state.size).max(state.prewritten_to).max(state.physical_size);
+    let left = from - page_up(state.size);
+    let Some(step) = prewrite_step(average, state.prewrite_step, left) else { return };
+    let to = (from + step).min(page_up(log.config().segment_bytes));
+    let file = segment.file.borrow().clone();
+    let (Some(file), true, true) = (file, is_active && state.prewriting_from.is_none(), from < to) else {
+        return;
+    };
+    state.prewriting_from = Some(from);
+    drop(state);
+    log.shard.spawn(prewrite(Rc::clone(log), Rc::clone(segment), file, from, to));
+}
+
+async fn prewrite<E: Effects>(
+    log: Rc<Log<E>>,
+    segment: Rc<LogSegment<E>>,
+    file: FileOf<E>,
+    from: u64,
+    to: u64,
+) {
+    let written = file.prewrite(from, to).await;
+    {
+        let mut state = segment.state.borrow_mut();
+        state.prewriting_from = None;
+        state.physical_size = state.physical_size.max(to);
+        state.prewritten_to = state.prewritten_to.max(to);
+        state.prewrite_step = to - from;
+    }
+    match written {
+        Ok(()) => log.shard.stats.borrow_mut().bytes_prewritten += to - from,
+        // The log still fits, perhaps; its own writes will tell.
+        Err(error) if StorageError::io("prewrite", &segment.path("log"), &error).is_disk_full() => {}
+        Err(error) => log.shard.fail(&StorageError::io("prewrite", &segment.path("log"), &error)),
+    }
+    if !segment.is_durable() {
+        log.queue_commit();
+    }
+}

@@ -1,0 +1,297 @@
+//! One segment of a log: a `.log` file with its two indexes. The last segment of a log is active and grows;
+//! the others are sealed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use model::{Offset, RecordBatch};
+use runtime::{Disk, Effects};
+
+use crate::LogConfig;
+use crate::offset_index::OffsetIndex;
+use crate::tail::{BatchMark, Tail, to_u64};
+use crate::time_index::TimeIndex;
+
+/// The file type of a set of effects.
+pub(crate) type FileOf<E> = <<E as Effects>::Disk as Disk>::File;
+
+/// Bytes at most in one write of one log (more only if a single batch is larger). Recovery relies on it: damage
+/// further than this before a valid batch cannot be a torn write.
+pub(crate) const GROUP_WRITE_MAX: u64 = 1 << 20;
+
+/// The end of a batch that is not durable yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PendingEnd {
+    pub(crate) position: u64,
+    pub(crate) next_offset: Offset,
+}
+
+/// The offset index and the time index.
+pub(crate) struct Indexes {
+    pub(crate) offsets: OffsetIndex,
+    pub(crate) times: TimeIndex,
+}
+
+/// One segment. Lives on its log's shard.
+pub(crate) struct LogSegment<E: Effects> {
+    pub(crate) base: Offset,
+    dir: Rc<Path>,
+    pub(crate) state: RefCell<SegmentState>,
+    /// Opened for direct I/O (writing while active, reading when sealed); `None` while nobody needs it.
+    pub(crate) file: RefCell<Option<FileOf<E>>>,
+    /// Opened for buffered reading, for sendfile.
+    pub(crate) buffered: RefCell<Option<FileOf<E>>>,
+}
+
+/// What changes in a segment.
+///
+/// Invariant: `durable_size <= size`; `pending` covers exactly the bytes between them; the tail ends at `size`.
+pub(crate) struct SegmentState {
+    /// Logical bytes, in memory or on disk.
+    pub(crate) size: u64,
+    /// Bytes that are durable.
+    pub(crate) durable_size: u64,
+    /// Bytes that the file is known to have, padding and prewritten zeros included.
+    pub(crate) physical_size: u64,
+    /// The offset behind the last batch.
+    pub(crate) next_offset: Offset,
+    pub(crate) pending: VecDeque<PendingEnd>,
+    pub(crate) tail: Tail,
+    /// `None` for a sealed segment whose indexes are not loaded.
+    pub(crate) indexes: Option<Indexes>,
+    /// Entries of the indexes that stand in the files.
+    pub(crate) persisted: (usize, usize),
+    pub(crate) bytes_since_index: u64,
+    /// The largest timestamp and the last offset of its batch; -1 if there is none or it is not known.
+    pub(crate) max_timestamp: (i64, Offset),
+    /// The first batch's largest timestamp, from which the age of the segment counts.
+    pub(crate) first_timestamp: Option<i64>,
+    /// When the segment was created or opened, in ms since 1970.
+    pub(crate) created_ms: i64,
+    /// Taken off `segment.ms` for this segment.
+    pub(crate) jitter_ms: u64,
+    /// Zeros are on disk up to here.
+    pub(crate) prewritten_to: u64,
+    /// A prewrite from here on is under way; nothing may be written behind it.
+    pub(crate) prewriting_from: Option<u64>,
+    /// Bytes of the last prewrite.
+    pub(crate) prewrite_step: u64,
+    /// The directory entry is durable.
+    pub(crate) created: bool,
+}
+
+impl<E: Effects> LogSegment<E> {
+    /// An empty segment that does not exist on disk yet.
+    pub(crate) fn new(dir: Rc<Path>, base: Offset, created_ms: i64) -> Self {
+        let state = SegmentState {
+            size: 0,
+            durable_size: 0,
+            physical_size: 0,
+            next_offset: base,
+            pending: VecDeque::new(),
+            tail: Tail::default(),
+            indexes: Some(Indexes { offsets: OffsetIndex::new(base), times: TimeIndex::new(base) }),
+            persisted: (0, 0),
+            bytes_since_index: 0,
+            max_timestamp: (-1, base),
+            first_timestamp: None,
+            created_ms,
+            jitter_ms: 0,
+            prewritten_to: 0,
+            prewriting_from: None,
+            prewrite_step: 0,
+            created: false,
+        };
+        Self { base, dir, state: RefCell::new(state), file: RefCell::new(None), buffered: RefCell::new(None) }
+    }
+
+    /// A sealed segment on disk, trusted without being read.
+    pub(crate) fn sealed(dir: Rc<Path>, base: Offset, next_offset: Offset, size: u64) -> Self {
+        let segment = Self::new(dir, base, 0);
+        {
+            let mut state = segment.state.borrow_mut();
+            (state.size, state.durable_size, state.physical_size) = (size, size, size);
+            (state.next_offset, state.indexes, state.created) = (next_offset, None, true);
+        }
+        segment
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.state.borrow().size
+    }
+
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.state.borrow().next_offset
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        let state = self.state.borrow();
+        state.durable_size == state.size
+    }
+
+    /// The path of the segment's file with this ending.
+    pub(crate) fn path(&self, ending: &str) -> PathBuf {
+        self.dir.join(file_name(self.base, ending))
+    }
+
+    /// Drops the first cached chunk, if it is durable; returns the bytes freed.
+    pub(crate) fn evict_first(&self) -> usize {
+        let mut state = self.state.borrow_mut();
+        let durable = state.durable_size;
+        state.tail.evict_first(durable).unwrap_or(0)
+    }
+
+    /// Lets go of open files and loaded indexes; they are opened again when needed. Only for sealed segments.
+    pub(crate) fn release(&self) {
+        drop(self.file.borrow_mut().take());
+        drop(self.buffered.borrow_mut().take());
+        self.state.borrow_mut().indexes = None;
+    }
+
+    /// Whether a batch of `size` bytes up to `max_timestamp`, ending with `last_offset`, belongs in a new segment
+    /// (Kafka's `LogSegment.shouldRoll`).
+    pub(crate) fn should_roll(
+        &self,
+        config: &LogConfig,
+        size: usize,
+        max_timestamp: i64,
+        last_offset: Offset,
+        now_ms: i64,
+    ) -> bool {
+        let state = self.state.borrow();
+        if state.size == 0 {
+            return false;
+        }
+        let index_entries = state.indexes.as_ref().map_or(0, |indexes| indexes.offsets.len());
+        let index_full = to_u64((index_entries + 1) * OffsetIndex::ENTRY_SIZE) > config.segment_index_bytes;
+        state.size + to_u64(size) > config.segment_bytes
+            || state.is_old(config, max_timestamp, now_ms)
+            || index_full
+            || i32::try_from(last_offset.0 - self.base.0).is_err()
+    }
+}
+
+impl SegmentState {
+    /// Whether the segment has been filled for `segment.ms`, by the records' time if they have one.
+    pub(crate) fn is_old(&self, config: &LogConfig, max_timestamp: i64, now_ms: i64) -> bool {
+        let age = match self.first_timestamp {
+            Some(first) if max_timestamp >= 0 => max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        };
+        u64::try_from(age).is_ok_and(|age| age > config.segment_ms.saturating_sub(self.jitter_ms))
+    }
+
+    /// Notes a batch at the end of the segment: indexes, timestamps, size.
+    pub(crate) fn note_batch(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        base: Offset,
+        max_timestamp: i64,
+        interval: u64,
+    ) {
+        let last_offset = base.plus(i64::from(batch.last_offset_delta()));
+        if max_timestamp > self.max_timestamp.0 {
+            self.max_timestamp = (max_timestamp, last_offset);
+        }
+        if self.first_timestamp.is_none() && max_timestamp >= 0 {
+            self.first_timestamp = Some(max_timestamp);
+        }
+        if self.bytes_since_index > interval
+            && let Some(indexes) = &mut self.indexes
+        {
+            indexes.offsets.append(last_offset, self.size);
+            indexes.times.maybe_append(self.max_timestamp.0, self.max_timestamp.1);
+            self.bytes_since_index = 0;
+        }
+        let size = to_u64(batch.size());
+        self.bytes_since_index += size;
+        self.size += size;
+        self.next_offset = last_offset.plus(1);
+    }
+
+    /// Appends a batch in memory; [`Tail::reserve`] has made room.
+    pub(crate) fn append(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        header: &[u8],
+        base: Offset,
+        max_timestamp: i64,
+        interval: u64,
+    ) {
+        let position = self.size;
+        self.note_batch(batch, base, max_timestamp, interval);
+        let mark = BatchMark { position, base, next: self.next_offset };
+        self.tail.append(mark, header, batch.records());
+        self.pending.push_back(PendingEnd { position: self.size, next_offset: self.next_offset });
+    }
+
+    /// What the next write covers: whole batches up to [`GROUP_WRITE_MAX`], not into a prewrite that is under way.
+    pub(crate) fn write_end(&self) -> Option<u64> {
+        let limit = self.durable_size + GROUP_WRITE_MAX;
+        let barrier = self.prewriting_from.unwrap_or(u64::MAX);
+        let fits = |end: u64| page_up(end) <= barrier;
+        let ends = self.pending.iter().map(|pending| pending.position);
+        let first = self.pending.front().map(|pending| pending.position).filter(|&end| fits(end))?;
+        Some(ends.take_while(|&end| end <= limit && fits(end)).last().unwrap_or(first))
+    }
+
+    /// Notes that everything below `end` is durable; returns the offset behind it.
+    pub(crate) fn written(&mut self, end: u64) -> Offset {
+        let done = self.pending.partition_point(|pending| pending.position <= end);
+        let last = self.pending.drain(..done).last().expect("a write covers whole batches");
+        self.durable_size = end;
+        self.physical_size = self.physical_size.max(page_up(end));
+        last.next_offset
+    }
+
+    /// The last entry of the time index when a segment is sealed.
+    pub(crate) fn finish_time_index(&mut self) {
+        let (timestamp, offset) = self.max_timestamp;
+        if let Some(indexes) = &mut self.indexes {
+            indexes.times.maybe_append(timestamp, offset);
+        }
+    }
+
+    /// Whether the index files hold all that they will ever have to say about the bytes so far.
+    pub(crate) fn file_indexes_complete(&self) -> bool {
+        self.indexes.as_ref().is_none_or(|indexes| {
+            let last = indexes.times.last().map_or(-1, |(timestamp, _)| timestamp);
+            self.persisted == (indexes.offsets.len(), indexes.times.len()) && last >= self.max_timestamp.0
+        })
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.durable_size <= self.size);
+        assert_eq!(self.pending.back().map_or(self.durable_size, |last| last.position), self.size);
+        assert!(self.pending.iter().is_sorted_by(|a, b| a.position < b.position));
+        self.tail.check_invariants(self.size);
+    }
+}
+
+/// The name of a segment's file: the base offset in 20 digits, and an ending.
+pub(crate) fn file_name(base: Offset, ending: &str) -> String {
+    format!("{:020}.{ending}", base.0)
+}
+
+/// The base offset in a segment's file name with this ending.
+pub(crate) fn parse_file_name(name: &str, ending: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(ending)?.strip_suffix('.')?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(Offset)
+}
+
+pub(crate) const PAGE: u64 = 4096;
+const _: () = assert!(PAGE as usize == runtime::buffer::PAGE_SIZE);
+
+pub(crate) const fn page_down(position: u64) -> u64 {
+    position - position % PAGE
+}
+
+pub(crate) const fn page_up(position: u64) -> u64 {
+    page_down(position.saturating_add(PAGE - 1))
+}

@@ -1,0 +1,39 @@
+//! When to write zeros ahead of a log's end.
+//!
+//! Overwriting is faster than extending, but every prewritten byte is written twice. So only logs with
+//! small writes are prewritten: there the device's latency counts and the bytes do not.
+
+/// The first prewrite of a segment; a partition with a few records costs no more disk than this.
+const STEP_MIN: u64 = 64 << 10;
+
+/// The largest prewrite.
+const STEP_MAX: u64 = 4 << 20;
+
+/// Logs whose writes are at least this large on average are extended as they grow.
+const WRITE_BYTES_MAX: u64 = 16 << 10;
+
+/// How many bytes to prewrite now, if any: `average` bytes per write, the `last` prewrite, bytes `left` of it.
+pub(crate) fn prewrite_step(average: u64, last: u64, left: u64) -> Option<u64> {
+    if average >= WRITE_BYTES_MAX || left > last / 2 {
+        return None;
+    }
+    Some((last * 2).clamp(STEP_MIN, STEP_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_grow_for_small_writes_only() {
+        for (average, last, left, expect) in [
+            (4096, 0, 0, Some(64 << 10)),
+            (4096, 64 << 10, 60 << 10, None),
+            (4096, 64 << 10, 32 << 10, Some(128 << 10)),
+            (4096, STEP_MAX, 0, Some(STEP_MAX)),
+            (16 << 10, 0, 0, None),
+        ] {
+            assert_eq!(prewrite_step(average, last, left), expect, "{average} {last} {left}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Proves that producers are treated as Kafka treats them, row by row.
+
+use super::*;
+use model::RecordBatchBuilder;
+
+fn batch(epoch: i16, sequence: i32, records: i32) -> bytes::Bytes {
+    let mut builder =
+        RecordBatchBuilder::new(Offset(0)).producer(ProducerId(7), ProducerEpoch(epoch), Sequence(sequence));
+    for _ in 0..records {
+        builder = builder.record(1_000, None, Some(b"v"));
+    }
+    builder.build()
+}
+
+fn apply(state: &mut ProducerState, next: &mut Offset, step: (i16, i32, i32)) -> &'static str {
+    let bytes = batch(step.0, step.1, step.2);
+    let parsed = RecordBatch::parse(&bytes).unwrap();
+    let outcome = match state.check(&parsed, *next) {
+        Ok(None) => {
+            state.record(&parsed, *next);
+            *next = next.plus(i64::from(step.2));
+            "new"
+        }
+        Ok(Some(known)) => {
+            assert_eq!(known.last_offset.0 - known.first_offset().0, i64::from(step.2) - 1);
+            "duplicate"
+        }
+        Err(AppendError::OutOfOrderSequence { .. }) => "gap",
+        Err(AppendError::InvalidProducerEpoch { .. }) => "fenced",
+        Err(error) => panic!("{error}"),
+    };
+    state.check_invariants();
+    outcome
+}
+
+#[test]
+fn sequences_are_judged_as_kafka_judges_them() {
+    // (epoch, first sequence, records) -> outcome, in order on one log.
+    let rows: &[&[((i16, i32, i32), &str)]] = &[
+        &[
+            ((0, 0, 1), "new"),
+            ((0, 1, 3), "new"),
+            ((0, 4, 1), "new"),
+            ((0, 1, 3), "duplicate"),
+            ((0, 4, 1), "duplicate"),
+        ],
+        // An unknown producer may start anywhere; then it must go on without a gap.
+        &[
+            ((0, 10, 1), "new"),
+            ((0, 12, 1), "gap"),
+            ((0, 11, 1), "new"),
+            ((0, 11, 2), "gap"),
+            ((0, 9, 1), "gap"),
+        ],
+        // A new epoch starts at 0; the old one is fenced, even for duplicates.
+        &[
+            ((3, 0, 1), "new"),
+            ((4, 5, 1), "gap"),
+            ((4, 0, 1), "new"),
+            ((3, 0, 1), "fenced"),
+            ((3, 1, 1), "fenced"),
+            ((4, 1, 1), "new"),
+        ],
+        // Five batches are remembered, the sixth last is not.
+        &[
+            ((0, 0, 1), "new"),
+            ((0, 1, 1), "new"),
+            ((0, 2, 1), "new"),
+            ((0, 3, 1), "new"),
+            ((0, 4, 1), "new"),
+            ((0, 0, 1), "duplicate"),
+            ((0, 5, 1), "new"),
+            ((0, 0, 1), "gap"),
+            ((0, 1, 1), "duplicate"),
+        ],
+        // Sequences wrap to 0 behind the largest, between batches and within one.
+        &[((0, i32::MAX, 1), "new"), ((0, 0, 1), "new"), ((0, i32::MAX, 1), "duplicate")],
+        &[
+            ((0, i32::MAX - 1, 5), "new"),
+            ((0, 3, 1), "new"),
+            ((0, i32::MAX - 1, 5), "duplicate"),
+            ((0, 3, 1), "duplicate"),
+        ],
+    ];
+    for (row, steps) in rows.iter().enumerate() {
+        let (mut state, mut next) = (ProducerState::default(), Offset(0));
+        for (i, (step, expect)) in steps.iter().enumerate() {
+            assert_eq!(apply(&mut state, &mut next, *step), *expect, "row {row}, step {i}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_keeps_the_last_batch_of_each_producer() {
+    let (mut state, mut next) = (ProducerState::default(), Offset(0));
+    for sequence in 0..3 {
+        apply(&mut state, &mut next, (2, sequence, 1));
+    }
+    let bytes = state.snapshot();
+    let mut back = ProducerState::from_snapshot(&bytes).unwrap();
+    assert_eq!(back.snapshot(), bytes);
+    assert_eq!(apply(&mut back, &mut next, (2, 2, 1)), "duplicate");
+    assert_eq!(apply(&mut back, &mut next, (2, 4, 1)), "gap");
+    assert_eq!(apply(&mut back, &mut next, (2, 3, 1)), "new");
+}
+
+#[test]
+fn damaged_snapshots_are_refused() {
+    let (mut state, mut next) = (ProducerState::default(), Offset(0));
+    apply(&mut state, &mut next, (0, 0, 1));
+    let bytes = state.snapshot();
+    for end in 0..bytes.len() {
+        assert_eq!(ProducerState::from_snapshot(&bytes[..end]), None, "cut at {end}");
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut bad = bytes.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(ProducerState::from_snapshot(&bad), None, "bit {bit}");
+    }
+    assert!(ProducerState::from_snapshot(&ProducerState::default().snapshot()).unwrap().is_empty());
+}
+
+#[test]
+fn silent_producers_expire() {
+    let (mut state, mut next) = (ProducerState::default(), Offset(0));
+    apply(&mut state, &mut next, (0, 0, 1));
+    state.expire(1_999, 1_000);
+    assert!(!state.is_empty());
+    state.expire(2_000, 1_000);
+    assert!(state.is_empty());
+}

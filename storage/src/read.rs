@@ -1,0 +1,391 @@
+//! Reading a log: from the chunks in memory where they hold the range, else from the files.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use model::{Offset, RecordBatch};
+use runtime::{Disk, Effects, File, OpenOptions};
+
+use crate::log::{Log, LogRead, ReadPart};
+use crate::log_segment::{FileOf, LogSegment, page_down, page_up};
+use crate::tail::to_u64;
+use crate::{ReadError, SealedRead, StorageError};
+
+/// Bytes at most that one read takes from a file, unless a single batch is larger.
+const FILE_READ_MAX: u64 = 4 << 20;
+
+/// Bytes read beyond what was asked for, since an index leads only near the batch.
+const READ_SLACK: u64 = 8 << 10;
+
+/// What a read is allowed to return.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_bytes: usize,
+    pub(crate) min_one: bool,
+    pub(crate) up_to: Offset,
+}
+
+impl<E: Effects> Log<E> {
+    /// Reads without waiting, if the range is in memory; `None` if it is not.
+    ///
+    /// # Errors
+    /// [`ReadError::OffsetOutOfRange`].
+    pub fn read_tail(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        min_one_message: bool,
+        up_to: Offset,
+    ) -> Result<Option<LogRead<E>>, ReadError> {
+        self.check_range(from)?;
+        if from >= up_to.min(self.log_end_offset()) {
+            return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 }));
+        }
+        let Some((_, segment)) = self.state.borrow().floor(from) else { return Ok(None) };
+        let limits = Limits { max_bytes, min_one: min_one_message, up_to };
+        let read = read_memory(&segment, from, limits);
+        if read.is_some() {
+            self.shard.stats.borrow_mut().reads_memory += 1;
+        }
+        Ok(read)
+    }
+
+    /// Reads whole batches from the one that holds `from` on, at most `max_bytes` (or one batch, if that is
+    /// larger and `min_one_message`), none that reaches behind `up_to`. A range of a file may end within a batch.
+    /// May return less than there is; nothing only if nothing can be returned.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        min_one_message: bool,
+        up_to: Offset,
+    ) -> Result<LogRead<E>, ReadError> {
+        if let Some(read) = self.read_tail(from, max_bytes, min_one_message, up_to)? {
+            return Ok(read);
+        }
+        let limits = Limits { max_bytes, min_one: min_one_message, up_to };
+        self.shard.stats.borrow_mut().reads_file += 1;
+        let sendfile = self.shard.options.sealed_read == SealedRead::Sendfile;
+        self.read_files(from, limits, sendfile).await
+    }
+
+    /// Whole batches from the one that holds `from` on, in one piece of memory.
+    pub(crate) async fn read_bytes(&self, from: Offset, limits: Limits) -> Result<Bytes, ReadError> {
+        let Limits { max_bytes, min_one, up_to } = limits;
+        let read = match self.read_tail(from, max_bytes, min_one, up_to)? {
+            Some(read) => read,
+            None => self.read_files(from, limits, false).await?,
+        };
+        let mut parts = read.parts.into_iter().filter_map(|part| match part {
+            ReadPart::Memory(bytes) => Some(bytes),
+            ReadPart::File { .. } => None,
+        });
+        let first = parts.next().unwrap_or_default();
+        let rest: Vec<Bytes> = parts.collect();
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        let mut joined = first.to_vec();
+        rest.iter().for_each(|part| joined.extend_from_slice(part));
+        Ok(Bytes::from(joined))
+    }
+
+    /// Calls `visit` with every batch from the one that holds `from` to the end of the log.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn replay(
+        &self,
+        from: Offset,
+        mut visit: impl FnMut(RecordBatch<'_>),
+    ) -> Result<(), ReadError> {
+        let mut next = from.max(self.log_start_offset());
+        loop {
+            let limits = Limits { max_bytes: 1 << 20, min_one: true, up_to: self.log_end_offset() };
+            let bytes = self.read_bytes(next, limits).await?;
+            let mut progressed = false;
+            for batch in model::batches(&bytes).filter_map(Result::ok) {
+                visit(batch);
+                next = batch.next_offset();
+                progressed = true;
+            }
+            if !progressed {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn check_range(&self, from: Offset) -> Result<(), ReadError> {
+        let state = self.state.borrow();
+        if from < state.log_start || from > state.log_end {
+            let (log_start, log_end) = (state.log_start, state.log_end);
+            return Err(ReadError::OffsetOutOfRange { requested: from, log_start, log_end });
+        }
+        Ok(())
+    }
+
+    async fn read_files(
+        &self,
+        from: Offset,
+        limits: Limits,
+        sendfile: bool,
+    ) -> Result<LogRead<E>, ReadError> {
+        let mut from = from;
+        loop {
+            let (segment, next_base, active) = {
+                let state = self.state.borrow();
+                let Some((at, segment)) = state.floor(from) else { break };
+                let next = state.segments.get(at + 1).map(|next| next.base);
+                (segment, next, at + 1 == state.segments.len())
+            };
+            if let Some(read) = read_memory(&segment, from, limits) {
+                return Ok(read);
+            }
+            let sealed = !active && segment.state.borrow().physical_size == segment.size();
+            let whole = next_base.is_some_and(|next| next <= limits.up_to);
+            let read = if sendfile && sealed && whole {
+                self.locate_in_file(&segment, from, limits).await?
+            } else {
+                self.read_file(&segment, from, limits).await?
+            };
+            match next_base {
+                // Compaction may have left nothing behind `from` in the segment that covers it.
+                None if read.is_none() => break,
+                Some(next) if read.is_none() && next < limits.up_to => from = next,
+                _ => return Ok(read.unwrap_or(LogRead { parts: Vec::new(), size_bytes: 0 })),
+            }
+        }
+        Ok(LogRead { parts: Vec::new(), size_bytes: 0 })
+    }
+
+    /// A direct read of whole batches; `None` if the segment has none at or behind `from`.
+    async fn read_file(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Option<LogRead<E>>, ReadError> {
+        let wanted = to_u64(limits.max_bytes).min(FILE_READ_MAX);
+        let mut position = self.index_position(segment, from).await?;
+        let mut length = wanted + READ_SLACK;
+        loop {
+            let end = self.readable_end(segment);
+            if position >= end {
+                return Ok(None);
+            }
+            let bytes = self.read_range(segment, position, length.min(end - position)).await?;
+            let found = self.select(segment, position, &bytes, from, limits)?;
+            match found {
+                Selected::Range(start, stop) => {
+                    let part = bytes.slice(start..stop);
+                    return Ok(Some(LogRead { size_bytes: part.len(), parts: vec![ReadPart::Memory(part)] }));
+                }
+                Selected::Nothing => return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 })),
+                Selected::MoreFrom(skipped, needed) => {
+                    position += to_u64(skipped);
+                    length = length.max(to_u64(needed));
+                }
+            }
+        }
+    }
+
+    /// The range of the sealed file from the batch that holds `from` on.
+    async fn locate_in_file(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Option<LogRead<E>>, ReadError> {
+        let mut position = self.index_position(segment, from).await?;
+        let end = segment.size();
+        let probe = Limits { max_bytes: 1, min_one: true, up_to: Offset(i64::MAX) };
+        let mut length = READ_SLACK;
+        let first = loop {
+            if position >= end {
+                return Ok(None);
+            }
+            let bytes = self.read_range(segment, position, length.min(end - position)).await?;
+            match self.select(segment, position, &bytes, from, probe)? {
+                Selected::Range(start, stop) => {
+                    position += to_u64(start);
+                    break stop - start;
+                }
+                Selected::Nothing => return Ok(None),
+                Selected::MoreFrom(skipped, needed) => {
+                    position += to_u64(skipped);
+                    length = length.max(to_u64(needed));
+                }
+            }
+        };
+        if first > limits.max_bytes && !limits.min_one {
+            return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 }));
+        }
+        let length = to_u64(limits.max_bytes.max(first)).min(end - position);
+        let size_bytes = usize::try_from(length).unwrap_or(usize::MAX);
+        let file = self.buffered_file(segment).await.map_err(ReadError::Storage)?;
+        Ok(Some(LogRead { parts: vec![ReadPart::File { file, position, length }], size_bytes }))
+    }
+
+    /// Finds the batches to return among `bytes`, which start with a batch at `position` of the file.
+    fn select(
+        &self,
+        segment: &LogSegment<E>,
+        position: u64,
+        bytes: &[u8],
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Selected, ReadError> {
+        let (mut at, mut start) = (0, None);
+        loop {
+            let rest = &bytes[at..];
+            let batch = match RecordBatch::parse(rest) {
+                Ok(batch) => batch,
+                Err(model::BatchError::Truncated { needed, .. }) => {
+                    return Ok(match start {
+                        Some(start) => Selected::Range(start, at),
+                        None => Selected::MoreFrom(at, needed.max(RecordBatch::HEADER_SIZE)),
+                    });
+                }
+                Err(error) if start.is_none() => {
+                    return Err(self.corrupt(segment, position + to_u64(at), from, &error));
+                }
+                Err(_) => return Ok(start.map_or(Selected::Nothing, |start| Selected::Range(start, at))),
+            };
+            if batch.last_offset() < from {
+                at += batch.size();
+                continue;
+            }
+            let first = *start.get_or_insert(at);
+            let fits = at + batch.size() - first <= limits.max_bytes || (at == first && limits.min_one);
+            if !fits || batch.next_offset() > limits.up_to {
+                return Ok(if at == first { Selected::Nothing } else { Selected::Range(first, at) });
+            }
+            if self.shard.options.verify_reads
+                && let Err(error) = batch.verify_crc()
+            {
+                if at > first {
+                    return Ok(Selected::Range(first, at));
+                }
+                return Err(self.corrupt(segment, position + to_u64(at), batch.base_offset(), &error));
+            }
+            at += batch.size();
+        }
+    }
+
+    fn corrupt(
+        &self,
+        segment: &LogSegment<E>,
+        position: u64,
+        offset: Offset,
+        error: &model::BatchError,
+    ) -> ReadError {
+        self.shard.stats.borrow_mut().reads_corrupt += 1;
+        let path = segment.path("log");
+        tracing::error!(path = %path.display(), position, %offset, %error, "damaged batch met by a read");
+        ReadError::Corrupt(StorageError::Corrupt { path, position, offset, message: error.to_string() })
+    }
+
+    /// Where to start looking for `from`.
+    async fn index_position(&self, segment: &Rc<LogSegment<E>>, from: Offset) -> Result<u64, ReadError> {
+        self.load_indexes(segment).await.map_err(ReadError::Storage)?;
+        let state = segment.state.borrow();
+        Ok(state.indexes.as_ref().map_or(0, |indexes| indexes.offsets.lookup(from).1))
+    }
+
+    /// The end of what the file holds: only durable bytes are on disk for certain.
+    fn readable_end(&self, segment: &LogSegment<E>) -> u64 {
+        segment.state.borrow().durable_size
+    }
+
+    /// Reads `length` bytes (or up to the end of the file) at `position`, neither of them aligned.
+    pub(crate) async fn read_range(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        position: u64,
+        length: u64,
+    ) -> Result<Bytes, ReadError> {
+        let file = self.file(segment, false).await.map_err(ReadError::Storage)?;
+        let start = page_down(position);
+        let aligned = usize::try_from(page_up(position + length) - start).unwrap_or(usize::MAX);
+        let buffer = self.shard.effects.buffers().buffer(aligned);
+        let buffer = match buffer {
+            Ok(buffer) => buffer,
+            Err(_) => {
+                self.shard.evict(aligned.max(1 << 20));
+                let buffer = self.shard.effects.buffers().buffer(aligned);
+                buffer.map_err(|_| ReadError::Storage(StorageError::OverBudget))?
+            }
+        };
+        let (read, buffer) = file.read_at(buffer, start, aligned).await;
+        let path = segment.path("log");
+        let read = read.map_err(|error| ReadError::Storage(StorageError::io("read", &path, &error)))?;
+        let skip = usize::try_from(position - start).unwrap_or(0);
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+        if read < skip.saturating_add(wanted) {
+            let message = format!("the file ends after {read} of {aligned} bytes read at {start}");
+            return Err(ReadError::Corrupt(StorageError::Corrupt {
+                path,
+                position,
+                offset: segment.base,
+                message,
+            }));
+        }
+        Ok(buffer.into_bytes(skip..skip + wanted))
+    }
+
+    /// The segment's file, opened for direct I/O.
+    pub(crate) async fn file(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        write: bool,
+    ) -> Result<FileOf<E>, StorageError> {
+        if let Some(file) = segment.file.borrow().clone() {
+            return Ok(file);
+        }
+        let active = Rc::ptr_eq(segment, &self.active());
+        let file = self.shard.open_direct(&segment.path("log"), write || active).await?;
+        let opened = segment.file.borrow_mut().get_or_insert(file).clone();
+        if !active {
+            self.shard.note_opened(segment);
+        }
+        Ok(opened)
+    }
+
+    async fn buffered_file(&self, segment: &Rc<LogSegment<E>>) -> Result<FileOf<E>, StorageError> {
+        if let Some(file) = segment.buffered.borrow().clone() {
+            return Ok(file);
+        }
+        let path = segment.path("log");
+        let opened = self.shard.effects.disk().open(&path, OpenOptions::default()).await;
+        let file = opened.map_err(|error| StorageError::io("open", &path, &error))?;
+        let opened = segment.buffered.borrow_mut().get_or_insert(file).clone();
+        self.shard.note_opened(segment);
+        Ok(opened)
+    }
+}
+
+/// What [`Log::select`] found.
+enum Selected {
+    /// Batches to return.
+    Range(usize, usize),
+    /// The limits allow nothing.
+    Nothing,
+    /// So many bytes are of no interest, so many are needed behind them to say more.
+    MoreFrom(usize, usize),
+}
+
+/// Whole batches in memory; `None` if the one that holds `from` is not there.
+fn read_memory<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
+    let state = segment.state.borrow();
+    let (first, mark) = state.tail.find(from)?;
+    let end = state.tail.run_end(first, to_u64(limits.max_bytes), limits.min_one, limits.up_to, state.size);
+    if end == mark.position {
+        return Some(LogRead { parts: Vec::new(), size_bytes: 0 });
+    }
+    let parts = state.tail.slices(mark.position, end).into_iter().map(ReadPart::Memory).collect();
+    let size_bytes = usize::try_from(end - mark.position).unwrap_or(usize::MAX);
+    Some(LogRead { parts, size_bytes })
+}

@@ -1,0 +1,489 @@
+//! Opening a log that is on disk: what the last broker left is read back, a torn tail is cut off, damage
+//! to durable data takes the log offline.
+//!
+//! The scan starts at the recovery point (at the end, after a clean stop) and goes to the end of the last file.
+//! What lies before is trusted: it is verified when it is read.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::rc::Rc;
+
+use model::{Offset, TopicId, TopicPartition};
+use runtime::{Clock, DirEntry, Disk, Effects, File};
+
+use crate::checkpoint::{
+    LEADER_EPOCH_FILE, PARTITION_METADATA_FILE, format_partition_metadata, parse_epochs,
+    parse_partition_metadata,
+};
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log::{Log, LogState, ToSeal};
+use crate::log_dir::Checkpoint;
+use crate::log_segment::{FileOf, Indexes, LogSegment, file_name, page_down, parse_file_name};
+use crate::offset_index::OffsetIndex;
+use crate::producer_state::ProducerState;
+use crate::scan::{Scan, ScanEnd};
+use crate::shard::Shard;
+use crate::tail::to_u64;
+use crate::time_index::TimeIndex;
+use crate::{CommitMode, LogConfig, StorageError};
+
+/// The largest index, snapshot or epoch file that is read.
+const SIDE_FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// A log being opened.
+struct Recovery<'a, E: Effects> {
+    shard: &'a Rc<Shard<E>>,
+    tp: &'a TopicPartition,
+    dir: Rc<Path>,
+    config: &'a LogConfig,
+    recovery_point: Offset,
+    /// Where the producers' snapshot is from.
+    snapshot: Offset,
+    producers: ProducerState,
+    epochs: LeaderEpochCache,
+    /// Full segments that were scanned: their indexes may have to be written.
+    to_seal: VecDeque<ToSeal<E>>,
+}
+
+/// A segment file as the directory lists it.
+#[derive(Debug, Clone, Copy)]
+struct SegmentFile {
+    base: Offset,
+    length: u64,
+    next_base: Option<Offset>,
+}
+
+/// Opens the log of `tp`, creating it if it is not there.
+pub(crate) async fn open<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    tp: TopicPartition,
+    topic_id: TopicId,
+    config: LogConfig,
+) -> Result<Rc<Log<E>>, StorageError> {
+    let dir: Rc<Path> = Rc::from(shard.dir.path().join(tp.dir_name()));
+    let disk = shard.effects.disk();
+    let entries = match disk.list_dir(&dir).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(StorageError::io("list", &dir, &error)),
+    };
+    let metadata = dir.join(PARTITION_METADATA_FILE);
+    let known = shard.read_whole(&metadata, SIDE_FILE_BYTES_MAX).await?;
+    if known.is_none() {
+        create(shard, &tp, topic_id, &dir, &metadata).await?;
+    } else if known.as_deref().and_then(parse_partition_metadata) != Some(topic_id) {
+        let message = format!("the partition's topic id is not {topic_id}");
+        return Err(StorageError::Mismatch { path: metadata, message });
+    }
+    let files = segment_files(&entries);
+    let state = if files.is_empty() {
+        fresh_state(shard, &dir, &tp)
+    } else {
+        remove_leftovers(shard, &dir, &entries).await?;
+        recover(shard, &tp, &dir, &config, &entries, &files).await?
+    };
+    Ok(Log::new(shard, tp, topic_id, dir, config, state))
+}
+
+/// Creates the partition's directory; all of it is durable when this returns.
+async fn create<E: Effects>(
+    shard: &Shard<E>,
+    tp: &TopicPartition,
+    topic_id: TopicId,
+    dir: &Path,
+    metadata: &Path,
+) -> Result<(), StorageError> {
+    let disk = shard.effects.disk();
+    disk.create_dir_all(dir).await.map_err(|error| StorageError::io("create", dir, &error))?;
+    // What a log of this name had before says nothing about this one.
+    shard.dir.forget(tp);
+    drop(shard.open_direct(&dir.join(file_name(Offset::ZERO, "log")), true).await?);
+    // Makes the directory's entries durable, the log's file included.
+    shard.write_whole(metadata, format_partition_metadata(topic_id)).await
+}
+
+fn fresh_state<E: Effects>(shard: &Shard<E>, dir: &Rc<Path>, tp: &TopicPartition) -> LogState<E> {
+    // Retention may have removed everything but the start.
+    let start = shard.dir.checkpoint(Checkpoint::LogStart, tp).unwrap_or(Offset::ZERO);
+    let segment = Rc::new(LogSegment::new(Rc::clone(dir), start, shard.effects.clock().unix_ms()));
+    let mut state = LogState::new(segment, start);
+    state.last_append_ms = shard.now_ms();
+    state.last_checkpoint_ms = shard.now_ms();
+    state
+}
+
+fn segment_files(entries: &[DirEntry]) -> Vec<SegmentFile> {
+    let mut files: Vec<SegmentFile> = entries
+        .iter()
+        .filter_map(|entry| {
+            let base = parse_file_name(&entry.name, "log")?;
+            Some(SegmentFile { base, length: entry.length, next_base: None })
+        })
+        .collect();
+    files.sort_by_key(|file| file.base);
+    for at in 1..files.len() {
+        files[at - 1].next_base = Some(files[at].base);
+    }
+    files
+}
+
+async fn remove_leftovers<E: Effects>(
+    shard: &Shard<E>,
+    dir: &Path,
+    entries: &[DirEntry],
+) -> Result<(), StorageError> {
+    for entry in entries {
+        let leftover = [".deleted", ".cleaned", ".swap", ".tmp"].iter().any(|end| entry.name.ends_with(end));
+        if leftover {
+            let path = dir.join(&entry.name);
+            let removed = shard.effects.disk().remove_file(&path).await;
+            removed.map_err(|error| StorageError::io("remove", &path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+async fn recover<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    tp: &TopicPartition,
+    dir: &Rc<Path>,
+    config: &LogConfig,
+    entries: &[DirEntry],
+    files: &[SegmentFile],
+) -> Result<LogState<E>, StorageError> {
+    let _permit = shard.recoveries.acquire(1).await;
+    let first = files[0].base;
+    let recovery_point = shard.dir.checkpoint(Checkpoint::RecoveryPoint, tp).unwrap_or(first).max(first);
+    let epochs = shard.read_whole(&dir.join(LEADER_EPOCH_FILE), SIDE_FILE_BYTES_MAX).await?;
+    let epochs = epochs.as_deref().and_then(parse_epochs).unwrap_or_default();
+    let mut recovery = Recovery {
+        shard,
+        tp,
+        dir: Rc::clone(dir),
+        config,
+        recovery_point,
+        snapshot: first,
+        producers: ProducerState::default(),
+        epochs: LeaderEpochCache::new(epochs, recovery_point),
+        to_seal: VecDeque::new(),
+    };
+    recovery.load_snapshot(entries).await?;
+    let mut segments = Vec::with_capacity(files.len());
+    let mut offline = None;
+    for file in files {
+        let segment = recovery.segment(file).await?;
+        let (segment, problem) = segment;
+        segments.push(segment);
+        if let Some(problem) = problem {
+            tracing::error!(partition = %tp, error = %problem, "the log stays offline");
+            offline = Some(problem);
+            break;
+        }
+    }
+    recovery.finish(segments, offline, entries).await
+}
+
+impl<E: Effects> Recovery<'_, E> {
+    /// Takes the newest good snapshot that the recovery point covers.
+    async fn load_snapshot(&mut self, entries: &[DirEntry]) -> Result<(), StorageError> {
+        for offset in snapshots(entries).into_iter().rev().filter(|&offset| offset <= self.recovery_point) {
+            let path = self.dir.join(file_name(offset, "snapshot"));
+            let bytes = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await?;
+            if let Some(producers) = bytes.as_deref().and_then(ProducerState::from_snapshot) {
+                (self.snapshot, self.producers) = (offset.max(self.snapshot), producers);
+                return Ok(());
+            }
+            tracing::warn!(path = %path.display(), "damaged snapshot ignored, recovery takes longer");
+        }
+        Ok(())
+    }
+
+    /// Opens one segment: trusted if the scan starts behind it, else scanned.
+    async fn segment(
+        &mut self,
+        file: &SegmentFile,
+    ) -> Result<(Rc<LogSegment<E>>, Option<StorageError>), StorageError> {
+        if let Some(next) = file.next_base
+            && next <= self.snapshot
+        {
+            return Ok((
+                Rc::new(LogSegment::sealed(Rc::clone(&self.dir), file.base, next, file.length)),
+                None,
+            ));
+        }
+        let segment =
+            Rc::new(LogSegment::new(Rc::clone(&self.dir), file.base, self.shard.effects.clock().unix_ms()));
+        segment.state.borrow_mut().created = true;
+        if file.length == 0 {
+            return Ok((segment, None));
+        }
+        let path = segment.path("log");
+        let handle = self.shard.open_direct(&path, true).await?;
+        // The directory's listing may be older than the file.
+        let length = handle.length().await.map_err(|error| StorageError::io("stat", &path, &error))?;
+        let scan = Scan { effects: &self.shard.effects, file: &handle, path: &path, length };
+        self.load_side_files(&segment, &scan).await?;
+        let from = segment.state.borrow().size;
+        let expected = segment.state.borrow().next_offset;
+        let interval = self.config.index_interval_bytes;
+        let (snapshot, producers, epochs) = (self.snapshot, &mut self.producers, &mut self.epochs);
+        let end = scan
+            .batches(from, expected, |batch| {
+                let mut state = segment.state.borrow_mut();
+                state.note_batch(batch, batch.base_offset(), batch.max_timestamp(), interval);
+                if batch.base_offset() >= snapshot {
+                    producers.record(batch, batch.base_offset());
+                }
+                epochs.assign(batch.leader_epoch(), batch.base_offset());
+            })
+            .await?;
+        let problem = self.judge(&segment, file, &scan, &end).await?;
+        {
+            let mut state = segment.state.borrow_mut();
+            state.durable_size = state.size;
+            state.physical_size = length;
+        }
+        if problem.is_none() {
+            self.make_good(&segment, file, handle).await?;
+        }
+        Ok((segment, problem))
+    }
+
+    /// Loads the indexes up to where the scan starts, and moves the segment there.
+    async fn load_side_files(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        scan: &Scan<'_, E>,
+    ) -> Result<(), StorageError> {
+        let index =
+            self.shard.read_whole(&segment.path("index"), SIDE_FILE_BYTES_MAX).await?.unwrap_or_default();
+        let times =
+            self.shard.read_whole(&segment.path("timeindex"), SIDE_FILE_BYTES_MAX).await?.unwrap_or_default();
+        let offsets = OffsetIndex::parse(segment.base, &index, self.snapshot, scan.length);
+        let Some((offset, position)) = offsets.last() else { return Ok(()) };
+        if !leads_to_batch(scan, position, offset).await? {
+            tracing::warn!(path = %scan.path.display(), "damaged index ignored, recovery takes longer");
+            return Ok(());
+        }
+        let times = TimeIndex::parse(segment.base, &times, self.snapshot);
+        let first = scan.read(0, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
+        let first_max = first.get(35..43).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        let mut state = segment.state.borrow_mut();
+        state.first_timestamp = first_max.filter(|&timestamp| timestamp >= 0);
+        state.max_timestamp = times.last().unwrap_or((-1, segment.base));
+        state.persisted = (offsets.len(), times.len());
+        state.size = position;
+        state.indexes = Some(Indexes { offsets, times });
+        Ok(())
+    }
+
+    /// Decides what the end of a scan means: `Some` if durable data is damaged or missing.
+    async fn judge(
+        &self,
+        segment: &LogSegment<E>,
+        file: &SegmentFile,
+        scan: &Scan<'_, E>,
+        end: &ScanEnd,
+    ) -> Result<Option<StorageError>, StorageError> {
+        let next = segment.next_offset();
+        let corrupt = |message: String| {
+            Some(StorageError::Corrupt {
+                path: scan.path.to_owned(),
+                position: end.position,
+                offset: next,
+                message,
+            })
+        };
+        // Without waiting for the disk, a power cut may leave anything; Kafka cuts the log there.
+        if self.config.commit_mode == CommitMode::Kafka {
+            return Ok(None);
+        }
+        let clean = end.problem.is_none() || scan.only_zeros(end.position).await?;
+        let why = end.problem.clone().unwrap_or_else(|| "the file ends".to_owned());
+        if let Some(next_base) = file.next_base {
+            if !clean {
+                return Ok(corrupt(format!("{why}, but another segment follows")));
+            }
+            if next < next_base && !self.config.compact {
+                return Ok(corrupt(format!("{why}, but the next segment starts at offset {next_base}")));
+            }
+            return Ok(None);
+        }
+        if next < self.recovery_point {
+            return Ok(corrupt(format!(
+                "{why}, but everything below offset {} was durable",
+                self.recovery_point
+            )));
+        }
+        if clean {
+            return Ok(None);
+        }
+        if let Some(found) = scan.proof_of_damage(end.position, next).await? {
+            return Ok(corrupt(format!("{why}, but a valid batch follows at byte {found}")));
+        }
+        tracing::warn!(partition = %self.tp, path = %scan.path.display(), position = end.position, offset = %next, reason = %why,
+            "unfinished write cut off; nothing in it was acknowledged");
+        Ok(None)
+    }
+
+    /// Brings files and state of a scanned segment in line: cut to size, durable, last page loaded.
+    async fn make_good(
+        &mut self,
+        segment: &Rc<LogSegment<E>>,
+        file: &SegmentFile,
+        handle: FileOf<E>,
+    ) -> Result<(), StorageError> {
+        let path = segment.path("log");
+        let (size, physical) = {
+            let state = segment.state.borrow();
+            (state.size, state.physical_size)
+        };
+        if physical > size {
+            handle.truncate(size).await.map_err(|error| StorageError::io("truncate", &path, &error))?;
+            segment.state.borrow_mut().physical_size = size;
+        }
+        if segment.next_offset() > self.recovery_point {
+            // After a kill the bytes may only be in the device's cache; they count as durable from here on.
+            handle.sync().await.map_err(|error| StorageError::io("sync", &path, &error))?;
+        }
+        if file.next_base.is_some() {
+            segment.state.borrow_mut().finish_time_index();
+            let producers = self.producers.snapshot();
+            self.to_seal.push_back(ToSeal { segment: Rc::clone(segment), producers });
+            return self.cut_side_files(segment).await;
+        }
+        let page = page_down(size);
+        if page < size {
+            let scan = Scan { effects: &self.shard.effects, file: &handle, path: &path, length: size };
+            let bytes = scan.read(page, size - page).await?;
+            let mut state = segment.state.borrow_mut();
+            let pool = self.shard.effects.buffers();
+            state.tail.load_page(pool, page, &bytes).map_err(|_| StorageError::OverBudget)?;
+            self.shard.chunks_changed(0, state.tail.capacity());
+        }
+        self.cut_side_files(segment).await
+    }
+
+    /// Index entries behind what was taken over would be mistaken for new ones later.
+    async fn cut_side_files(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
+        let (offsets, times) = segment.state.borrow().persisted;
+        let kept =
+            [("index", offsets * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
+        for (ending, keep) in kept {
+            let path = segment.path(ending);
+            let Some(bytes) = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await? else { continue };
+            if bytes.len() > keep {
+                self.shard.write_whole(&path, bytes[..keep].to_vec()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        self,
+        segments: Vec<Rc<LogSegment<E>>>,
+        offline: Option<StorageError>,
+        entries: &[DirEntry],
+    ) -> Result<LogState<E>, StorageError> {
+        let shard = self.shard;
+        let first = segments[0].base;
+        let last = Rc::clone(segments.last().expect("there is at least one file"));
+        let log_end = last.next_offset();
+        let mut state = LogState::new(last, log_end);
+        state.segments = segments.into();
+        let log_start = shard.dir.checkpoint(Checkpoint::LogStart, self.tp).unwrap_or(first);
+        state.log_start = log_start.clamp(first, log_end);
+        let high_watermark =
+            shard.dir.checkpoint(Checkpoint::HighWatermark, self.tp).unwrap_or(state.log_start);
+        state.high_watermark = high_watermark.clamp(state.log_start, log_end);
+        state.recovery_point = self.recovery_point.min(log_end);
+        (state.producers, state.epochs, state.to_seal) = (self.producers, self.epochs, self.to_seal);
+        state.epochs_dirty = state.epochs.truncate_from_start(state.log_start);
+        state.offline = offline;
+        (state.last_append_ms, state.last_checkpoint_ms) = (shard.now_ms(), shard.now_ms());
+        let change = shard.dir.set_checkpoint(Checkpoint::LogStart, self.tp, state.log_start);
+        let (known, lost): (Vec<Offset>, Vec<Offset>) =
+            snapshots(entries).into_iter().partition(|&offset| offset <= state.recovery_point);
+        state.snapshots = known.into_iter().map(|offset| (offset, change)).collect();
+        // The log may go on differently from what these describe.
+        for offset in lost.into_iter().filter(|_| state.offline.is_none()) {
+            let path = self.dir.join(file_name(offset, "snapshot"));
+            let removed = shard.effects.disk().remove_file(&path).await;
+            removed.map_err(|error| StorageError::io("remove", &path, &error))?;
+        }
+        Ok(state)
+    }
+}
+
+/// Whether the entry of an index is true.
+async fn leads_to_batch<E: Effects>(
+    scan: &Scan<'_, E>,
+    position: u64,
+    last: Offset,
+) -> Result<bool, StorageError> {
+    let header = scan.read(position, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
+    let field =
+        |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
+    let base = header.get(..8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+    let (Some(base), Some(delta)) = (base, field(23)) else { return Ok(false) };
+    Ok(header[16] == 2 && base.checked_add(i64::from(delta)) == Some(last.0))
+}
+
+/// The offsets of the snapshots in a directory, rising.
+fn snapshots(entries: &[DirEntry]) -> Vec<Offset> {
+    let mut offsets: Vec<Offset> =
+        entries.iter().filter_map(|entry| parse_file_name(&entry.name, "snapshot")).collect();
+    offsets.sort();
+    offsets
+}
+
+impl<E: Effects> Log<E> {
+    /// Loads the indexes of a sealed segment, rebuilding them from the data if they are damaged.
+    pub(crate) async fn load_indexes(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
+        if segment.state.borrow().indexes.is_some() {
+            return Ok(());
+        }
+        let path = segment.path("log");
+        let file = self.file(segment, false).await?;
+        let (size, next) = (segment.size(), segment.next_offset());
+        let scan = Scan { effects: &self.shard.effects, file: &file, path: &path, length: size };
+        let index = self.shard.read_whole(&segment.path("index"), SIDE_FILE_BYTES_MAX).await?;
+        let times = self.shard.read_whole(&segment.path("timeindex"), SIDE_FILE_BYTES_MAX).await?;
+        if let (Some(index), Some(times)) = (index, times) {
+            let offsets = OffsetIndex::parse(segment.base, &index, next, size);
+            let times = TimeIndex::parse(segment.base, &times, next);
+            let good = match offsets.last() {
+                Some((offset, position)) => leads_to_batch(&scan, position, offset).await?,
+                None => size <= 2 * self.config().index_interval_bytes,
+            };
+            if good {
+                let mut state = segment.state.borrow_mut();
+                state.max_timestamp = times.last().unwrap_or((-1, segment.base));
+                state.indexes = Some(Indexes { offsets, times });
+                drop(state);
+                self.shard.note_opened(segment);
+                return Ok(());
+            }
+        }
+        tracing::warn!(path = %path.display(), "index missing or damaged, rebuilt from the data");
+        let rebuilt: LogSegment<E> = LogSegment::new(Rc::clone(&self.dir), segment.base, 0);
+        let interval = self.config().index_interval_bytes;
+        scan.batches(0, segment.base, |batch| {
+            rebuilt.state.borrow_mut().note_batch(
+                batch,
+                batch.base_offset(),
+                batch.max_timestamp(),
+                interval,
+            );
+        })
+        .await?;
+        let mut fresh = rebuilt.state.borrow_mut();
+        fresh.finish_time_index();
+        let mut state = segment.state.borrow_mut();
+        state.max_timestamp = fresh.max_timestamp;
+        state.indexes = fresh.indexes.take();
+        drop(state);
+        self.shard.note_opened(segment);
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! Walking over the batches of a segment file, every checksum verified; and telling a torn write from
+//! damage to data that was durable.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use model::{BatchError, Offset, RecordBatch};
+use runtime::{Effects, File};
+
+use crate::StorageError;
+use crate::log_segment::{FileOf, GROUP_WRITE_MAX, page_down, page_up};
+use crate::tail::to_u64;
+
+/// Bytes per read.
+const WINDOW: u64 = 1 << 20;
+
+/// Where a walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ScanEnd {
+    /// The first byte behind the last good batch.
+    pub(crate) position: u64,
+    /// Why there is no good batch here; `None` at the end of the file.
+    pub(crate) problem: Option<String>,
+}
+
+/// A segment file being walked over. Nothing is written.
+pub(crate) struct Scan<'a, E: Effects> {
+    pub(crate) effects: &'a E,
+    pub(crate) file: &'a FileOf<E>,
+    pub(crate) path: &'a Path,
+    /// Bytes of the file.
+    pub(crate) length: u64,
+}
+
+impl<E: Effects> Scan<'_, E> {
+    /// Visits every good batch from `position` on, up to the first that is not good: cut off, bad checksum, not of
+    /// message format 2, or with an offset below what came before (`next_offset`).
+    pub(crate) async fn batches(
+        &self,
+        position: u64,
+        next_offset: Offset,
+        mut visit: impl FnMut(&RecordBatch<'_>),
+    ) -> Result<ScanEnd, StorageError> {
+        let (mut position, mut next_offset, mut window) = (position, next_offset, WINDOW);
+        while position < self.length {
+            let bytes = self.read(position, window).await?;
+            let (mut at, mut problem) = (0, None);
+            while problem.is_none() && at < bytes.len() {
+                match good_batch(&bytes[at..], next_offset) {
+                    Ok(batch) => {
+                        visit(&batch);
+                        next_offset = batch.next_offset();
+                        at += batch.size();
+                    }
+                    Err(error) => problem = Some(error),
+                }
+            }
+            position += to_u64(at);
+            window = WINDOW;
+            match problem {
+                None => {}
+                // The window cut the batch off, not the file.
+                Some(BatchError::Truncated { needed, .. }) if position + to_u64(needed) <= self.length => {
+                    window = window.max(to_u64(needed));
+                }
+                Some(error) => return Ok(ScanEnd { position, problem: Some(error.to_string()) }),
+            }
+        }
+        Ok(ScanEnd { position, problem: None })
+    }
+
+    /// Whether only zeros follow from `position` on.
+    pub(crate) async fn only_zeros(&self, position: u64) -> Result<bool, StorageError> {
+        let mut position = position;
+        while position < self.length {
+            let bytes = self.read(position, WINDOW).await?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            position += to_u64(bytes.len());
+        }
+        Ok(true)
+    }
+
+    /// The position of a valid batch so far behind `bad`, where the batch of offset `expected` should start, that
+    /// one unfinished write cannot have left both: then the bytes at `bad` were durable once.
+    pub(crate) async fn proof_of_damage(
+        &self,
+        bad: u64,
+        expected: Offset,
+    ) -> Result<Option<u64>, StorageError> {
+        let mut position = bad + GROUP_WRITE_MAX;
+        while position < self.length {
+            let bytes = self.read(position, WINDOW).await?;
+            // A header may start in one window and end in the next, so windows overlap by a header.
+            for at in 0..bytes.len() {
+                if bytes.get(at + 16) == Some(&2) && plausible(&bytes[at..], expected) {
+                    let found = position + to_u64(at);
+                    if self.is_batch(found, expected).await? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+            let header = to_u64(RecordBatch::HEADER_SIZE);
+            if to_u64(bytes.len()) <= header || position + to_u64(bytes.len()) >= self.length {
+                break;
+            }
+            position += to_u64(bytes.len()) - header;
+        }
+        Ok(None)
+    }
+
+    /// Whether the batch at `position` is good and has an offset above `expected`.
+    pub(crate) async fn is_batch(&self, position: u64, expected: Offset) -> Result<bool, StorageError> {
+        let head = self.read(position, to_u64(RecordBatch::HEADER_SIZE)).await?;
+        let Ok(size) = RecordBatch::peek_size(&head) else { return Ok(false) };
+        if position + to_u64(size) > self.length {
+            return Ok(false);
+        }
+        let bytes = self.read(position, to_u64(size)).await?;
+        Ok(good_batch(&bytes, expected).is_ok())
+    }
+
+    /// Up to `length` bytes at `position`, neither aligned.
+    pub(crate) async fn read(&self, position: u64, length: u64) -> Result<Bytes, StorageError> {
+        let end = position.saturating_add(length).min(self.length);
+        let start = page_down(position);
+        let aligned = usize::try_from(page_up(end) - start).map_err(|_| StorageError::OverBudget)?;
+        let buffer = self.effects.buffers().buffer(aligned).map_err(|_| StorageError::OverBudget)?;
+        let (read, buffer) = self.file.read_at(buffer, start, aligned).await;
+        let read = read.map_err(|error| StorageError::io("read", self.path, &error))?;
+        let skip = usize::try_from(position - start).unwrap_or(0);
+        let wanted = usize::try_from(end - position).unwrap_or(0);
+        if read < skip + wanted {
+            let message = format!("{read} bytes read at {start}, {} expected", skip + wanted);
+            let path = self.path.to_owned();
+            return Err(StorageError::Corrupt { path, position, offset: Offset(-1), message });
+        }
+        Ok(buffer.into_bytes(skip..skip + wanted))
+    }
+}
+
+fn good_batch(bytes: &[u8], next_offset: Offset) -> Result<RecordBatch<'_>, BatchError> {
+    let batch = RecordBatch::parse(bytes)?;
+    if batch.base_offset() < next_offset || batch.last_offset_delta() < 0 {
+        return Err(BatchError::Inconsistent("the offset does not follow the one before"));
+    }
+    batch.verify_crc()?;
+    Ok(batch)
+}
+
+/// A cheap look at what may be a header.
+fn plausible(bytes: &[u8], expected: Offset) -> bool {
+    let Some(base) = bytes.first_chunk::<8>() else { return false };
+    let base = i64::from_be_bytes(*base);
+    let near = base >= expected.0 && base - expected.0 <= i64::from(i32::MAX);
+    near && RecordBatch::peek_size(bytes).is_ok_and(|size| size <= 128 << 20)
+}

@@ -1,0 +1,215 @@
+//! What the logs of one shard share: effects, options, counters, queues.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use model::TopicPartition;
+use runtime::sync::{Notify, Semaphore};
+use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
+
+use crate::log_segment::{FileOf, LogSegment};
+use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
+
+/// Logs that are recovered at the same time.
+const RECOVERIES_MAX: usize = 16;
+
+/// The common ground of one shard's logs. Lives on every shard.
+pub(crate) struct Shard<E: Effects> {
+    pub(crate) effects: E,
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) options: LogManagerOptions,
+    pub(crate) stats: RefCell<StorageStats>,
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<Log<E>>>>,
+    /// Logs with bytes to write that the commit loop has not seen yet.
+    pub(crate) commit_queue: RefCell<Vec<Rc<Log<E>>>>,
+    pub(crate) commit_wake: Notify,
+    /// Logs whose write met a full disk; queued again when there is room.
+    pub(crate) stalled: RefCell<Vec<Rc<Log<E>>>>,
+    /// Logs that were appended to and still need a checkpoint, a cut to length or to give back memory.
+    pub(crate) busy: RefCell<Vec<Rc<Log<E>>>>,
+    pub(crate) busy_wake: Notify,
+    /// Bytes available, if that is too few.
+    pub(crate) disk_full: Cell<Option<u64>>,
+    pub(crate) closing: Cell<bool>,
+    /// Segments in the order in which their chunks were allocated, one entry per chunk.
+    pub(crate) chunk_order: RefCell<VecDeque<Weak<LogSegment<E>>>>,
+    pub(crate) chunk_bytes: Cell<usize>,
+    pub(crate) memory_freed: Notify,
+    /// Sealed segments with open files or loaded indexes, oldest first.
+    opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
+    /// Files and directories to be removed, and when.
+    pub(crate) unlinks: RefCell<VecDeque<(Monotonic, PathBuf)>>,
+    pub(crate) unlink_wake: Notify,
+    /// Tasks that a close has to wait for.
+    tasks: Cell<usize>,
+    tasks_done: Notify,
+    pub(crate) recoveries: Semaphore,
+    /// Whether the file system takes direct I/O.
+    direct: Cell<bool>,
+}
+
+impl<E: Effects> Shard<E> {
+    pub(crate) fn new(effects: E, dir: Arc<LogDir>, options: LogManagerOptions) -> Self {
+        Self {
+            effects,
+            dir,
+            options,
+            stats: RefCell::default(),
+            logs: RefCell::default(),
+            commit_queue: RefCell::default(),
+            commit_wake: Notify::new(),
+            stalled: RefCell::default(),
+            busy: RefCell::default(),
+            busy_wake: Notify::new(),
+            disk_full: Cell::new(None),
+            closing: Cell::new(false),
+            chunk_order: RefCell::default(),
+            chunk_bytes: Cell::new(0),
+            memory_freed: Notify::new(),
+            opened: RefCell::default(),
+            unlinks: RefCell::default(),
+            unlink_wake: Notify::new(),
+            tasks: Cell::new(0),
+            tasks_done: Notify::new(),
+            recoveries: Semaphore::new(RECOVERIES_MAX),
+            direct: Cell::new(true),
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.effects.clock().now().as_millis()
+    }
+
+    /// Runs a task that a close waits for.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        self.tasks.set(self.tasks.get() + 1);
+        let shard = Rc::clone(self);
+        self.effects.spawn(async move {
+            task.await;
+            shard.tasks.set(shard.tasks.get() - 1);
+            shard.tasks_done.notify_all();
+        });
+    }
+
+    pub(crate) async fn tasks_finished(&self) {
+        while self.tasks.get() > 0 {
+            self.tasks_done.notified().await;
+        }
+    }
+
+    /// Opens a file for direct I/O, or for buffered I/O where the file system does not know better.
+    pub(crate) async fn open_direct(&self, path: &Path, write: bool) -> Result<FileOf<E>, StorageError> {
+        let options = OpenOptions { write, create: write, direct: self.direct.get() };
+        let disk = self.effects.disk();
+        match disk.open(path, options).await {
+            Err(error)
+                if options.direct
+                    && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                tracing::warn!(path = %path.display(), %error, "no direct I/O on this file system, falling back to the page cache");
+                self.direct.set(false);
+                let options = OpenOptions { direct: false, ..options };
+                disk.open(path, options).await.map_err(|error| StorageError::io("open", path, &error))
+            }
+            other => other.map_err(|error| StorageError::io("open", path, &error)),
+        }
+    }
+
+    pub(crate) async fn read_whole(
+        &self,
+        path: &Path,
+        size_max: u64,
+    ) -> Result<Option<Vec<u8>>, StorageError> {
+        match self.effects.disk().read_file(path, size_max).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                Ok(None)
+            }
+            Err(error) => Err(StorageError::io("read", path, &error)),
+        }
+    }
+
+    pub(crate) async fn write_whole(&self, path: &Path, content: Vec<u8>) -> Result<(), StorageError> {
+        let written = self.effects.disk().write_file(path, content).await;
+        written.map_err(|error| StorageError::io("write", path, &error))
+    }
+
+    /// Remembers that a sealed segment holds a file or indexes; the oldest beyond the limit lets go of them.
+    pub(crate) fn note_opened(&self, segment: &Rc<LogSegment<E>>) {
+        let mut opened = self.opened.borrow_mut();
+        opened.push_back(Rc::downgrade(segment));
+        while opened.len() > self.options.sealed_open_max {
+            if let Some(old) = opened.pop_front().and_then(|old| old.upgrade())
+                && !Rc::ptr_eq(&old, segment)
+            {
+                old.release();
+            }
+        }
+    }
+
+    /// Notes the directory's failure and tells every log of the shard.
+    pub(crate) fn fail(&self, error: &StorageError) {
+        self.dir.fail(error);
+        let logs: Vec<Rc<Log<E>>> = self.logs.borrow().values().cloned().collect();
+        for log in logs {
+            log.notify_failed(error);
+        }
+    }
+
+    /// Takes an error of a write in the background: a full disk passes, everything else fails the directory.
+    pub(crate) fn background_error(&self, error: &StorageError) {
+        if error.is_disk_full() {
+            self.note_disk_full();
+        } else {
+            self.fail(error);
+        }
+    }
+
+    pub(crate) fn note_disk_full(&self) {
+        if self.disk_full.replace(Some(0)).is_none() {
+            tracing::warn!(path = %self.dir.path().display(), "the disk is full, appends are refused until there is room");
+        }
+    }
+
+    /// Removes a file or a directory later, off the shard.
+    pub(crate) fn unlink_at(&self, due: Monotonic, path: PathBuf) {
+        self.unlinks.borrow_mut().push_back((due, path));
+        self.unlink_wake.notify_one();
+    }
+
+    /// Frees cached chunks until `bytes` more fit into the budget; says whether they do.
+    pub(crate) fn make_room(&self, bytes: usize) -> bool {
+        let wanted = self.chunk_bytes.get().saturating_add(bytes);
+        self.evict(wanted.saturating_sub(self.options.append_bytes_max));
+        self.chunk_bytes.get().saturating_add(bytes) <= self.options.append_bytes_max
+    }
+
+    /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is.
+    pub(crate) fn evict(&self, bytes: usize) {
+        let (mut freed, mut tries) = (0, self.chunk_order.borrow().len());
+        while freed < bytes && tries > 0 {
+            tries -= 1;
+            let Some(oldest) = self.chunk_order.borrow_mut().pop_front() else { break };
+            let Some(segment) = oldest.upgrade() else { continue };
+            match segment.evict_first() {
+                0 if segment.state.borrow().tail.capacity() > 0 => {
+                    self.chunk_order.borrow_mut().push_back(oldest)
+                }
+                gone => freed += gone,
+            }
+        }
+        self.chunk_bytes.set(self.chunk_bytes.get().saturating_sub(freed));
+    }
+
+    /// Notes that a segment's chunks changed from `before` to `after` bytes.
+    pub(crate) fn chunks_changed(&self, before: usize, after: usize) {
+        self.chunk_bytes.set((self.chunk_bytes.get() + after).saturating_sub(before));
+        if after < before {
+            self.memory_freed.notify_all();
+        }
+    }
+}

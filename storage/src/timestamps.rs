@@ -1,0 +1,117 @@
+//! Finding records by time: the first at or after a timestamp, and the one with the largest.
+
+use std::rc::Rc;
+
+use model::{Compression, Offset, RecordBatch};
+use runtime::Effects;
+
+use crate::ReadError;
+use crate::log::{Log, TimestampOffset};
+use crate::log_segment::LogSegment;
+use crate::read::Limits;
+
+impl<E: Effects> Log<E> {
+    /// The first record at or after `timestamp`, below `up_to`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        up_to: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let segments: Vec<Rc<LogSegment<E>>> = self.state.borrow().segments.iter().cloned().collect();
+        for segment in segments {
+            if segment.size() == 0 || segment.base >= up_to {
+                continue;
+            }
+            self.load_indexes(&segment).await.map_err(ReadError::Storage)?;
+            let (largest, start) = {
+                let state = segment.state.borrow();
+                let start = state.indexes.as_ref().map_or(segment.base, |indexes| {
+                    // The entry's batch itself may be the one, if it has just this timestamp.
+                    indexes.times.lookup(timestamp.saturating_sub(1)).1
+                });
+                (state.max_timestamp.0, start)
+            };
+            if largest < timestamp {
+                continue;
+            }
+            let end = segment.next_offset().min(up_to);
+            if let Some(found) = self.first_at(start, end, timestamp).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp; of several the first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn max_timestamp_offset(&self) -> Result<Option<TimestampOffset>, ReadError> {
+        let segments: Vec<Rc<LogSegment<E>>> = self.state.borrow().segments.iter().cloned().collect();
+        let mut largest: Option<(i64, Offset)> = None;
+        for segment in segments {
+            if segment.size() == 0 {
+                continue;
+            }
+            self.load_indexes(&segment).await.map_err(ReadError::Storage)?;
+            let (timestamp, offset) = segment.state.borrow().max_timestamp;
+            if timestamp >= 0 && largest.is_none_or(|(known, _)| timestamp > known) {
+                largest = Some((timestamp, offset));
+            }
+        }
+        let Some((timestamp, offset)) = largest else { return Ok(None) };
+        self.first_at(offset, offset.plus(1), timestamp).await
+    }
+
+    /// The first record at or after `timestamp` in the batches from the one that holds `from` up to `end`.
+    async fn first_at(
+        &self,
+        from: Offset,
+        end: Offset,
+        timestamp: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let log_start = self.log_start_offset();
+        let mut next = from.max(log_start);
+        while next < end {
+            let limits = Limits { max_bytes: 64 << 10, min_one: true, up_to: Offset(i64::MAX) };
+            let bytes = self.read_bytes(next, limits).await?;
+            let before = next;
+            for batch in model::batches(&bytes).filter_map(Result::ok) {
+                next = batch.next_offset();
+                if batch.max_timestamp() >= timestamp
+                    && let Some(found) = first_in(&batch, timestamp, log_start)
+                {
+                    return Ok((found.offset < end).then_some(found));
+                }
+            }
+            if next == before {
+                break;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The first record of the batch at or after `timestamp`. Of a compressed batch whose first record is older
+/// it is not known which one it is, so the whole batch is named by its first offset: nothing is missed.
+fn first_in(batch: &RecordBatch<'_>, timestamp: i64, log_start: Offset) -> Option<TimestampOffset> {
+    let found = |offset: Offset, timestamp: i64| TimestampOffset {
+        offset,
+        timestamp,
+        leader_epoch: batch.leader_epoch(),
+    };
+    if batch.timestamp_type() == model::TimestampType::LogAppendTime {
+        return Some(found(batch.base_offset().max(log_start), batch.max_timestamp()));
+    }
+    if batch.compression() != Some(Compression::None) {
+        return Some(found(batch.base_offset().max(log_start), batch.max_timestamp()));
+    }
+    batch
+        .iter()
+        .filter_map(Result::ok)
+        .find(|record| record.timestamp >= timestamp && record.offset >= log_start)
+        .map(|record| found(record.offset, record.timestamp))
+}
