@@ -1,5 +1,7 @@
 //! `millrace-test-fuzz [TARGET] [--seed N] [--cases N]`: runs one target, or all, one after the other.
 
+#![forbid(unsafe_code)]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_test_fuzz::{TARGETS, run};
