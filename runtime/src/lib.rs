@@ -7,15 +7,21 @@ mod atomic;
 pub mod buffer;
 pub mod effects;
 pub mod executor;
+pub mod shards;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sleep;
+pub mod stats;
 pub mod sync;
 pub mod time;
+pub mod uring;
 
 pub use effects::{
     Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, OpenOptions,
     Stream,
 };
 pub use executor::{Executor, yield_now};
+pub use shards::{RunningShards, ShardOptions, run_shards};
+pub use stats::RuntimeStats;
 pub use time::Monotonic;
+pub use uring::{DurableWrite, UringEffects};

@@ -1,0 +1,113 @@
+//! One pinned thread per shard, each with its own executor, ring and memory.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crate::uring::{DurableWrite, PreparedShard, UringEffects};
+
+/// The process's exit code after a panic on a shard: its siblings must not serve on without it.
+pub const EXIT_SHARD_PANICKED: i32 = 70;
+
+/// How one shard runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardOptions {
+    /// The core to stay on; none: wherever the kernel puts the thread.
+    pub core: Option<usize>,
+    /// Entries of the submission queue; the completion queue has four times as many.
+    pub ring_entries: u32,
+    /// Aligned memory that the shard may use.
+    pub buffer_budget_bytes: usize,
+    /// How long to look for work before sleeping; zero: sleep at once.
+    pub spin: Duration,
+    /// Polls that take longer are counted as stalls.
+    pub stall_threshold: Duration,
+    /// How writes become durable.
+    pub durable_write: DurableWrite,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        Self {
+            core: None,
+            ring_entries: 1024,
+            buffer_budget_bytes: 512 << 20,
+            spin: Duration::from_micros(50),
+            stall_threshold: Duration::from_millis(1),
+            durable_write: DurableWrite::Dsync,
+        }
+    }
+}
+
+/// Shards at work.
+#[derive(Debug)]
+pub struct RunningShards {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl RunningShards {
+    /// Waits until the main future of every shard has ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A shard that panics ends the process, so there is nothing to report here.
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// Starts one thread per element of `options` and runs `main(shard, effects)` on each until it ends. Returns
+/// when all of them are ready.
+///
+/// # Errors
+/// If a thread, its ring or its place on a core cannot be had; no `main` has run then.
+pub fn run_shards<F, Fut>(options: Vec<ShardOptions>, main: F) -> io::Result<RunningShards>
+where
+    F: Fn(usize, UringEffects) -> Fut + Send + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let mut threads = Vec::new();
+    let mut starts = Vec::new();
+    for (shard, options) in options.into_iter().enumerate() {
+        let main = main.clone();
+        let (ready, is_ready) = mpsc::channel();
+        let (start, may_start) = mpsc::channel::<()>();
+        let work = move || {
+            let _guard = AbortOnPanic;
+            match prepare(&options) {
+                Ok(prepared) => {
+                    // Both ends fail only if the starting thread has given up; then nothing is to be done.
+                    if ready.send(Ok(())).is_ok() && may_start.recv().is_ok() {
+                        prepared.run(|effects| main(shard, effects));
+                    }
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        };
+        threads.push(Builder::new().name(format!("shard-{shard}")).spawn(work)?);
+        is_ready.recv().map_err(|_| io::Error::other("a shard ended while it was set up"))??;
+        starts.push(start);
+    }
+    for start in starts {
+        start.send(()).map_err(|_| io::Error::other("a shard ended before it was started"))?;
+    }
+    Ok(RunningShards { threads })
+}
+
+fn prepare(options: &ShardOptions) -> io::Result<PreparedShard> {
+    if let Some(core) = options.core {
+        crate::uring::pin_to_core(core)?;
+    }
+    PreparedShard::new(options)
+}
+
+/// Ends the process when it is dropped by a panic. With `panic = "abort"` the panic itself does.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(EXIT_SHARD_PANICKED);
+        }
+    }
+}

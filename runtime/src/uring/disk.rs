@@ -1,0 +1,188 @@
+//! The real file system. Every call runs on the helper thread.
+
+use std::fs;
+use std::io::{self, Error, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::fd::check;
+use super::file::UringFile;
+use super::helper;
+use crate::effects::{DirEntry, Disk, DiskSpace, OpenOptions};
+
+/// The file system as a shard sees it.
+#[derive(Debug, Clone)]
+pub struct UringDisk {
+    _private: (),
+}
+
+impl UringDisk {
+    pub(super) const fn new() -> Self {
+        Self { _private: () }
+    }
+}
+
+/// Adds what was tried, and with which path, to an error.
+fn explain(what: &str, path: &Path) -> impl FnOnce(Error) -> Error {
+    let context = format!("cannot {what} {}", path.display());
+    move |error| Error::new(error.kind(), PathError { context, error })
+}
+
+/// An error of the file system with its path; the cause stays reachable.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}: {error}")]
+struct PathError {
+    context: String,
+    #[source]
+    error: Error,
+}
+
+async fn on_helper<T: Send + 'static>(
+    what: &'static str,
+    path: &Path,
+    job: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let path = path.to_owned();
+    helper::run(move || job(&path).map_err(explain(what, &path))).await
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+fn open(path: &Path, options: OpenOptions) -> io::Result<UringFile> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(options.write || options.create)
+        .create(options.create)
+        .truncate(false)
+        .custom_flags(if options.direct { libc::O_DIRECT } else { 0 })
+        .open(path)?;
+    Ok(UringFile::new(file, path, options.direct))
+}
+
+fn create_dir_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    if above != path {
+        create_dir_all(above)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => Err(error),
+        _ => sync_dir(above),
+    }
+}
+
+fn list_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            // It was removed since the directory was read.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let length = if metadata.is_file() { metadata.len() } else { 0 };
+        entries.push(DirEntry { name, is_dir: metadata.is_dir(), length });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+fn read_file(path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(size_max.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > size_max {
+        return Err(Error::new(ErrorKind::InvalidData, format!("larger than {size_max} bytes")));
+    }
+    Ok(content)
+}
+
+fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_dir(parent(path))
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_dir(parent(to))?;
+    if parent(from) == parent(to) { Ok(()) } else { sync_dir(parent(from)) }
+}
+
+/// Room on the file system that holds `path`.
+pub(crate) fn space(path: &Path) -> io::Result<DiskSpace> {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: zeros are a valid statvfs, which is plain numbers.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the name ends with a zero byte, and `stat` is valid for a write.
+    check(unsafe { libc::statvfs(name.as_ptr(), &raw mut stat) })?;
+    Ok(DiskSpace { total: stat.f_blocks * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
+}
+
+impl Disk for UringDisk {
+    type File = UringFile;
+
+    async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<UringFile> {
+        on_helper("open", path, move |path| open(path, options)).await
+    }
+
+    async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        on_helper("create directory", path, create_dir_all).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let to = to.to_owned();
+        on_helper("rename", from, move |from| rename(from, &to)).await
+    }
+
+    async fn remove_file(&self, path: &Path) -> io::Result<()> {
+        on_helper("remove", path, |path| fs::remove_file(path)).await
+    }
+
+    async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        on_helper("remove directory", path, |path| fs::remove_dir_all(path)).await
+    }
+
+    async fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        on_helper("sync directory", path, sync_dir).await
+    }
+
+    async fn list_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        on_helper("list directory", path, list_dir).await
+    }
+
+    async fn read_file(&self, path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
+        on_helper("read", path, move |path| read_file(path, size_max)).await
+    }
+
+    async fn write_file(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
+        on_helper("write", path, move |path| write_file(path, &content)).await
+    }
+
+    async fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        on_helper("find the free space of", path, space).await
+    }
+
+    fn display(&self, path: &Path) -> PathBuf {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    }
+}

@@ -1,0 +1,68 @@
+//! Descriptors, shared by handles and by the operations under way on them.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// A descriptor that is closed when its last user is gone.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    fd: Option<OwnedFd>,
+    slow_to_close: bool,
+}
+
+impl Descriptor {
+    /// A socket or the like.
+    pub(crate) const fn new(fd: OwnedFd) -> Self {
+        Self { fd: Some(fd), slow_to_close: false }
+    }
+
+    /// A file: closing the last descriptor of an unlinked file frees its blocks, which takes long enough for
+    /// the helper thread to do it.
+    pub(crate) const fn of_file(fd: OwnedFd) -> Self {
+        Self { fd: Some(fd), slow_to_close: true }
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_ref().expect("taken only in drop").as_raw_fd()
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.take()
+            && self.slow_to_close
+        {
+            super::helper::close(fd);
+        }
+    }
+}
+
+/// Turns the -1 of a system call into its error.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes over a descriptor that a system call has just returned.
+pub(crate) fn own(result: libc::c_int) -> io::Result<OwnedFd> {
+    let fd = check(result)?;
+    // SAFETY: the kernel has just opened this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Keeps the current thread on one core.
+pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
+    let limit = libc::CPU_SETSIZE.unsigned_abs() as usize;
+    if core >= limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no core {core}")));
+    }
+    // SAFETY: zeros are a valid, empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the core lies within the set.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the set lives across the call, and its size is given.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run on core {core}: {error}")))?;
+    Ok(())
+}

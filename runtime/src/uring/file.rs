@@ -1,0 +1,317 @@
+//! Files of the real disk: reads, writes and fdatasync in the ring, everything else on the helper thread.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{self, Error, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+use super::fd::Descriptor;
+use super::helper;
+use super::payload::{Parts, Payload};
+use super::reactor::Reactor;
+use crate::buffer::{AlignedBuf, BufferPool, ChunkSlice, PAGE_SIZE};
+use crate::effects::{Durability, File};
+
+/// How a write becomes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DurableWrite {
+    /// One call: RWF_DSYNC.
+    #[default]
+    Dsync,
+    /// The write, then fdatasync.
+    WriteThenSync,
+}
+
+/// Zeros are written in pieces of this size.
+const PREWRITE_PIECE: usize = 1 << 20;
+
+/// Zeros that one job of the helper thread writes, so that other jobs get their turn.
+const PREWRITE_JOB: u64 = 8 << 20;
+
+/// What the files of a thread need of its shard.
+#[derive(Clone)]
+pub(super) struct DiskContext {
+    pub(super) reactor: Rc<Reactor>,
+    pub(super) durable: DurableWrite,
+}
+
+thread_local! {
+    /// The shard of this thread: a file belongs to none and uses the ring of the thread that asks.
+    static CONTEXT: RefCell<Option<DiskContext>> = const { RefCell::new(None) };
+}
+
+/// Makes a shard's reactor the one of this thread.
+pub(super) fn set_context(context: Option<DiskContext>) {
+    CONTEXT.set(context);
+}
+
+fn context() -> io::Result<DiskContext> {
+    CONTEXT
+        .with_borrow(Clone::clone)
+        .ok_or_else(|| Error::other("this thread is no shard: files cannot be used here"))
+}
+
+/// An open file.
+#[derive(Debug, Clone)]
+pub struct UringFile {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    fd: Arc<Descriptor>,
+    path: PathBuf,
+    direct: bool,
+    /// For a direct file, a second, buffered descriptor that only reads.
+    buffered: OnceLock<Arc<Descriptor>>,
+}
+
+impl UringFile {
+    pub(super) fn new(file: fs::File, path: &Path, direct: bool) -> Self {
+        let fd = Arc::new(Descriptor::of_file(file.into()));
+        Self { shared: Arc::new(Shared { fd, path: path.to_owned(), direct, buffered: OnceLock::new() }) }
+    }
+
+    /// The name under which it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// A descriptor that reads through the page cache.
+    pub(super) async fn buffered(&self) -> io::Result<Arc<Descriptor>> {
+        if !self.shared.direct {
+            return Ok(Arc::clone(&self.shared.fd));
+        }
+        if let Some(fd) = self.shared.buffered.get() {
+            return Ok(Arc::clone(fd));
+        }
+        // By descriptor, not by path: the file may have been renamed.
+        let path = format!("/proc/self/fd/{}", self.shared.fd.as_raw_fd());
+        let shared = Arc::clone(&self.shared);
+        helper::run(move || {
+            let fd = Arc::new(Descriptor::of_file(fs::File::open(path)?.into()));
+            Ok(Arc::clone(shared.buffered.get_or_init(|| fd)))
+        })
+        .await
+    }
+
+    fn check_alignment(&self, what: &str, values: &[u64]) -> io::Result<()> {
+        let misaligned = values.iter().find(|value| !value.is_multiple_of(PAGE_SIZE as u64));
+        match misaligned {
+            Some(value) if self.shared.direct => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{what} of direct file {}: {value} is not a multiple of {PAGE_SIZE}",
+                    self.path().display()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a blocking job with a plain handle of this file.
+    async fn on_helper<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let shared = Arc::clone(&self.shared);
+        helper::run(move || with_file(&shared.fd, job)).await
+    }
+
+    async fn read_into(
+        &self,
+        buffer: AlignedBuf,
+        offset: u64,
+        length: usize,
+    ) -> (io::Result<usize>, AlignedBuf) {
+        match self.check_read(&buffer, offset, length) {
+            Ok(context) => {
+                let fd = &self.shared.fd;
+                read_fully(&context.reactor, fd, buffer, offset, length, self.shared.direct).await
+            }
+            Err(error) => (Err(error), buffer),
+        }
+    }
+
+    fn check_read(&self, buffer: &AlignedBuf, offset: u64, length: usize) -> io::Result<DiskContext> {
+        self.check_alignment("read", &[offset, length as u64])?;
+        if length > buffer.capacity() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the read is longer than its buffer"));
+        }
+        context()
+    }
+
+    async fn write_slices(
+        &self,
+        slices: Vec<ChunkSlice>,
+        offset: u64,
+        durability: Durability,
+    ) -> io::Result<()> {
+        self.check_alignment("offset of a write", &[offset])?;
+        let total: usize = slices.iter().map(ChunkSlice::write_len).sum();
+        for slice in &slices {
+            self.check_alignment("slice", &[slice.write_len() as u64, slice.as_ptr().addr() as u64])?;
+        }
+        if total == 0 {
+            return Ok(());
+        }
+        let context = context()?;
+        let dsync = durability == Durability::Durable && context.durable == DurableWrite::Dsync;
+        let mut payload = Payload::Write {
+            file: Arc::clone(&self.shared.fd),
+            slices,
+            done: 0,
+            offset,
+            flags: if dsync { libc::RWF_DSYNC } else { 0 },
+            parts: Parts::default(),
+        };
+        let mut written = 0;
+        while written < total {
+            if let Payload::Write { done, .. } = &mut payload {
+                *done = written;
+            }
+            let outcome = context.reactor.submit(payload).await;
+            payload = outcome.payload;
+            match outcome.result {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if durability == Durability::Durable && !dsync {
+            return self.sync().await;
+        }
+        Ok(())
+    }
+}
+
+/// Errors after which the same call is simply made again.
+pub(super) fn is_transient(error: &Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
+}
+
+/// Reads until `length` bytes or the end of the file.
+async fn read_fully(
+    reactor: &Rc<Reactor>,
+    fd: &Arc<Descriptor>,
+    buffer: AlignedBuf,
+    offset: u64,
+    length: usize,
+    direct: bool,
+) -> (io::Result<usize>, AlignedBuf) {
+    let mut buffer = buffer;
+    let mut count = 0;
+    while count < length {
+        let payload = Payload::Read { file: Arc::clone(fd), buffer, start: count, end: length, offset };
+        let outcome = reactor.submit(payload).await;
+        let Payload::Read { buffer: back, .. } = outcome.payload else {
+            unreachable!("an operation keeps its kind")
+        };
+        buffer = back;
+        match outcome.result {
+            Ok(0) => break,
+            Ok(read) => count += read,
+            Err(error) if is_transient(&error) => continue,
+            Err(error) => return (Err(error), buffer),
+        }
+        if direct && !count.is_multiple_of(PAGE_SIZE) {
+            // Only the end of the file stops a direct read within a page.
+            break;
+        }
+    }
+    (Ok(count), buffer)
+}
+
+/// Reads through the page cache, for senders.
+pub(super) async fn read_buffered(
+    reactor: &Rc<Reactor>,
+    fd: &Arc<Descriptor>,
+    buffer: AlignedBuf,
+    offset: u64,
+    length: usize,
+) -> (io::Result<usize>, AlignedBuf) {
+    read_fully(reactor, fd, buffer, offset, length, false).await
+}
+
+/// Lends a descriptor as a file of std.
+fn with_file<T>(fd: &Descriptor, job: impl FnOnce(&fs::File) -> T) -> T {
+    use std::mem::ManuallyDrop;
+    use std::os::fd::FromRawFd;
+    // SAFETY: the descriptor is open while it is borrowed, and the file is not dropped, so it is closed once.
+    let file = ManuallyDrop::new(unsafe { fs::File::from_raw_fd(fd.as_raw_fd()) });
+    job(&file)
+}
+
+/// Writes zeros; memory, offset and length fit direct files.
+fn write_zeros(file: &fs::File, from: u64, to: u64) -> io::Result<()> {
+    let pool = BufferPool::new(PREWRITE_PIECE);
+    let zeros = pool.buffer(PREWRITE_PIECE).map_err(Error::other)?;
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(PREWRITE_PIECE);
+        file.write_all_at(&zeros.as_ref()[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
+}
+
+impl File for UringFile {
+    async fn read_at(
+        &self,
+        buffer: AlignedBuf,
+        offset: u64,
+        length: usize,
+    ) -> (io::Result<usize>, AlignedBuf) {
+        self.read_into(buffer, offset, length).await
+    }
+
+    async fn write_at(&self, slices: Vec<ChunkSlice>, offset: u64, durability: Durability) -> io::Result<()> {
+        self.write_slices(slices, offset, durability).await
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        let context = context()?;
+        loop {
+            let outcome = context.reactor.submit(Payload::Sync { file: Arc::clone(&self.shared.fd) }).await;
+            match outcome.result {
+                Err(error) if is_transient(&error) => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    async fn prewrite(&self, from: u64, to: u64) -> io::Result<()> {
+        let page = PAGE_SIZE as u64;
+        if !from.is_multiple_of(page) || !to.is_multiple_of(page) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("prewrite {from}..{to} is not page-aligned"),
+            ));
+        }
+        let mut at = from;
+        while at < to {
+            let end = to.min(at + PREWRITE_JOB);
+            self.on_helper(move |file| write_zeros(file, at, end)).await?;
+            at = end;
+        }
+        self.on_helper(fs::File::sync_all).await
+    }
+
+    async fn truncate(&self, length: u64) -> io::Result<()> {
+        self.on_helper(move |file| {
+            file.set_len(length)?;
+            file.sync_all()
+        })
+        .await
+    }
+
+    async fn length(&self) -> io::Result<u64> {
+        self.on_helper(|file| Ok(file.metadata()?.len())).await
+    }
+}
