@@ -41,11 +41,11 @@ pub struct AdminServer {
 }
 
 /// Connections served at the same time.
-const THREADS: usize = 2;
+const THREADS: usize = 4;
 /// A request's head may not be longer.
 const HEAD_SIZE_MAX: usize = 8 * 1024;
 /// A connection is closed when request and answer take longer.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(5);
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(2);
 /// The pause after an error of accept, which mostly means that descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
