@@ -106,23 +106,31 @@ def go(name):
     return [str(binary)]
 
 
-def java_classpath():
-    """Kafka's own jars and our driver, compiled once."""
-    source, target = DRIVERS / "java", CACHE / "java"
+def java_classpath(pom, driver):
+    """The jars of a pom and the driver that needs them, compiled once."""
+    source, target = DRIVERS / "java", CACHE / driver
 
     def install():
         need("javac", "default-jdk-headless")
         need("mvn", "maven")
-        run(["mvn", "-q", "-B", "-f", source / "pom.xml", "dependency:copy-dependencies",
+        run(["mvn", "-q", "-B", "-f", source / pom, "dependency:copy-dependencies",
              f"-DoutputDirectory={target / 'libs'}"])
-        run(["javac", "-d", target / "classes", "-cp", f"{target / 'libs'}/*", source / "Driver.java"])
-    once(target / ".installed", [source / "pom.xml", source / "Driver.java"], install)
+        run(["javac", "-nowarn", "-d", target / "classes", "-cp", f"{target / 'libs'}/*", source / f"{driver}.java"])
+    once(target / ".installed", [source / pom, source / f"{driver}.java"], install)
     return f"{target / 'classes'}:{target / 'libs'}/*"
 
 
+def java_command(pom, driver):
+    options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+    return ["java", *options, "-cp", java_classpath(pom, driver), driver]
+
+
 def java():
-    options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
-    return ["java", *options, "-cp", java_classpath(), "Driver"]
+    return java_command("pom.xml", "Driver")
+
+
+def tool_command():
+    return java_command("tools-pom.xml", "ToolDriver")
 
 
 FAMILIES = {
