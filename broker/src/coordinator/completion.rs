@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::api::{Protocol, RequestToken, Response};
+use super::api::{AppendToken, Protocol, RequestToken, Response};
 use super::group::ClassicGroup;
 
 /// An append that is under way.
@@ -14,6 +14,13 @@ pub(super) struct Completion {
     pub(super) reply: Option<(RequestToken, Response)>,
     /// The change of state that waits.
     pub(super) effect: Effect,
+}
+
+/// A generation of one life of a group: a group that was deleted and made anew counts from 1 again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Generation {
+    pub(super) created_by: Option<AppendToken>,
+    pub(super) id: i32,
 }
 
 /// A change of state that waits for its records, or one that is undone when they fail.
@@ -31,7 +38,7 @@ pub(super) enum Effect {
         /// The group.
         group: String,
         /// The assignment is void if the group has moved on.
-        generation: i32,
+        generation: Generation,
         /// By member id.
         assignments: BTreeMap<String, Bytes>,
     },
@@ -57,7 +64,7 @@ pub(super) enum Effect {
 #[derive(Debug)]
 pub(super) struct StaticRejoin {
     pub(super) group: String,
-    pub(super) generation: i32,
+    pub(super) generation: Generation,
     pub(super) old_member_id: String,
     pub(super) new_member_id: String,
     /// Before the return.

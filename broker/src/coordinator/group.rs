@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::api::{AppendToken, GroupError, JoinMember, JoinResponse, Protocol, RequestToken, Response};
+use super::completion::Generation;
 use super::member::Member;
 use super::records;
 
@@ -73,7 +74,7 @@ pub(super) struct ClassicGroup {
     pub(super) initial_delay: Option<InitialDelay>,
     /// Whether somebody joined during the running initial wait.
     pub(super) new_member_added: bool,
-    /// The append that records that the group exists, so that a deletion written before it does not remove it.
+    /// The append that records that the group exists; if it fails, this group goes and not a later one of its name.
     pub(super) created_by: Option<AppendToken>,
 }
 
@@ -124,6 +125,11 @@ impl ClassicGroup {
 
     pub(super) fn static_member_id(&self, instance_id: &str) -> Option<&String> {
         self.static_members.get(instance_id)
+    }
+
+    /// The present generation.
+    pub(super) const fn generation(&self) -> Generation {
+        Generation { created_by: self.created_by, id: self.generation }
     }
 
     pub(super) fn is_leader(&self, member_id: &str) -> bool {

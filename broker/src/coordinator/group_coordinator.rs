@@ -208,16 +208,23 @@ impl GroupCoordinator {
             group.cancel_timers(&mut self.fx);
         }
         // A commit without membership that became durable meanwhile keeps it, as it would after a restart.
-        if self.offsets.durable_of(id).next().is_some() {
-            self.insert_simple_group(id, token);
+        if self.offsets.durable_of(id).next().is_some() && !self.is_being_deleted(id) {
+            self.insert_simple_group(id);
         }
     }
 
+    /// Whether the end of a group is under way: it must not come back by what was written before.
+    fn is_being_deleted(&self, id: &str) -> bool {
+        let names = |completion: &Completion| match &completion.effect {
+            Effect::Deleted { groups, .. } => groups.iter().any(|group| group.id == id),
+            _ => false,
+        };
+        self.fx.under_way.values().any(names)
+    }
+
     /// A group of a consumer without membership.
-    fn insert_simple_group(&mut self, id: &str, created_by: AppendToken) {
-        let mut group = ClassicGroup::new(id, Some(self.fx.now.wall_ms));
-        group.created_by = Some(created_by);
-        self.groups.insert(id.to_owned(), group);
+    fn insert_simple_group(&mut self, id: &str) {
+        self.groups.insert(id.to_owned(), ClassicGroup::new(id, Some(self.fx.now.wall_ms)));
     }
 
     fn on_offsets(
@@ -230,8 +237,8 @@ impl GroupCoordinator {
         for (topic, partition) in changed {
             self.offsets.settle((group, topic, *partition), token, result.is_ok());
         }
-        if result.is_ok() && !self.groups.contains_key(group) {
-            self.insert_simple_group(group, token);
+        if result.is_ok() && !self.groups.contains_key(group) && !self.is_being_deleted(group) {
+            self.insert_simple_group(group);
         }
     }
 
@@ -245,16 +252,10 @@ impl GroupCoordinator {
         for (group, topic, partition) in offsets {
             self.offsets.settle((group, topic, *partition), token, result.is_ok());
         }
+        // Whoever used the id since has a group of its own, and a later deletion has the last word.
         for group in groups {
-            if result.is_err() {
-                self.groups.entry(group.id.clone()).or_insert(group);
-                continue;
-            }
-            // A commit that was written before the deletion may have brought the group back meanwhile; one that was
-            // written after it stays.
-            let is_older = |present: &ClassicGroup| present.created_by.is_none_or(|created| created < token);
-            if self.groups.get(&group.id).is_some_and(is_older) {
-                self.groups.remove(&group.id);
+            if result.is_err() && !self.groups.contains_key(&group.id) && !self.is_being_deleted(&group.id) {
+                self.groups.insert(group.id.clone(), group);
             }
         }
     }

@@ -35,7 +35,7 @@ impl ClassicGroup {
                     self.members().map(|(id, member)| (id.clone(), member.assignment.clone())).collect();
                 let effect = Effect::Rejoined(Box::new(StaticRejoin {
                     group: self.id.clone(),
-                    generation: self.generation,
+                    generation: self.generation(),
                     old_member_id: old_id.to_owned(),
                     new_member_id: new_id,
                     old_leader,
@@ -62,7 +62,7 @@ impl ClassicGroup {
         result: Result<(), AppendError>,
         fx: &mut Effects,
     ) {
-        if self.state != State::Stable || self.generation != rejoin.generation {
+        if self.state != State::Stable || self.generation() != rejoin.generation {
             return;
         }
         let new_id = rejoin.new_member_id;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::api::{
     AppendError, GroupError, HeartbeatRequest, RequestToken, Response, SyncRequest, SyncResponse,
 };
-use super::completion::{Completion, Effect};
+use super::completion::{Completion, Effect, Generation};
 use super::effects::Effects;
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
@@ -87,7 +87,7 @@ impl ClassicGroup {
         let known = assignments.into_iter().filter(|(id, _)| self.member(id).is_some());
         let assignments: BTreeMap<String, Bytes> = known.collect();
         let record = stable_group(self, &assignments);
-        let effect = Effect::Assigned { group: self.id.clone(), generation: self.generation, assignments };
+        let effect = Effect::Assigned { group: self.id.clone(), generation: self.generation(), assignments };
         fx.append(vec![record], Completion { reply: None, effect });
     }
 
@@ -95,12 +95,12 @@ impl ClassicGroup {
     #[must_use]
     pub(super) fn assigned(
         &mut self,
-        generation: i32,
+        generation: Generation,
         mut assignments: BTreeMap<String, Bytes>,
         result: Result<(), AppendError>,
         fx: &mut Effects,
     ) -> Option<LogRecord> {
-        if self.state != State::CompletingRebalance || self.generation != generation {
+        if self.state != State::CompletingRebalance || self.generation() != generation {
             return None;
         }
         if let Err(error) = result {
