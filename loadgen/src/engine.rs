@@ -61,6 +61,8 @@ enum Phase {
     Warmup { until: Nanos },
     /// Sending, measured.
     Measure { until: Nanos },
+    /// Sending what was due in the window and is late.
+    CatchUp { until: Nanos },
     /// Waiting for what is outstanding.
     Drain { until: Nanos },
     /// Over.
@@ -148,9 +150,11 @@ impl Engine {
             }
             self.show_progress(now);
         }
-        for producer in &self.producers {
-            if producer.outstanding() > 0 {
-                self.ledger.meter.failed(NO_ANSWER, producer.outstanding_records());
+        let now = self.clock.now();
+        for producer in &mut self.producers {
+            let unanswered = producer.give_up(now, &mut self.ledger);
+            if unanswered > 0 {
+                self.ledger.meter.failed(NO_ANSWER, unanswered);
             }
         }
         self.progress.finish();
@@ -182,12 +186,19 @@ impl Engine {
             Phase::Measure { until } if now >= until || self.work_is_done() => {
                 self.ledger.meter.close(now);
                 self.closed = self.snapshot(now);
+                self.producers.iter_mut().for_each(|producer| producer.pacer.close(now));
+                // Only a schedule can be behind; a saturating run just stops.
+                let patience = if self.plan.rate.is_some() { CATCH_UP_MAX } else { 0 };
+                self.phase = Phase::CatchUp { until: now + patience };
+            }
+            Phase::CatchUp { until } if now >= until || self.has_caught_up() => {
                 self.phase = Phase::Drain { until: now + DRAIN_MAX };
             }
             Phase::Drain { until } if now >= until || self.is_drained() => self.phase = Phase::Done,
             _ => {}
         }
-        if self.disconnected && !matches!(self.phase, Phase::Drain { .. } | Phase::Done) {
+        let measuring = matches!(self.phase, Phase::Warmup { .. } | Phase::Measure { .. });
+        if self.disconnected && measuring {
             self.ledger.meter.close(now);
             self.closed = self.snapshot(now);
             self.phase = Phase::Done;
@@ -216,18 +227,30 @@ impl Engine {
         self.disconnected || (returned && self.producers.iter().all(|p| p.outstanding() == 0))
     }
 
+    fn has_caught_up(&self) -> bool {
+        let budget = self.ledger.budget;
+        let behind = |p: &Producer| !p.pacer.is_exhausted() && budget >= p.records_per_request();
+        self.disconnected || !self.producers.iter().any(behind)
+    }
+
+    /// Whether new requests are built; a half-written one is finished in any phase.
+    fn is_sending(&self) -> bool {
+        match self.phase {
+            Phase::Warmup { .. } | Phase::Measure { .. } => true,
+            Phase::CatchUp { .. } => self.plan.rate.is_some(),
+            Phase::Drain { .. } | Phase::Done => false,
+        }
+    }
+
     fn is_waiting(&self) -> bool {
         self.producers.iter().any(|p| p.outstanding() > 0)
             || self.consumers.iter().any(|c| c.outstanding() > 0)
     }
 
     fn pump(&mut self, now: Nanos) -> Result<()> {
-        if matches!(self.phase, Phase::Drain { .. }) {
-            // No new requests, but a half-written one is finished.
-            self.ledger.budget = 0;
-        }
+        let sending = self.is_sending();
         for (producer, token) in self.producers.iter_mut().zip(0u64..) {
-            let taken = producer.pump(now, &mut self.ledger);
+            let taken = producer.pump(now, sending, &mut self.ledger);
             self.disconnected |= note_output(&self.poller, &mut producer.conn, token, taken, &self.plan)?;
         }
         let drained =
@@ -263,10 +286,11 @@ impl Engine {
     /// How long the thread may sleep: until shortly before the next due time.
     fn timeout(&self, now: Nanos) -> Nanos {
         let phase_end = match self.phase {
-            Phase::Warmup { until } | Phase::Measure { until } | Phase::Drain { until } => until,
+            Phase::Warmup { until } | Phase::Measure { until } => until,
+            Phase::CatchUp { until } | Phase::Drain { until } => until,
             Phase::Done => now,
         };
-        let sending = !matches!(self.phase, Phase::Drain { .. });
+        let sending = self.is_sending();
         let due = self.producers.iter().filter(|p| sending && p.has_window());
         let due = due.filter_map(|p| p.pacer.next_due()).min().unwrap_or(Nanos::MAX);
         let wake = due.saturating_sub(self.plan.spin).min(phase_end);
@@ -298,6 +322,7 @@ impl Phase {
         match self {
             Self::Warmup { .. } => "warm-up",
             Self::Measure { .. } => "measure",
+            Self::CatchUp { .. } => "catch up",
             Self::Drain { .. } | Self::Done => "drain",
         }
     }
@@ -345,6 +370,7 @@ fn note_output(
 }
 
 const CONSUMER_TOKEN: u64 = 1 << 32;
+const CATCH_UP_MAX: Nanos = 20 * SECOND;
 const DRAIN_MAX: Nanos = 30 * SECOND;
 const SILENCE_MAX: Nanos = 60 * SECOND;
 const SLEEP_MAX: Nanos = SECOND / 10;

@@ -33,6 +33,8 @@ pub(crate) struct Meter {
     pub(crate) received_records_in_all: u64,
     /// Sent inside the window.
     pub(crate) offered_records: u64,
+    /// Due inside the window and still without an answer at the end.
+    pub(crate) overdue_records: u64,
     /// Failed records by Kafka error code, in the whole run.
     pub(crate) errors: BTreeMap<i16, u64>,
 }
@@ -63,6 +65,7 @@ impl Meter {
             sent_records_in_all: 0,
             received_records_in_all: 0,
             offered_records: 0,
+            overdue_records: 0,
             errors: BTreeMap::new(),
         })
     }
@@ -105,6 +108,16 @@ impl Meter {
     /// Records failed.
     pub(crate) fn failed(&mut self, code: i16, records: u64) {
         *self.errors.entry(code).or_default() += records;
+    }
+
+    /// A request that was due has not been sent, or not been answered, by the end of the run: its latency is at least
+    /// what has passed, and leaving it out would flatter the broker.
+    pub(crate) fn overdue(&mut self, intended: Nanos, now: Nanos, records: u64) {
+        if self.covers(intended) {
+            let latency = now.saturating_sub(intended).max(1);
+            self.produce_latency.saturating_record_n(latency, records);
+            self.overdue_records += records;
+        }
     }
 
     /// A fetch was answered.
@@ -160,5 +173,8 @@ mod tests {
         assert_eq!(meter.produce_latency.len(), 20);
         assert_eq!((meter.produce_latency.min(), meter.produce_latency.max()), (30, 60));
         assert_eq!(meter.acked_records_in_all, 40);
+        meter.overdue(150, 1_150, 10); // Never answered: counted with what has passed.
+        meter.overdue(250, 1_150, 10);
+        assert_eq!((meter.produce_latency.len(), meter.overdue_records), (30, 10));
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Schedule {
     records_per_second: u64,
     next: u64,
     stride: u64,
+    /// Units due from here on are not handed out.
+    end: Nanos,
 }
 
 impl Pacer {
@@ -40,15 +42,30 @@ impl Pacer {
             records_per_second: records_per_second.max(1),
             next: index,
             stride: connections.max(1),
+            end: Nanos::MAX,
         })
     }
 
-    /// When the next unit is due; `None` means at once.
+    /// When the next unit is due; `None` means at once, the end of time that there is none.
     pub(crate) fn next_due(&self) -> Option<Nanos> {
         match self {
             Self::Saturating => None,
-            Self::Paced(schedule) => Some(schedule.due()),
+            Self::Paced(schedule) => {
+                Some(schedule.due()).map(|due| if due < schedule.end { due } else { Nanos::MAX })
+            }
         }
+    }
+
+    /// Ends the schedule; what was due before `end` is still handed out.
+    pub(crate) fn close(&mut self, end: Nanos) {
+        if let Self::Paced(schedule) = self {
+            schedule.end = schedule.end.min(end);
+        }
+    }
+
+    /// Whether a closed schedule has handed out everything; a saturating one has nothing to catch up with.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.next_due().is_none_or(|due| due == Nanos::MAX)
     }
 
     /// Takes the next unit if it is due and returns the moment it should have been sent.
@@ -57,7 +74,7 @@ impl Pacer {
             Self::Saturating => Some(now),
             Self::Paced(schedule) => {
                 let due = schedule.due();
-                if due > now {
+                if due > now || due >= schedule.end {
                     return None;
                 }
                 schedule.next += schedule.stride;
@@ -113,6 +130,15 @@ mod tests {
         due.sort_unstable();
         assert_eq!(due.len(), 10_000);
         assert!(due.windows(2).all(|pair| pair[1] - pair[0] == 100_000));
+    }
+
+    #[test]
+    fn a_closed_schedule_hands_out_what_was_due_before() {
+        let mut pacer = Pacer::paced(0, 1_000, 1, 0, 1);
+        pacer.close(2_500_000);
+        assert!(!pacer.is_exhausted());
+        assert_eq!(take_all(&mut pacer, SECOND), vec![0, 1_000_000, 2_000_000]);
+        assert!(pacer.is_exhausted() && Pacer::Saturating.is_exhausted());
     }
 
     #[test]

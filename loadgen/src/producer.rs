@@ -107,8 +107,26 @@ impl Producer {
         self.outstanding.len() < self.spec.in_flight_max
     }
 
-    /// Builds what is due and the window allows, and writes; true if the socket took everything.
-    pub(crate) fn pump(&mut self, now: Nanos, ledger: &mut Ledger) -> Result<bool> {
+    /// Counts what was due and has no answer when the run ends; returns how many records were sent in vain.
+    pub(crate) fn give_up(&mut self, now: Nanos, ledger: &mut Ledger) -> u64 {
+        let unanswered = self.outstanding_records();
+        let per_request = self.records_per_request();
+        for request in &self.outstanding {
+            ledger.meter.overdue(request.intended, now, per_request);
+        }
+        if !self.pacer.is_exhausted() {
+            while ledger.budget >= per_request
+                && let Some(intended) = self.pacer.take(now)
+            {
+                ledger.budget -= per_request;
+                ledger.meter.overdue(intended, now, per_request);
+            }
+        }
+        unanswered
+    }
+
+    /// Builds, if `sending`, what is due and the window allows, and writes; true if the socket took everything.
+    pub(crate) fn pump(&mut self, now: Nanos, sending: bool, ledger: &mut Ledger) -> Result<bool> {
         loop {
             if !self.encoder.pending().is_empty() {
                 if !self.conn.send(self.encoder.pending())? {
@@ -119,7 +137,9 @@ impl Producer {
                     self.complete_unacknowledged(now, ledger);
                 }
             }
-            self.build_due(now, ledger)?;
+            if sending {
+                self.build_due(now, ledger)?;
+            }
             if self.encoder.pending().is_empty() {
                 return Ok(true);
             }

@@ -116,6 +116,12 @@ impl Report {
                 format!("{:.1} MB ({share:.3} per byte)", megabytes(broker.written_bytes)),
             );
         }
+        if self.meter.overdue_records > 0 {
+            row(
+                "overdue",
+                format!("{} records, counted with the time that has passed", self.meter.overdue_records),
+            );
+        }
         for (&code, records) in &self.meter.errors {
             row("failed records", format!("{records} {}", code_name(code)));
         }
@@ -146,6 +152,8 @@ impl Report {
             figures.mb_per_s,
             figures.own_cpu_s
         );
+        let _ = write!(out, ",\"acked_in_all\":{}", self.meter.acked_records_in_all);
+        let _ = write!(out, ",\"overdue\":{}", self.meter.overdue_records);
         if let Some(rate) = self.offered_rate {
             let offered = ratio(self.meter.offered_records, figures.elapsed_s);
             let _ = write!(out, ",\"rate_asked\":{rate},\"rate_sent\":{offered:.1}");

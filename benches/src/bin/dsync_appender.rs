@@ -33,7 +33,10 @@ fn main() -> Result<()> {
         duration: Duration::try_from_secs_f64(arguments[3].parse().context("SECONDS")?)?,
         file_bytes: megabytes * 1_024 * 1_024,
     };
-    ensure!(spec.block_bytes % ALIGNMENT == 0 && spec.block_bytes > 0, "blocks are multiples of {ALIGNMENT}");
+    ensure!(
+        spec.block_bytes.is_multiple_of(ALIGNMENT) && spec.block_bytes > 0,
+        "blocks are multiples of {ALIGNMENT}"
+    );
     ensure!(spec.file_bytes >= spec.block_bytes, "files are smaller than a block");
     let paths: Vec<_> = (0..spec.files).map(|index| dir.join(format!("appender-{index}"))).collect();
     let outcome = run(&paths, spec);

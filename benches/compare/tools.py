@@ -1,0 +1,51 @@
+"""Paths, pinning and the calls of loadgen and of the bare appender."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+
+class Tools:
+    """What a comparison runs with."""
+
+    def __init__(self, root, options):
+        self.root = pathlib.Path(root)
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", self.root / "target"))
+        self.release = target / "release"
+        self.loadgen_bin = pathlib.Path(options.loadgen or self.release / "loadgen")
+        self.appender_bin = pathlib.Path(options.appender or self.release / "dsync_appender")
+        self.millrace = pathlib.Path(options.millrace or self.release / "millrace")
+        self.broker_core = options.broker_core
+        self.client_core = options.client_core
+        self.work_dir = pathlib.Path(options.work_dir or target / "bench-compare").resolve()
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        self.results = pathlib.Path(options.results or self.root / "bench-results").resolve()
+        self.results.mkdir(parents=True, exist_ok=True)
+
+    def build(self, packages):
+        """Builds what is measured and what measures."""
+        arguments = [part for package in packages for part in ("-p", package)]
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--locked", *arguments], cwd=self.root, check=True)
+
+    def loadgen_text(self, arguments):
+        """Standard output of a loadgen call on the client's core; its failure is an exception."""
+        command = ["taskset", "-c", self.client_core, str(self.loadgen_bin), *map(str, arguments)]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def loadgen(self, mode, broker, arguments):
+        """The JSON report of a run against `broker`; failed records or violations end the comparison."""
+        # What earlier rows left in the page cache must not be written back during this one.
+        os.sync()
+        line = self.loadgen_text([mode, "--json", "--bootstrap", broker.bootstrap, "--broker-pid", broker.pid,
+                                  *arguments])
+        return json.loads(line)
+
+    def appender(self, block_bytes, files, seconds):
+        """The bare appender's report."""
+        directory = self.work_dir / "appender"
+        directory.mkdir(exist_ok=True)
+        os.sync()
+        command = ["taskset", "-c", self.broker_core, str(self.appender_bin), str(directory), str(block_bytes),
+                   str(files), str(seconds)]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
