@@ -120,16 +120,19 @@ impl<E: Effects> Log<E> {
     fn reserve(&self, active: &Rc<LogSegment<E>>, size: usize) -> Result<(), AppendError> {
         let shard = &self.shard;
         let pool = shard.effects.buffers();
+        let chunk_max = shard.options.append_bytes_max / 8;
         let reserve = || {
             let mut segment = active.state.borrow_mut();
             let before = segment.tail.capacity();
             let end = segment.size;
-            let reserved = segment.tail.reserve(pool, end, size, shard.now_ms());
+            let reserved = segment.tail.reserve(pool, end, size, chunk_max, shard.now_ms());
             let after = segment.tail.capacity();
             drop(segment);
             if after != before {
                 shard.chunks_changed(before, after);
-                shard.chunk_order.borrow_mut().push_back(Rc::downgrade(active));
+                if !active.cached.replace(true) {
+                    shard.cached.borrow_mut().push_back(Rc::downgrade(active));
+                }
             }
             reserved
         };

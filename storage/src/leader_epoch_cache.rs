@@ -39,12 +39,6 @@ impl LeaderEpochCache {
         &self.epochs
     }
 
-    /// The epoch that `offset` was appended in.
-    pub(crate) fn epoch_for(&self, offset: Offset) -> Option<LeaderEpoch> {
-        let below = self.epochs.partition_point(|&(_, start)| start <= offset);
-        below.checked_sub(1).map(|i| self.epochs[i].0)
-    }
-
     /// The largest epoch at or below `epoch`, and where it ends (Kafka's `LeaderEpochFileCache.endOffsetFor`).
     pub(crate) fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> (LeaderEpoch, Offset) {
         const UNDEFINED: (LeaderEpoch, Offset) = (LeaderEpoch::NONE, Offset(-1));
@@ -105,8 +99,6 @@ mod tests {
         assert!(cache.truncate_from_start(Offset(20)));
         assert_eq!(cache.entries()[0], (LeaderEpoch(4), Offset(20)));
         assert!(!cache.truncate_from_start(Offset(20)));
-        assert_eq!(cache.epoch_for(Offset(29)), Some(LeaderEpoch(4)));
-        assert_eq!(cache.epoch_for(Offset(30)), Some(LeaderEpoch(7)));
     }
 
     #[test]

@@ -321,7 +321,6 @@ impl<E: Effects> Log<E> {
     }
 
     /// Checks what must always hold; for tests.
-    #[cfg(any(test, feature = "check"))]
     pub fn check_invariants(&self) {
         let state = self.state.borrow();
         assert!(state.log_start <= state.durable_end && state.durable_end <= state.log_end);

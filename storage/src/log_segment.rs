@@ -1,12 +1,13 @@
 //! One segment of a log: a `.log` file with its two indexes. The last segment of a log is active and grows;
 //! the others are sealed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use model::{Offset, RecordBatch};
+use runtime::buffer::BufferPool;
 use runtime::{Disk, Effects};
 
 use crate::LogConfig;
@@ -38,6 +39,8 @@ pub(crate) struct Indexes {
 pub(crate) struct LogSegment<E: Effects> {
     pub(crate) base: Offset,
     dir: Rc<Path>,
+    /// Whether the shard's list of segments with cached chunks has it.
+    pub(crate) cached: Cell<bool>,
     pub(crate) state: RefCell<SegmentState>,
     /// Opened for direct I/O (writing while active, reading when sealed); `None` while nobody needs it.
     pub(crate) file: RefCell<Option<FileOf<E>>>,
@@ -104,7 +107,14 @@ impl<E: Effects> LogSegment<E> {
             prewrite_step: 0,
             created: false,
         };
-        Self { base, dir, state: RefCell::new(state), file: RefCell::new(None), buffered: RefCell::new(None) }
+        Self {
+            base,
+            dir,
+            cached: Cell::new(false),
+            state: RefCell::new(state),
+            file: RefCell::new(None),
+            buffered: RefCell::new(None),
+        }
     }
 
     /// A sealed segment on disk, trusted without being read.
@@ -141,6 +151,17 @@ impl<E: Effects> LogSegment<E> {
         let mut state = self.state.borrow_mut();
         let durable = state.durable_size;
         state.tail.evict_first(durable).unwrap_or(0)
+    }
+
+    /// Keeps only the last page in memory, if all is durable; returns the bytes freed.
+    pub(crate) fn shrink(&self, pool: &BufferPool) -> usize {
+        let mut state = self.state.borrow_mut();
+        if state.durable_size < state.size {
+            return 0;
+        }
+        let (before, size) = (state.tail.capacity(), state.size);
+        state.tail.shrink(pool, size);
+        before - state.tail.capacity()
     }
 
     /// Lets go of open files and loaded indexes; they are opened again when needed. Only for sealed segments.
@@ -262,7 +283,6 @@ impl SegmentState {
         })
     }
 
-    #[cfg(any(test, feature = "check"))]
     pub(crate) fn check_invariants(&self) {
         assert!(self.durable_size <= self.size);
         assert_eq!(self.pending.back().map_or(self.durable_size, |last| last.position), self.size);

@@ -293,15 +293,8 @@ impl<E: Effects> Log<E> {
     /// Keeps only the last page of an idle log in memory, and no file open.
     fn give_back_memory(&self) {
         let active = self.active();
-        {
-            let mut state = active.state.borrow_mut();
-            let before = state.tail.capacity();
-            let size = state.size;
-            state.tail.shrink(self.shard.effects.buffers(), size);
-            let after = state.tail.capacity();
-            drop(state);
-            self.shard.chunks_changed(before, after);
-        }
+        let freed = active.shrink(self.shard.effects.buffers());
+        self.shard.chunks_changed(freed, 0);
         drop(active.file.borrow_mut().take());
     }
 

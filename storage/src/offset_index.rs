@@ -54,12 +54,6 @@ impl OffsetIndex {
         below.checked_sub(1).map_or((self.base, 0), |i| self.entry(i))
     }
 
-    /// The first entry's position above `position`; `None` if there is none.
-    pub(crate) fn position_after(&self, position: u64) -> Option<u64> {
-        let at = self.entries.partition_point(|&(_, p)| u64::from(p) <= position);
-        self.entries.get(at).map(|&(_, p)| u64::from(p))
-    }
-
     pub(crate) fn last(&self) -> Option<(Offset, u64)> {
         self.entries.len().checked_sub(1).map(|i| self.entry(i))
     }
@@ -104,8 +98,6 @@ mod tests {
         {
             assert_eq!(index.lookup(Offset(offset)), (Offset(expect.0), expect.1), "{offset}");
         }
-        assert_eq!(index.position_after(0), Some(5000));
-        assert_eq!(index.position_after(15_000), None);
     }
 
     #[test]

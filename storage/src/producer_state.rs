@@ -156,6 +156,7 @@ impl ProducerState {
         });
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.producers.is_empty()
     }

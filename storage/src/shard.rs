@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use model::TopicPartition;
+use runtime::buffer::PAGE_SIZE;
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 
@@ -35,8 +36,8 @@ pub(crate) struct Shard<E: Effects> {
     /// Bytes available, if that is too few.
     pub(crate) disk_full: Cell<Option<u64>>,
     pub(crate) closing: Cell<bool>,
-    /// Segments in the order in which their chunks were allocated, one entry per chunk.
-    pub(crate) chunk_order: RefCell<VecDeque<Weak<LogSegment<E>>>>,
+    /// Segments with chunks of more than a page, the next to give some up first.
+    pub(crate) cached: RefCell<VecDeque<Weak<LogSegment<E>>>>,
     pub(crate) chunk_bytes: Cell<usize>,
     pub(crate) memory_freed: Notify,
     /// Sealed segments with open files or loaded indexes, oldest first.
@@ -67,7 +68,7 @@ impl<E: Effects> Shard<E> {
             busy_wake: Notify::new(),
             disk_full: Cell::new(None),
             closing: Cell::new(false),
-            chunk_order: RefCell::default(),
+            cached: RefCell::default(),
             chunk_bytes: Cell::new(0),
             memory_freed: Notify::new(),
             opened: RefCell::default(),
@@ -188,18 +189,24 @@ impl<E: Effects> Shard<E> {
         self.chunk_bytes.get().saturating_add(bytes) <= self.options.append_bytes_max
     }
 
-    /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is.
+    /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is: full chunks first,
+    /// then the chunks that logs go on to fill, of which only the last page has to stay.
     pub(crate) fn evict(&self, bytes: usize) {
-        let (mut freed, mut tries) = (0, self.chunk_order.borrow().len());
-        while freed < bytes && tries > 0 {
-            tries -= 1;
-            let Some(oldest) = self.chunk_order.borrow_mut().pop_front() else { break };
-            let Some(segment) = oldest.upgrade() else { continue };
-            match segment.evict_first() {
-                0 if segment.state.borrow().tail.capacity() > 0 => {
-                    self.chunk_order.borrow_mut().push_back(oldest)
+        let mut freed = 0;
+        for shrink in [false, true] {
+            let mut fruitless = 0;
+            while freed < bytes && fruitless < self.cached.borrow().len() {
+                let Some(oldest) = self.cached.borrow_mut().pop_front() else { break };
+                let Some(segment) = oldest.upgrade() else { continue };
+                let gone =
+                    if shrink { segment.shrink(self.effects.buffers()) } else { segment.evict_first() };
+                freed += gone;
+                fruitless = if gone == 0 { fruitless + 1 } else { 0 };
+                if segment.state.borrow().tail.capacity() > PAGE_SIZE {
+                    self.cached.borrow_mut().push_back(oldest);
+                } else {
+                    segment.cached.set(false);
                 }
-                gone => freed += gone,
             }
         }
         self.chunk_bytes.set(self.chunk_bytes.get().saturating_sub(freed));

@@ -49,12 +49,14 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Makes room for `length` bytes at the end of a segment of `size` bytes.
+    /// Makes room for `length` bytes at the end of a segment of `size` bytes, by a chunk of at most `chunk_max` bytes
+    /// if `length` does not need more.
     pub(crate) fn reserve(
         &mut self,
         pool: &BufferPool,
         size: u64,
         length: usize,
+        chunk_max: usize,
         now_ms: u64,
     ) -> Result<(), OverBudget> {
         let remaining = self.chunks.back().map_or(0, |last| last.chunk.remaining());
@@ -63,13 +65,13 @@ impl Tail {
         }
         let since = now_ms.saturating_sub(self.allocated_at_ms);
         let class = match () {
-            () if since > 40 * FILLS_QUICKLY_MS => 0,
+            () if self.chunks.is_empty() || since > 40 * FILLS_QUICKLY_MS => 0,
             () if since < FILLS_QUICKLY_MS => (self.size_class + 1).min(CHUNK_SIZES.len() - 1),
             () => self.size_class,
         };
         let wanted = length - remaining;
         let chunk = pool
-            .chunk(wanted.max(CHUNK_SIZES[class]))
+            .chunk(wanted.max(CHUNK_SIZES[class].min(chunk_max)))
             .or_else(|_| pool.chunk(wanted.next_multiple_of(PAGE_SIZE)))?;
         // The last chunk is full when the new one receives its first byte, so that the new one starts where the
         // last one's capacity ends.
@@ -170,15 +172,6 @@ impl Tail {
         end_of(last)
     }
 
-    /// The first batch in memory.
-    pub(crate) fn first_mark(&self) -> Option<BatchMark> {
-        self.marks.front().copied()
-    }
-
-    pub(crate) fn marks_from(&self, first: usize) -> impl Iterator<Item = &BatchMark> {
-        self.marks.range(first..)
-    }
-
     /// Bytes of all chunks.
     pub(crate) fn capacity(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.chunk.capacity()).sum()
@@ -220,7 +213,6 @@ impl Tail {
         *self = Self::default();
     }
 
-    #[cfg(any(test, feature = "check"))]
     pub(crate) fn check_invariants(&self, size: u64) {
         for (a, b) in self.chunks.iter().zip(self.chunks.iter().skip(1)) {
             assert_eq!(a.position + to_u64(a.chunk.capacity()), b.position);
@@ -252,7 +244,7 @@ mod tests {
         let mut size = 0;
         for (i, &length) in sizes.iter().enumerate() {
             let base = Offset(i64::try_from(i).unwrap());
-            tail.reserve(&pool, size, length, 0).unwrap();
+            tail.reserve(&pool, size, length, 1 << 20, 0).unwrap();
             let bytes = vec![u8::try_from(i % 251).unwrap(); length];
             tail.append(BatchMark { position: size, base, next: base.plus(1) }, &bytes[..7], &bytes[7..]);
             size += to_u64(length);
@@ -307,7 +299,7 @@ mod tests {
         assert_eq!(tail.find(Offset(2)).unwrap().1.position, 20_000);
         tail.shrink(&pool, size);
         tail.check_invariants(size);
-        assert_eq!((tail.capacity(), tail.first_mark()), (PAGE_SIZE, None));
+        assert_eq!((tail.capacity(), tail.find(Offset(4))), (PAGE_SIZE, None));
         assert_eq!(pool.used_bytes(), PAGE_SIZE);
         let pages = tail.pages(size - size % 4096, size);
         assert_eq!(&*pages[0], &[4u8; 848][..]);
