@@ -174,7 +174,9 @@ impl<E: Effects> Log<E> {
         loop {
             let end = self.readable_end(segment);
             if position >= end {
-                return Ok(None);
+                let missing = from < segment.next_offset() && end == segment.size() && !self.config().compact;
+                let error = model::BatchError::Inconsistent("no batch holds the offset");
+                return if missing { Err(self.corrupt(segment, position, from, &error)) } else { Ok(None) };
             }
             let bytes = self.read_range(segment, position, length.min(end - position)).await?;
             let found = self.select(segment, position, &bytes, from, limits)?;
@@ -239,6 +241,8 @@ impl<E: Effects> Log<E> {
         limits: Limits,
     ) -> Result<Selected, ReadError> {
         let (mut at, mut start) = (0, None);
+        // Offsets lie outside the checksum. Without compaction they have no gaps, so damage shows.
+        let mut expected = None;
         loop {
             let rest = &bytes[at..];
             let batch = match RecordBatch::parse(rest) {
@@ -254,6 +258,16 @@ impl<E: Effects> Log<E> {
                 }
                 Err(_) => return Ok(start.map_or(Selected::Nothing, |start| Selected::Range(start, at))),
             };
+            let fits_in = match expected.replace(batch.next_offset()) {
+                _ if self.config().compact => batch.base_offset() >= segment.base,
+                Some(expected) => batch.base_offset() == expected,
+                None => batch.base_offset() >= segment.base && batch.base_offset() <= from,
+            };
+            if !fits_in {
+                let error = model::BatchError::Inconsistent("the offset does not follow the one before");
+                let bad = || self.corrupt(segment, position + to_u64(at), from, &error);
+                return start.map_or_else(|| Err(bad()), |start| Ok(Selected::Range(start, at)));
+            }
             if batch.last_offset() < from {
                 at += batch.size();
                 continue;
