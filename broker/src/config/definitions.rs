@@ -15,6 +15,7 @@ pub struct Definitions;
 /// broker that started without what its file asks for would be open without anybody noticing.
 const SECURITY_PREFIXES: &[&str] = &[
     "authorizer.",
+    "connection.failed.authentication.",
     "connections.max.reauth.ms",
     "delegation.token.",
     "listener.name.",

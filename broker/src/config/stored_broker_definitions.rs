@@ -128,6 +128,7 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("log.dir.failure.timeout.ms", Long, "30000", KafkaInternal).rule(AtLeast(1)).low(),
     Definition::stored_broker("log.flush.interval.messages", Long, "9223372036854775807", AlwaysSynced).rule(AtLeast(1)).cluster_wide().high(),
     Definition::stored_broker("log.flush.interval.ms", Long, "", AlwaysSynced).null().cluster_wide().high(),
+    Definition::stored_broker("log.flush.offset.checkpoint.interval.ms", Int, "60000", KafkaInternal).rule(AtLeast(0)).high(),
     Definition::stored_broker("log.flush.scheduler.interval.ms", Long, "9223372036854775807", AlwaysSynced).high(),
     Definition::stored_broker("log.flush.start.offset.checkpoint.interval.ms", Int, "60000", AlwaysSynced).rule(AtLeast(0)).high(),
     Definition::stored_broker("log.initial.task.delay.ms", Long, "30000", KafkaInternal).rule(AtLeast(0)).low(),
