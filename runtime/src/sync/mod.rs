@@ -3,7 +3,7 @@
 pub mod notify;
 pub mod oneshot;
 pub mod semaphore;
-mod waiters;
+pub(crate) mod waiters;
 
 pub use notify::Notify;
 pub use semaphore::{Permit, Semaphore};
