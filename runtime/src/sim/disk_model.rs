@@ -152,6 +152,7 @@ impl DiskModel {
                 file.write(0, &content);
                 self.add_file(path, file);
             })),
+            Op::Rename { to } => Answer::Done(self.rename_unsynced(path, &to)),
             Op::Sync { .. } | Op::SyncDir => Answer::Done(Ok(())),
             op => self.perform(path, op),
         }
@@ -291,6 +292,18 @@ impl DiskModel {
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let is_dir = self.names.get(from) == Some(&Entry::Dir);
+        self.rename_unsynced(from, to)?;
+        if is_dir && from != to {
+            move_tree(&mut self.stable, from, to);
+        }
+        for path in [from, to] {
+            self.sync_dir(path.parent().unwrap_or(Path::new("")))?;
+        }
+        Ok(())
+    }
+
+    fn rename_unsynced(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let source = *self.names.get(from).ok_or_else(|| not_found(from))?;
         self.want_dir_above(to)?;
         match (source, self.names.get(to)) {
@@ -305,12 +318,6 @@ impl DiskModel {
         }
         if from != to {
             move_tree(&mut self.names, from, to);
-            if source == Entry::Dir {
-                move_tree(&mut self.stable, from, to);
-            }
-        }
-        for path in [from, to] {
-            self.sync_dir(path.parent().unwrap_or(Path::new("")))?;
         }
         Ok(())
     }

@@ -62,6 +62,8 @@ enum Slot {
 pub(super) struct State {
     pub(super) rng: fastrand::Rng,
     pub(super) now_ns: u64,
+    /// Virtual time that one run may take.
+    pub(super) time_max_ns: u64,
     pub(super) nodes: Vec<Node>,
     pub(super) net: NetModel,
     pub(super) trace: Trace,
@@ -77,6 +79,7 @@ impl State {
             rng: fastrand::Rng::with_seed(seed),
             // Not zero, so that code which takes 0 for "never" shows.
             now_ns: 1_000_000_000,
+            time_max_ns: 3_600_000_000_000,
             nodes: Vec::new(),
             net: NetModel::default(),
             trace: Trace::new(),

@@ -65,8 +65,8 @@ impl SimWorld {
     /// Runs the world until `future` is ready.
     ///
     /// # Panics
-    /// If nothing can ever wake it, or after an hour of virtual time or a million polls in one moment; the message
-    /// has the seed and the last effects.
+    /// If nothing can ever wake it, after too much virtual time ([`SimWorld::set_time_max`]), or after a million polls
+    /// in one moment; the message has the seed and the last effects.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.run(None, future).unwrap_or_else(|| unreachable!("only a run on a node can be cut off"))
     }
@@ -117,6 +117,11 @@ impl SimWorld {
         let mut state = self.shared.lock();
         let nodes = (state.node_index(a), state.node_index(b));
         state.net_reset(nodes.0, nodes.1);
+    }
+
+    /// The virtual time that one run may take; an hour unless set.
+    pub fn set_time_max(&self, time: Duration) {
+        self.shared.lock().time_max_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     }
 
     /// How long a packet takes, uniform between the two.
@@ -175,16 +180,16 @@ impl SimWorld {
                 assert!(polls < POLLS_MAX, "{}", self.report("tasks run on without waiting"));
             }
             polls = 0;
-            let (moved, now) = {
+            let (moved, time_left) = {
                 let mut state = self.shared.lock();
-                (state.step(), state.now_ns)
+                (state.step(), state.now_ns - start < state.time_max_ns)
             };
             self.drop_dead();
             if is_cut_off() {
                 return None;
             }
             assert!(moved, "{}", self.report("everything waits and nothing is to come"));
-            assert!(now - start < TIME_MAX_NS, "{}", self.report("too much time has passed"));
+            assert!(time_left, "{}", self.report("too much time has passed"));
         }
     }
 
@@ -285,5 +290,3 @@ impl DiskView {
 
 /// Polls without an event between them.
 const POLLS_MAX: u64 = 1_000_000;
-/// Virtual time that one run may take.
-const TIME_MAX_NS: u64 = 3_600_000_000_000;
