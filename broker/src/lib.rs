@@ -1,4 +1,24 @@
-//! Placeholder.
+//! Puts the broker together: shards, one handler per Kafka API, coordinators, controller, settings,
+//! admin HTTP. Wire types stop at the handlers' door; inside, `model` nouns.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod calls;
+pub mod cli;
 pub mod config;
+pub mod connection;
+pub mod coordinator;
+pub mod coordinators;
+mod errors;
+pub mod fetch_session;
+pub mod fetch_waits;
+pub mod handlers;
+pub mod metadata;
+pub mod partition;
+pub mod process;
+pub mod producer_ids;
+pub mod request;
+pub mod server;
+pub mod shard;
+pub mod stats;
+pub mod stats_publisher;

@@ -1,2 +1,43 @@
 //! The `millrace` binary.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use broker::cli::{Cli, Command, HostFacts, Report, examine_host, init_logging};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().into_command()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("millrace: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => {
+            let environment = std::env::var("RUST_LOG").ok();
+            init_logging(args.log_format, args.log_level.as_deref(), environment.as_deref())
+                .map_err(anyhow::Error::msg)?;
+            let config = args.broker_config()?;
+            for warning in config.warnings() {
+                tracing::warn!("{warning}");
+            }
+            broker::process::serve(config)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor(args) => {
+            let report = Report { findings: examine_host(&HostFacts::read(&args.data_dir)) };
+            print!("{report}");
+            Ok(ExitCode::from(report.exit_code()))
+        }
+        Command::DumpLog(_) => anyhow::bail!("dump-log is not in this build yet"),
+        Command::Config(args) => {
+            print!("{}", args.answer()?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

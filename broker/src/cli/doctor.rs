@@ -68,9 +68,9 @@ impl fmt::Display for Report {
                 Verdict::Warning => "warn",
                 Verdict::Failure => "FAIL",
             };
-            writeln!(formatter, "{mark}  {:<14}{}", finding.check, finding.found)?;
+            writeln!(formatter, "{mark}  {:<16}{}", finding.check, finding.found)?;
             if let Some(fix) = &finding.fix {
-                writeln!(formatter, "      {:<14}-> {fix}", "")?;
+                writeln!(formatter, "      {:<16}-> {fix}", "")?;
             }
         }
         Ok(())
@@ -217,7 +217,7 @@ mod tests {
         let findings =
             vec![Finding::good("kernel", "6.18"), Finding::failure("io_uring", "refused", "allow it")];
         let expected =
-            "ok    kernel        6.18\nFAIL  io_uring      refused\n                    -> allow it\n";
+            "ok    kernel          6.18\nFAIL  io_uring        refused\n                      -> allow it\n";
         assert_eq!(Report { findings }.to_string(), expected);
     }
 }

@@ -3,6 +3,7 @@
 
 mod allowed_cores;
 mod banner;
+mod diagnose;
 mod doctor;
 mod host_facts;
 mod logging;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use allowed_cores::{allowed_cores, choose_cores};
 pub use banner::{Banner, IoMode};
+pub use diagnose::diagnose;
 pub use doctor::{Finding, Report, Verdict, examine_host};
 pub use host_facts::HostFacts;
 pub use logging::{LogFormat, init_logging};

@@ -558,7 +558,8 @@ pub struct OffsetDeleteResponse {
 
 impl Request {
     /// The reply that refuses this request as a whole.
-    pub(super) fn refused(&self, error: GroupError) -> Response {
+    #[must_use]
+    pub fn refused(&self, error: GroupError) -> Response {
         match self {
             Self::Join(join) => JoinResponse::refused(&join.member_id, error),
             Self::Sync(_) => SyncResponse::refused(error),
@@ -579,6 +580,39 @@ impl Request {
             }
         }
     }
+}
+
+macro_rules! response_of_kind {
+    ($($name:ident: $kind:ident($type:ty) = $api:literal;)*) => {
+        impl Response {
+            $(
+                #[doc = concat!("The reply to ", $api, ".")]
+                ///
+                /// # Panics
+                /// If it answers something else, which a coordinator never does.
+                #[must_use]
+                pub fn $name(self) -> $type {
+                    match self {
+                        Self::$kind(response) => response,
+                        other => panic!(concat!("a reply to ", $api, " expected, not {:?}"), other),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+response_of_kind! {
+    into_join: Join(JoinResponse) = "JoinGroup";
+    into_sync: Sync(SyncResponse) = "SyncGroup";
+    into_heartbeat: Heartbeat(Option<GroupError>) = "Heartbeat";
+    into_leave: Leave(LeaveResponse) = "LeaveGroup";
+    into_commit: Commit(CommitResponse) = "OffsetCommit";
+    into_fetch_offsets: FetchOffsets(FetchOffsetsResponse) = "OffsetFetch";
+    into_describe: Describe(Vec<DescribedGroup>) = "DescribeGroups";
+    into_list: List(Result<Vec<ListedGroup>, GroupError>) = "ListGroups";
+    into_delete: Delete(DeleteResponse) = "DeleteGroups";
+    into_offset_delete: OffsetDelete(OffsetDeleteResponse) = "OffsetDelete";
 }
 
 impl Response {

@@ -1,0 +1,286 @@
+//! One client connection: receives frames, starts requests in order, sends responses in order.
+//!
+//! Two tasks share the connection's state: the reader receives and starts requests (and runs those that must not
+//! overlap with others), the writer sends responses whose turn has come.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use net::protocol::{ApiKey, DecodeError, RequestHeader, Segment, unsupported_api_versions_response};
+use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
+use runtime::sync::Notify;
+use runtime::{Clock, Effects, Monotonic, Net, Stream};
+
+use crate::handlers;
+use crate::request::{CloseReason, FilePart, Reply, RequestContext};
+use crate::shard::Shard;
+
+type StreamOf<E> = <<E as Effects>::Net as Net>::Stream;
+
+/// One connection. Lives on the shard that accepted it.
+pub struct Connection<E: Effects> {
+    shard: Rc<Shard<E>>,
+    stream: StreamOf<E>,
+    id: u64,
+    protocol: RefCell<net::Connection>,
+    /// File parts of responses that have not been sent, by the token in their segments.
+    files: RefCell<HashMap<u64, FilePart<E>>>,
+    next_token: Cell<u64>,
+    /// A request was completed or a response sent: the reader may go on.
+    progress: Notify,
+    /// A response may be ready: the writer may go on.
+    ready: Notify,
+    closing: Cell<bool>,
+    closed: Cell<bool>,
+    last_active: Cell<Monotonic>,
+}
+
+impl<E: Effects> Connection<E> {
+    /// A new connection with the broker's limits.
+    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, id: u64) -> Rc<Self> {
+        let limits = ConnectionLimits {
+            request_bytes_max: shard.config().socket_request_bytes_max(),
+            ..ConnectionLimits::default()
+        };
+        let now = shard.effects.clock().now();
+        Rc::new(Self {
+            shard,
+            stream,
+            id,
+            protocol: RefCell::new(net::Connection::new(limits)),
+            files: RefCell::default(),
+            next_token: Cell::new(0),
+            progress: Notify::new(),
+            ready: Notify::new(),
+            closing: Cell::new(false),
+            closed: Cell::new(false),
+            last_active: Cell::new(now),
+        })
+    }
+
+    /// When the connection last received or sent something.
+    #[must_use]
+    pub fn last_active(&self) -> Monotonic {
+        self.last_active.get()
+    }
+
+    /// Whether no request is being worked on.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.protocol.borrow().is_idle()
+    }
+
+    /// Ends the connection at once.
+    pub fn abort(&self) {
+        self.stream.shutdown();
+    }
+
+    /// Serves the connection until either side closes it.
+    pub async fn serve(self: Rc<Self>) {
+        let writer = Rc::clone(&self);
+        self.shard.effects.spawn(async move { writer.write().await });
+        if let Err(reason) = self.read().await {
+            self.shard.stats.closed_connection();
+            tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
+        }
+        // Responses to what came before still go out; the writer then ends the connection.
+        self.closing.set(true);
+        self.ready.notify_one();
+        while !self.closed.get() {
+            self.progress.notified().await;
+        }
+    }
+
+    async fn read(self: &Rc<Self>) -> Result<(), ReadEnd> {
+        while !self.closed.get() {
+            let request = self.protocol.borrow_mut().next_request()?;
+            if let Some(request) = request {
+                self.start(request).await?;
+                continue;
+            }
+            if !self.protocol.borrow().wants_read() {
+                self.progress.notified().await;
+                continue;
+            }
+            let buffer = self.protocol.borrow_mut().take_buffer();
+            let (received, buffer) = self.stream.recv(buffer).await;
+            self.protocol.borrow_mut().received(buffer);
+            match received {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(bytes) => {
+                    self.last_active.set(self.shard.effects.clock().now());
+                    self.shard.stats.received(bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a request and, unless it is a Produce, runs it to its end. A request that cannot be answered
+    /// completes without a response, so that those before it still go out.
+    async fn start(self: &Rc<Self>, request: StartedRequest) -> Result<(), CloseReason> {
+        let StartedRequest { slot, frame } = request;
+        let started = self.shard.effects.clock().now();
+        match self.handle(frame).await {
+            Ok(Handled::Replied(key, reply)) => self.complete(slot, key, started, Some(reply)),
+            Ok(Handled::Producing(pending)) => {
+                let connection = Rc::clone(self);
+                self.shard.effects.spawn(async move {
+                    match pending.await {
+                        Ok(reply) => connection.complete(slot, ApiKey::Produce, started, reply),
+                        Err(reason) => connection.fail(slot, &reason),
+                    }
+                });
+            }
+            Err(reason) => {
+                self.protocol.borrow_mut().complete(slot, Vec::new());
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle(&self, frame: Bytes) -> Result<Handled<E>, CloseReason> {
+        let (header, body) = RequestHeader::decode(&frame)?;
+        let key = header.api_key;
+        let context = RequestContext {
+            api_version: header.api_version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.map(str::to_owned),
+            local_addr: self.stream.local_addr(),
+            peer_addr: self.stream.peer_addr(),
+            connection_id: self.id,
+            frame: frame.clone(),
+        };
+        if key == ApiKey::Produce {
+            return Ok(Handled::Producing(handlers::produce::start(&self.shard, context, body).await?));
+        }
+        if key == ApiKey::ApiVersions && !handlers::api_versions::VERSIONS.contains(&header.api_version) {
+            let segments = unsupported_api_versions_response(header.correlation_id)?;
+            return Ok(Handled::Replied(key, Reply { segments, files: Vec::new() }));
+        }
+        let reply = handlers::dispatch(&self.shard, key, &context, body).await?;
+        Ok(Handled::Replied(key, reply))
+    }
+
+    fn complete(&self, slot: Slot, key: ApiKey, started: Monotonic, reply: Option<Reply<E>>) {
+        let now = self.shard.effects.clock().now();
+        self.shard.stats.answered(key, now.since(started));
+        let segments = reply.map_or_else(Vec::new, |reply| self.adopt(reply));
+        self.protocol.borrow_mut().complete(slot, segments);
+        self.ready.notify_one();
+        self.progress.notify_one();
+    }
+
+    /// Gives the file parts of a reply tokens of this connection.
+    fn adopt(&self, reply: Reply<E>) -> Vec<Segment> {
+        let Reply { mut segments, files } = reply;
+        if files.is_empty() {
+            return segments;
+        }
+        let base = self.next_token.get();
+        self.next_token.set(base + files.len() as u64);
+        self.files.borrow_mut().extend((base..).zip(files));
+        for segment in &mut segments {
+            if let Segment::External { token, .. } = segment {
+                *token += base;
+            }
+        }
+        segments
+    }
+
+    fn fail(&self, slot: Slot, reason: &CloseReason) {
+        tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
+        self.shard.stats.closed_connection();
+        self.protocol.borrow_mut().complete(slot, Vec::new());
+        self.abort();
+        self.ready.notify_one();
+    }
+
+    async fn write(self: Rc<Self>) {
+        loop {
+            let segments = self.ready_segments();
+            if segments.is_empty() {
+                if self.closing.get() && self.protocol.borrow().in_flight() == 0 {
+                    break;
+                }
+                self.ready.notified().await;
+                continue;
+            }
+            if self.send(segments).await.is_err() {
+                break;
+            }
+        }
+        self.closed.set(true);
+        self.abort();
+        self.progress.notify_one();
+    }
+
+    /// Everything whose turn has come, up to a bound.
+    fn ready_segments(&self) -> Vec<Segment> {
+        let mut protocol = self.protocol.borrow_mut();
+        let mut ready = Vec::new();
+        while ready.len() < SEND_SEGMENTS_MAX
+            && let Some(segments) = protocol.next_ready()
+        {
+            ready.extend(segments);
+        }
+        ready
+    }
+
+    /// Sends responses that follow one another; file parts are sent between the runs of bytes around them.
+    async fn send(&self, segments: Vec<Segment>) -> std::io::Result<()> {
+        let mut memory: Vec<Bytes> = Vec::with_capacity(segments.len());
+        let mut total = 0;
+        for segment in segments {
+            total += segment.len();
+            match segment {
+                Segment::Bytes(bytes) => memory.push(bytes),
+                Segment::External { token, .. } => {
+                    if !memory.is_empty() {
+                        self.stream.send(std::mem::take(&mut memory)).await?;
+                    }
+                    let part = self.files.borrow_mut().remove(&token).expect("adopted with the reply");
+                    let effects = &self.shard.effects;
+                    effects.send_file(&self.stream, &part.file, part.position, part.length).await?;
+                }
+            }
+        }
+        if !memory.is_empty() {
+            self.stream.send(memory).await?;
+        }
+        self.shard.stats.sent(total);
+        self.last_active.set(self.shard.effects.clock().now());
+        self.protocol.borrow_mut().sent(total);
+        self.progress.notify_one();
+        Ok(())
+    }
+}
+
+/// How far a request has come when the next one may be looked at.
+enum Handled<E: Effects> {
+    /// To its end.
+    Replied(ApiKey, Reply<E>),
+    /// Its batches are appended; the acknowledgement is waited for.
+    Producing(handlers::produce::Pending<E>),
+}
+
+/// Responses are gathered into one send until there are so many pieces.
+const SEND_SEGMENTS_MAX: usize = 512;
+
+/// Why the reader stopped before the client closed.
+#[derive(Debug, thiserror::Error)]
+enum ReadEnd {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Request(#[from] CloseReason),
+}
+
+impl From<DecodeError> for ReadEnd {
+    fn from(error: DecodeError) -> Self {
+        Self::Request(error.into())
+    }
+}

@@ -1,0 +1,223 @@
+//! Runs one group coordinator: gives it the time and the log, and its replies to those who asked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use model::{Offset, RecordBatchBuilder};
+use runtime::sync::{Notify, oneshot};
+use runtime::{Clock, Effects, Monotonic};
+use storage::AppendOrigin;
+
+use crate::config::BrokerConfig;
+use crate::coordinator::{
+    Action, AppendError, AppendToken, GroupConfig, GroupCoordinator, Input, LogRecord, Now, Request,
+    RequestToken, Response,
+};
+use crate::partition::Partition;
+
+/// The coordinator of one partition of `__consumer_offsets`. Lives on the shard that owns the partition.
+pub struct GroupService<E: Effects> {
+    effects: E,
+    partition: Rc<Partition<E>>,
+    coordinator: RefCell<GroupCoordinator>,
+    waiting: RefCell<BTreeMap<RequestToken, oneshot::Sender<Response>>>,
+    requests: Cell<u64>,
+    /// Appends in log order, each with the end that the high watermark must reach.
+    appends: RefCell<VecDeque<(AppendToken, Offset)>>,
+    /// A task waits for the first of `appends`.
+    completing: Cell<bool>,
+    /// The deadline that the timer task sleeps for.
+    timer: Cell<Option<u64>>,
+    timer_changed: Notify,
+    resigned: Cell<bool>,
+}
+
+impl<E: Effects> GroupService<E> {
+    /// Starts to load the partition's log. Until that is done, requests are refused as the
+    /// protocol has it.
+    pub fn start(effects: &E, partition: Rc<Partition<E>>, config: &BrokerConfig) -> Rc<Self> {
+        let service = Rc::new(Self {
+            effects: effects.clone(),
+            partition,
+            coordinator: RefCell::new(GroupCoordinator::new(group_config(config))),
+            waiting: RefCell::default(),
+            requests: Cell::new(0),
+            appends: RefCell::default(),
+            completing: Cell::new(false),
+            timer: Cell::new(None),
+            timer_changed: Notify::new(),
+            resigned: Cell::new(false),
+        });
+        effects.spawn(Rc::clone(&service).run());
+        service
+    }
+
+    /// Hands a request to the coordinator; the answer comes through the receiver.
+    pub fn ask(self: &Rc<Self>, request: Request) -> oneshot::Receiver<Response> {
+        let token = RequestToken(self.requests.get());
+        self.requests.set(token.0 + 1);
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.borrow_mut().insert(token, sender);
+        self.step(Input::Request { token, request });
+        receiver
+    }
+
+    /// Forgets the offsets in a topic.
+    pub fn topic_deleted(self: &Rc<Self>, topic: &str) {
+        self.step(Input::TopicDeleted { topic: topic.to_owned() });
+    }
+
+    /// Answers everyone who waits and ends.
+    pub fn resign(self: &Rc<Self>) {
+        self.resigned.set(true);
+        self.step(Input::Resign);
+        self.timer_changed.notify_one();
+    }
+
+    async fn run(self: Rc<Self>) {
+        if !self.load().await {
+            self.resign();
+        }
+        while !self.resigned.get() {
+            let deadline = self.coordinator.borrow().next_deadline();
+            self.timer.set(deadline);
+            let at = deadline.map_or(Monotonic(u64::MAX), |ms| Monotonic(0) + Duration::from_millis(ms));
+            let sleep = std::pin::pin!(self.effects.clock().sleep_until(at));
+            let changed = std::pin::pin!(self.timer_changed.notified());
+            if let Either::Left(_) = select(sleep, changed).await {
+                self.step(Input::Tick);
+            }
+        }
+    }
+
+    /// Replays the log; `false` if it cannot be read.
+    async fn load(self: &Rc<Self>) -> bool {
+        let name = &self.partition.name;
+        let mut skipped = 0_usize;
+        let replayed = self.partition.log.replay(self.partition.log.log_start_offset(), |batch| {
+            if batch.is_control() || self.resigned.get() {
+                return;
+            }
+            for record in &batch {
+                let replayed = record.map_err(|error| error.to_string()).and_then(|record| {
+                    let mut coordinator = self.coordinator.borrow_mut();
+                    let key = record.key.unwrap_or_default();
+                    coordinator.replay(key, record.value).map_err(|error| error.to_string())
+                });
+                if let Err(error) = replayed {
+                    skipped += 1;
+                    tracing::warn!(partition = %name, batch = %batch.base_offset(), %error, "skipped a record");
+                }
+            }
+        });
+        if let Err(error) = replayed.await {
+            tracing::error!(partition = %name, %error, "the groups of this partition cannot be loaded");
+            return false;
+        }
+        if self.resigned.get() {
+            return false;
+        }
+        self.step(Input::LoadDone);
+        let groups = self.coordinator.borrow().group_count();
+        if groups > 0 {
+            tracing::info!(partition = %name, groups, skipped, "groups loaded");
+        }
+        true
+    }
+
+    fn now(&self) -> Now {
+        let clock = self.effects.clock();
+        Now { monotonic_ms: clock.now().as_millis(), wall_ms: clock.unix_ms() }
+    }
+
+    /// Gives the coordinator an input and carries out what follows.
+    fn step(self: &Rc<Self>, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let actions = self.coordinator.borrow_mut().step(input, self.now());
+            for action in actions {
+                match action {
+                    Action::Reply { token, response } => {
+                        if let Some(asker) = self.waiting.borrow_mut().remove(&token) {
+                            // A connection that is gone does not want its answer.
+                            let _ = asker.send(response);
+                        }
+                    }
+                    Action::Append { token, records } => match self.append(&records) {
+                        Ok(end) => self.appends.borrow_mut().push_back((token, end)),
+                        Err(error) => inputs.push_back(Input::Appended { token, result: Err(error) }),
+                    },
+                }
+            }
+        }
+        self.complete_appends();
+        let deadline = self.coordinator.borrow().next_deadline();
+        if deadline.is_some_and(|deadline| self.timer.get().is_none_or(|timer| deadline < timer)) {
+            self.timer_changed.notify_one();
+        }
+    }
+
+    /// Appends records as one batch; yields the end that makes them durable.
+    fn append(&self, records: &[LogRecord]) -> Result<Offset, AppendError> {
+        let now = self.effects.clock().unix_ms();
+        let log = &self.partition.log;
+        let batch = records.iter().fold(RecordBatchBuilder::new(log.log_end_offset()), |batch, record| {
+            batch.record(now, Some(&record.key), record.value.as_deref())
+        });
+        let epoch = self.partition.leader_epoch();
+        match log.append(&batch.build(), AppendOrigin::Internal, epoch, now) {
+            Ok(info) => {
+                self.partition.appended();
+                Ok(info.last_offset.plus(1))
+            }
+            Err(error) => {
+                tracing::warn!(partition = %self.partition.name, %error, "group records could not be appended");
+                Err(append_error(&error))
+            }
+        }
+    }
+
+    /// Makes sure that somebody waits for the appends that are under way.
+    fn complete_appends(self: &Rc<Self>) {
+        if self.appends.borrow().is_empty() || self.completing.replace(true) {
+            return;
+        }
+        let service = Rc::clone(self);
+        self.effects.spawn(async move {
+            loop {
+                let first = service.appends.borrow_mut().pop_front();
+                let Some((token, end)) = first else { break };
+                let result = service.partition.committed(end).await.map_err(|_| AppendError::NotLeader);
+                service.step(Input::Appended { token, result });
+            }
+            service.completing.set(false);
+        });
+    }
+}
+
+fn append_error(error: &storage::AppendError) -> AppendError {
+    match error {
+        storage::AppendError::TooLarge { .. } | storage::AppendError::LargerThanSegment { .. } => {
+            AppendError::TooLarge
+        }
+        storage::AppendError::Storage(_) => AppendError::NotLeader,
+        _ => AppendError::Unavailable,
+    }
+}
+
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis_i32 = |duration| i32::try_from(millis(duration)).unwrap_or(i32::MAX);
+    GroupConfig {
+        min_session_timeout_ms: millis_i32(config.group_session_timeout_min()),
+        max_session_timeout_ms: millis_i32(config.group_session_timeout_max()),
+        initial_rebalance_delay_ms: millis(config.group_initial_rebalance_delay()),
+        group_size_max: config.group_size_max(),
+        offset_metadata_max: config.offset_metadata_bytes_max(),
+        offsets_retention_ms: i64::try_from(millis(config.offsets_retention())).unwrap_or(i64::MAX),
+        offsets_retention_check_interval_ms: millis(config.offsets_retention_check_interval()),
+    }
+}

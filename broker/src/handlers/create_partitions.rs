@@ -1,0 +1,43 @@
+//! CreatePartitions: raises the number of partitions of topics.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use net::protocol::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+use runtime::Effects;
+
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 0..=3;
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    _context: &RequestContext,
+    request: CreatePartitionsRequest<'_>,
+) -> CreatePartitionsResponse {
+    let validate_only = request.validate_only;
+    let mut results = Vec::with_capacity(request.topics.len());
+    for topic in request.topics.iter() {
+        let (name, count) = (topic.name.to_owned(), topic.count);
+        let assignments: Option<Vec<Vec<i32>>> = topic
+            .assignments
+            .map(|assignments| assignments.iter().map(|one| one.broker_ids.iter().collect()).collect());
+        let outcome = shard
+            .call_controller(move |shard, controller| async move {
+                controller.create_partitions(&shard, &name, count, assignments, validate_only).await
+            })
+            .await;
+        let error = outcome.err();
+        results.push(CreatePartitionsTopicResult {
+            name: topic.name.to_owned(),
+            error_code: error.as_ref().map_or(0, |error| error.code.code()),
+            error_message: error.map(|error| error.message),
+        });
+    }
+    CreatePartitionsResponse { throttle_time_ms: 0, results }
+}

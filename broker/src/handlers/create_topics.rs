@@ -1,0 +1,143 @@
+//! CreateTopics: new topics, each on its own merits.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use net::protocol::ErrorCode;
+use net::protocol::create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use runtime::Effects;
+
+use crate::config::describe_topic;
+use crate::metadata::{ControllerError, CreatedTopic, NewTopic, TopicAssignment, is_internal};
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 2..=7;
+
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: &RequestContext,
+    request: CreateTopicsRequest<'_>,
+) -> CreateTopicsResponse {
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in request.topics.iter() {
+        *names.entry(topic.name).or_default() += 1;
+    }
+    let planned: Vec<_> = names
+        .iter()
+        .map(|(name, count)| {
+            let topic = request.topics.iter().find(|topic| topic.name == *name).expect("collected above");
+            if *count > 1 {
+                return Err(refused(ErrorCode::InvalidRequest, "Duplicate topic name."));
+            }
+            new_topic(context.api_version, &topic)
+        })
+        .collect();
+    let wanted: Vec<NewTopic> = planned.iter().flatten().cloned().collect();
+    let validate_only = request.validate_only;
+    let outcomes = shard
+        .call_controller(move |shard, controller| async move {
+            controller.create_topics(&shard, wanted, validate_only).await
+        })
+        .await;
+    let mut outcomes = outcomes.into_iter();
+    let topics = names
+        .keys()
+        .zip(planned)
+        .map(|(name, planned)| {
+            let outcome = planned.and_then(|topic| {
+                let created = outcomes.next().expect("one outcome for each topic that was passed on")?;
+                Ok((topic, created))
+            });
+            result(shard, name, outcome)
+        })
+        .collect();
+    CreateTopicsResponse { throttle_time_ms: 0, topics }
+}
+
+fn refused(code: ErrorCode, message: impl Into<String>) -> ControllerError {
+    ControllerError::new(code, message)
+}
+
+fn new_topic(version: i16, topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
+    if is_internal(topic.name) {
+        let message = format!("Topic '{}' is internal; the broker creates it when it is needed.", topic.name);
+        return Err(refused(ErrorCode::InvalidRequest, message));
+    }
+    let manual = !topic.assignments.is_empty();
+    if manual && (topic.num_partitions != -1 || topic.replication_factor != -1) {
+        return Err(refused(
+            ErrorCode::InvalidRequest,
+            "Both numPartitions or replicationFactor and replicasAssignments were set. Both cannot be used at the same time.",
+        ));
+    }
+    let assignment = if manual {
+        let assignments = topic.assignments.iter();
+        TopicAssignment::Manual(assignments.map(|one| (one.partition_index, one.broker_ids.iter().collect())).collect())
+    } else {
+        if version < 4 && (topic.num_partitions == -1 || topic.replication_factor == -1) {
+            return Err(refused(
+                ErrorCode::InvalidPartitions,
+                "Number of partitions and replication factor must be set below version 4.",
+            ));
+        }
+        TopicAssignment::Count {
+            partitions: topic.num_partitions,
+            replication_factor: topic.replication_factor,
+        }
+    };
+    let configs = topic.configs.iter();
+    Ok(NewTopic {
+        name: topic.name.to_owned(),
+        assignment,
+        configs: configs.map(|config| (config.name.to_owned(), config.value.map(str::to_owned))).collect(),
+    })
+}
+
+fn result<E: Effects>(
+    shard: &Shard<E>,
+    name: &str,
+    outcome: Result<(NewTopic, CreatedTopic), ControllerError>,
+) -> CreatableTopicResult {
+    match outcome {
+        Ok((topic, created)) => CreatableTopicResult {
+            name: name.to_owned(),
+            topic_id: created.id,
+            num_partitions: i32::try_from(created.partitions).unwrap_or(i32::MAX),
+            replication_factor: created.replication_factor,
+            configs: Some(configs(shard, topic)),
+            ..CreatableTopicResult::default()
+        },
+        Err(error) => CreatableTopicResult {
+            name: name.to_owned(),
+            error_code: error.code.code(),
+            error_message: Some(error.message),
+            num_partitions: -1,
+            replication_factor: -1,
+            configs: None,
+            ..CreatableTopicResult::default()
+        },
+    }
+}
+
+fn configs<E: Effects>(shard: &Shard<E>, topic: NewTopic) -> Vec<CreatableTopicConfigs> {
+    let own = topic.configs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    let described = describe_topic(&shard.config(), &own, None);
+    described
+        .into_iter()
+        .map(|entry| CreatableTopicConfigs {
+            name: entry.name.to_owned(),
+            value: entry.value,
+            read_only: entry.read_only,
+            config_source: entry.source.wire_id(),
+            is_sensitive: entry.sensitive,
+        })
+        .collect()
+}
+

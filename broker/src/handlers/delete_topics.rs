@@ -1,0 +1,78 @@
+//! DeleteTopics: removes topics and their logs, by name or id.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use model::TopicId;
+use net::protocol::ErrorCode;
+use net::protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
+use runtime::Effects;
+
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 1..=6;
+
+/// From this version on topics may be named by id.
+const VERSION_STATES: i16 = 6;
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: &RequestContext,
+    request: DeleteTopicsRequest<'_>,
+) -> DeleteTopicsResponse {
+    let image = shard.image();
+    let enabled = shard.config().delete_topic_enable();
+    let asked: Vec<(Option<&str>, TopicId)> = if context.api_version >= VERSION_STATES {
+        request.topics.iter().map(|topic| (topic.name, topic.topic_id)).collect()
+    } else {
+        request.topic_names.iter().map(|name| (Some(name), TopicId::ZERO)).collect()
+    };
+    let mut responses: Vec<DeletableTopicResult> = asked
+        .into_iter()
+        .map(|(name, id)| {
+            let refused = |code: ErrorCode, message: &str| DeletableTopicResult {
+                name: name.map(str::to_owned),
+                topic_id: id,
+                error_code: code.code(),
+                error_message: Some(message.to_owned()),
+            };
+            let topic = match (name, id.is_zero()) {
+                (Some(name), true) => image.topic(name),
+                (None, false) => image.topic_by_id(id),
+                _ => return refused(ErrorCode::InvalidRequest, "Give either the name of a topic or its id."),
+            };
+            match topic {
+                _ if !enabled => refused(ErrorCode::TopicDeletionDisabled, "Topic deletion is disabled."),
+                None if id.is_zero() => {
+                    refused(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
+                }
+                None => refused(ErrorCode::UnknownTopicId, "This server does not host this topic ID."),
+                Some(topic) => DeletableTopicResult {
+                    name: Some(topic.name.to_string()),
+                    topic_id: topic.id,
+                    error_code: 0,
+                    error_message: None,
+                },
+            }
+        })
+        .collect();
+    let ids: Vec<TopicId> =
+        responses.iter().filter(|result| result.error_code == 0).map(|result| result.topic_id).collect();
+    if !ids.is_empty() {
+        let outcome = shard
+            .call_controller(move |shard, controller| async move {
+                controller.delete_topics(&shard, ids).await
+            })
+            .await;
+        if let Err(error) = outcome {
+            for result in responses.iter_mut().filter(|result| result.error_code == 0) {
+                result.error_code = error.code.code();
+                result.error_message = Some(error.message.clone());
+            }
+        }
+    }
+    DeleteTopicsResponse { throttle_time_ms: 0, responses }
+}

@@ -1,0 +1,481 @@
+//! Fetch: record batches from a given offset on, at once or when there are enough.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{join_all, select, select_all};
+use model::{LeaderEpoch, Offset, PartitionId, TopicId};
+use net::protocol::fetch::{
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
+use net::protocol::{ErrorCode, Records, RecordsPart};
+use runtime::{Clock, Disk, Effects, Monotonic};
+use storage::{LogRead, ReadPart};
+
+use crate::errors::read_error_code;
+use crate::fetch_session::{FetchScope, FetchWish, PartitionKey, SessionRequest};
+use crate::fetch_waits::ConnectionKey;
+use crate::metadata::MetadataImage;
+use crate::partition::{FetchWait, Partition};
+use crate::request::{CloseReason, FilePart, Reply, RequestContext};
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 4..=18;
+
+/// From this version on topics are named by id.
+const VERSION_TOPIC_IDS: i16 = 13;
+
+/// `read_committed`.
+const READ_COMMITTED: i8 = 1;
+
+/// One partition of a request, on its way to the shard that owns it.
+#[derive(Debug, Clone)]
+struct Item {
+    slot: usize,
+    topic_id: TopicId,
+    partition: PartitionId,
+    fetch_offset: Offset,
+    max_bytes: usize,
+    current_leader_epoch: LeaderEpoch,
+    last_fetched_epoch: LeaderEpoch,
+}
+
+/// Partitions, by the shard that owns them.
+type ByShard = Vec<(usize, Vec<Item>)>;
+
+/// The limits that all partitions of a request share.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    max_bytes: usize,
+    min_bytes: usize,
+    committed_only: bool,
+}
+
+/// What one partition answers.
+struct Fetched<E: Effects> {
+    slot: usize,
+    error: ErrorCode,
+    high_watermark: i64,
+    last_stable_offset: i64,
+    log_start: i64,
+    leader_epoch: i32,
+    diverging: Option<(i32, i64)>,
+    parts: Vec<Part<E>>,
+    bytes: usize,
+}
+
+enum Part<E: Effects> {
+    Memory(Bytes),
+    File { file: <E::Disk as Disk>::File, position: u64, length: u64 },
+}
+
+impl<E: Effects> Fetched<E> {
+    fn failed(slot: usize, error: ErrorCode) -> Self {
+        Self {
+            slot,
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start: -1,
+            leader_epoch: -1,
+            diverging: None,
+            parts: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Whether a response must not wait for more.
+    fn is_urgent(&self) -> bool {
+        self.error != ErrorCode::None || self.diverging.is_some()
+    }
+}
+
+/// Answers one request.
+///
+/// # Errors
+/// The response cannot be encoded.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: &RequestContext,
+    request: FetchRequest<'_>,
+) -> Result<Reply<E>, CloseReason> {
+    let by_id = context.api_version >= VERSION_TOPIC_IDS;
+    let session = SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id };
+    let wishes = wishes(&shard.image(), &request, by_id);
+    let forgotten = forgotten(&request, by_id);
+    let now = shard.effects.clock().now();
+    let begun = shard.sessions.borrow_mut().begin(session, wishes, &forgotten, now);
+    let (scope, wishes) = match begun {
+        Ok(begun) => begun,
+        Err(code) => {
+            let response = FetchResponse { error_code: code.code(), ..FetchResponse::default() };
+            return Reply::encode(context, &response);
+        }
+    };
+    let limits = Limits {
+        max_bytes: shard.config().fetch_bytes_max().min(positive(request.max_bytes)),
+        min_bytes: positive(request.min_bytes),
+        committed_only: request.isolation_level == READ_COMMITTED,
+    };
+    let deadline = now + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let fetched = fetch_until(shard, context.connection_id, &wishes, by_id, limits, deadline).await;
+    respond(shard, context, &scope, &wishes, trim(fetched, limits.max_bytes))
+}
+
+fn positive(value: i32) -> usize {
+    usize::try_from(value).unwrap_or(0)
+}
+
+fn wishes(image: &MetadataImage, request: &FetchRequest<'_>, by_id: bool) -> Vec<FetchWish> {
+    let mut wishes = Vec::new();
+    for topic in request.topics.iter() {
+        let known = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(topic.topic) };
+        let name = known.map_or_else(|| Arc::from(topic.topic), |known| Arc::clone(&known.name));
+        let topic_id = known.map_or(topic.topic_id, |known| known.id);
+        wishes.extend(topic.partitions.iter().map(|partition| FetchWish {
+            topic: Arc::clone(&name),
+            topic_id,
+            partition: PartitionId(partition.partition),
+            fetch_offset: partition.fetch_offset,
+            max_bytes: partition.partition_max_bytes,
+            current_leader_epoch: partition.current_leader_epoch,
+            last_fetched_epoch: partition.last_fetched_epoch,
+        }));
+    }
+    wishes
+}
+
+fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<PartitionKey> {
+    let mut keys = Vec::new();
+    for topic in request.forgotten_topics_data.iter() {
+        keys.extend(topic.partitions.iter().map(|partition| {
+            let wish = FetchWish {
+                topic: Arc::from(topic.topic),
+                topic_id: topic.topic_id,
+                partition: PartitionId(partition),
+                fetch_offset: 0,
+                max_bytes: 0,
+                current_leader_epoch: -1,
+                last_fetched_epoch: -1,
+            };
+            PartitionKey::of(&wish, by_id)
+        }));
+    }
+    keys
+}
+
+/// Reads until there are enough bytes, something urgent has happened, or the time is up.
+async fn fetch_until<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    connection_id: u64,
+    wishes: &[FetchWish],
+    by_id: bool,
+    limits: Limits,
+    deadline: Monotonic,
+) -> Vec<Fetched<E>> {
+    loop {
+        let (mut fetched, by_shard) = sort_out(shard, wishes, by_id);
+        let last_round = shard.effects.clock().now() >= deadline || shard.stopping() || !fetched.is_empty();
+        let calls = by_shard.iter().map(|(target, items)| {
+            let (origin, items) = (shard.index, items.clone());
+            shard.call(*target, move |shard| async move {
+                let fetched = read_all(&shard, &items, limits).await;
+                let waits = !last_round && !enough(&fetched, limits);
+                if waits {
+                    register(&shard, &items, &fetched, (origin, connection_id));
+                }
+                (fetched, waits)
+            })
+        });
+        let mut waiting = Vec::new();
+        for ((target, _), (answers, waits)) in by_shard.iter().zip(join_all(calls).await) {
+            fetched.extend(answers);
+            if waits {
+                waiting.push(*target);
+            }
+        }
+        if last_round || enough(&fetched, limits) || by_shard.is_empty() && fetched.is_empty() && wishes.is_empty() {
+            return fetched;
+        }
+        drop(fetched);
+        wait_for_more(shard, connection_id, &waiting, deadline).await;
+    }
+}
+
+/// Finds the owner of every partition; yields the answers of those that have none.
+fn sort_out<E: Effects>(
+    shard: &Shard<E>,
+    wishes: &[FetchWish],
+    by_id: bool,
+) -> (Vec<Fetched<E>>, ByShard) {
+    let image = shard.image();
+    let mut failed = Vec::new();
+    let mut by_shard = ByShard::new();
+    for (slot, wish) in wishes.iter().enumerate() {
+        let topic = if by_id { image.topic_by_id(wish.topic_id) } else { image.topic(&wish.topic) };
+        let Some(topic) = topic else {
+            let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+            failed.push(Fetched::failed(slot, code));
+            continue;
+        };
+        if topic.partition(wish.partition).is_none() {
+            failed.push(Fetched::failed(slot, ErrorCode::UnknownTopicOrPartition));
+            continue;
+        }
+        let item = Item {
+            slot,
+            topic_id: topic.id,
+            partition: wish.partition,
+            fetch_offset: Offset(wish.fetch_offset),
+            max_bytes: positive(wish.max_bytes),
+            current_leader_epoch: LeaderEpoch(wish.current_leader_epoch),
+            last_fetched_epoch: LeaderEpoch(wish.last_fetched_epoch),
+        };
+        let target = shard.owner(topic.id, wish.partition);
+        match by_shard.iter_mut().find(|(owner, _)| *owner == target) {
+            Some((_, items)) => items.push(item),
+            None => by_shard.push((target, vec![item])),
+        }
+    }
+    (failed, by_shard)
+}
+
+fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
+    let bytes: usize = fetched.iter().map(|answer| answer.bytes).sum();
+    bytes >= limits.min_bytes || fetched.iter().any(Fetched::is_urgent)
+}
+
+async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limits) -> Vec<Fetched<E>> {
+    let mut fetched = Vec::with_capacity(items.len());
+    let mut left = limits.max_bytes;
+    let mut first = true;
+    for item in items {
+        let answer = match shard.partition(item.topic_id, item.partition) {
+            Err(code) => Fetched::failed(item.slot, code),
+            Ok(partition) => read_one(&partition, item, left, first, limits.committed_only).await,
+        };
+        left = left.saturating_sub(answer.bytes);
+        first &= answer.bytes == 0;
+        shard.stats.fetched(answer.bytes);
+        fetched.push(answer);
+    }
+    fetched
+}
+
+async fn read_one<E: Effects>(
+    partition: &Rc<Partition<E>>,
+    item: &Item,
+    bytes_left: usize,
+    first: bool,
+    committed_only: bool,
+) -> Fetched<E> {
+    let leader_epoch = partition.leader_epoch();
+    let mut answer = Fetched::failed(item.slot, ErrorCode::None);
+    answer.leader_epoch = leader_epoch.0;
+    if let Err(code) = check_epoch(item.current_leader_epoch, leader_epoch) {
+        answer.error = code;
+        return answer;
+    }
+    let log = &partition.log;
+    let stable = partition.last_stable_offset();
+    let up_to = if committed_only { stable } else { partition.high_watermark() };
+    answer.high_watermark = partition.high_watermark().0;
+    answer.last_stable_offset = stable.0;
+    answer.log_start = log.log_start_offset().0;
+    if item.last_fetched_epoch.0 >= 0 {
+        let (epoch, end) = log.end_offset_for_epoch(item.last_fetched_epoch);
+        if end.0 >= 0 && (epoch < item.last_fetched_epoch || end < item.fetch_offset) {
+            answer.diverging = Some((epoch.0, end.0));
+            return answer;
+        }
+    }
+    // A consumer whose limits are spent still learns about the offsets.
+    let max_bytes = item.max_bytes.min(bytes_left);
+    match log.read(item.fetch_offset, max_bytes, first, up_to).await {
+        Ok(LogRead { parts, size_bytes }) => {
+            answer.bytes = size_bytes;
+            answer.parts = parts.into_iter().map(Part::from).collect();
+        }
+        Err(error) => {
+            let code = read_error_code(&error);
+            if code != ErrorCode::OffsetOutOfRange {
+                tracing::warn!(partition = %partition.name, offset = %item.fetch_offset, %error, "fetch failed");
+            }
+            let log_start = answer.log_start;
+            answer = Fetched::failed(item.slot, code);
+            if code == ErrorCode::OffsetOutOfRange {
+                answer.log_start = log_start;
+            }
+        }
+    }
+    answer
+}
+
+/// Compares the leader epoch that a client knows with ours (KIP-320).
+///
+/// # Errors
+/// The client, or we, are behind.
+pub fn check_epoch(client: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
+    match client {
+        LeaderEpoch(..0) => Ok(()),
+        client if client < ours => Err(ErrorCode::FencedLeaderEpoch),
+        client if client > ours => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+impl<E: Effects> From<ReadPart<E>> for Part<E> {
+    fn from(part: ReadPart<E>) -> Self {
+        match part {
+            ReadPart::Memory(bytes) => Self::Memory(bytes),
+            ReadPart::File { file, position, length } => Self::File { file, position, length },
+        }
+    }
+}
+
+/// Asks the partitions of `items` to wake the connection `who` when there is more than `fetched` has seen.
+fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched<E>], who: ConnectionKey) {
+    let wait = Rc::new(FetchWait::default());
+    for (item, answer) in items.iter().zip(fetched) {
+        if let Ok(partition) = shard.partition(item.topic_id, item.partition) {
+            partition.register_fetch(&wait);
+            // A read that had to wait for the disk may have missed an advance.
+            if partition.high_watermark().0 != answer.high_watermark {
+                wait.wake();
+            }
+        }
+    }
+    shard.fetch_waits.insert(who, wait);
+}
+
+/// Waits until one of the shards where this connection is registered may have more, or the time is up; then
+/// withdraws the registrations elsewhere.
+async fn wait_for_more<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    connection_id: u64,
+    waiting: &[usize],
+    deadline: Monotonic,
+) {
+    let who = (shard.index, connection_id);
+    let calls = waiting.iter().map(|target| {
+        Box::pin(shard.call(*target, move |shard| async move {
+            if let Some(wait) = shard.fetch_waits.get(who) {
+                wait.woken().await;
+            }
+        }))
+    });
+    let calls: Vec<_> = calls.collect();
+    let sleep = Box::pin(shard.effects.clock().sleep_until(deadline));
+    if calls.is_empty() {
+        sleep.await;
+    } else {
+        select(sleep, select_all(calls)).await;
+    }
+    for target in waiting {
+        shard.call(*target, move |shard| async move { shard.fetch_waits.cancel(who) }).await;
+    }
+}
+
+fn respond<E: Effects>(
+    shard: &Shard<E>,
+    context: &RequestContext,
+    scope: &FetchScope,
+    wishes: &[FetchWish],
+    fetched: Vec<Fetched<E>>,
+) -> Result<Reply<E>, CloseReason> {
+    let by_id = context.api_version >= VERSION_TOPIC_IDS;
+    let session_id = match scope {
+        FetchScope::Sessionless => 0,
+        FetchScope::Full { id } | FetchScope::Incremental { id } => *id,
+    };
+    let mut sessions = shard.sessions.borrow_mut();
+    let mut session = sessions.get_mut(session_id);
+    let mut files = Vec::new();
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    for answer in fetched {
+        let wish = &wishes[answer.slot];
+        if let Some(session) = session.as_mut() {
+            let offsets = (answer.high_watermark, answer.log_start);
+            let key = PartitionKey::of(wish, by_id);
+            let tell = session.answered(&key, answer.bytes > 0, answer.is_urgent(), offsets);
+            if !tell && matches!(scope, FetchScope::Incremental { .. }) {
+                continue;
+            }
+        }
+        let same = |last: &FetchableTopicResponse| {
+            if by_id { last.topic_id == wish.topic_id } else { *last.topic == *wish.topic }
+        };
+        if !responses.last().is_some_and(same) {
+            responses.push(FetchableTopicResponse {
+                topic: wish.topic.to_string(),
+                topic_id: wish.topic_id,
+                partitions: Vec::new(),
+            });
+        }
+        let data = partition_data(shard, wish.partition, answer, &mut files);
+        responses.last_mut().expect("one was just pushed").partitions.push(data);
+    }
+    let response = FetchResponse { session_id, responses, ..FetchResponse::default() };
+    Reply::encode_with_files(context, &response, files)
+}
+
+/// Puts the answers in the order of the wishes. Every shard has read up to the limit of the whole request; what is
+/// too much together stays for the next one.
+fn trim<E: Effects>(mut fetched: Vec<Fetched<E>>, max_bytes: usize) -> Vec<Fetched<E>> {
+    fetched.sort_by_key(|answer| answer.slot);
+    let mut total = 0;
+    for answer in &mut fetched {
+        if total > 0 && total + answer.bytes > max_bytes {
+            answer.parts.clear();
+            answer.bytes = 0;
+        }
+        total += answer.bytes;
+    }
+    fetched
+}
+
+fn partition_data<E: Effects>(
+    shard: &Shard<E>,
+    partition: PartitionId,
+    answer: Fetched<E>,
+    files: &mut Vec<FilePart<E>>,
+) -> PartitionData {
+    let mut records = Records::new();
+    for part in answer.parts {
+        records.push(match part {
+            Part::Memory(bytes) => RecordsPart::Memory(bytes),
+            Part::File { file, position, length } => {
+                files.push(FilePart { file, position, length });
+                RecordsPart::External {
+                    token: files.len() as u64 - 1,
+                    length: u32::try_from(length).expect("a read is bounded by fetch.max.bytes, an i32"),
+                }
+            }
+        });
+    }
+    let epoch_trouble =
+        matches!(answer.error, ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower);
+    PartitionData {
+        partition_index: partition.0,
+        error_code: answer.error.code(),
+        high_watermark: answer.high_watermark,
+        last_stable_offset: answer.last_stable_offset,
+        log_start_offset: answer.log_start,
+        diverging_epoch: answer
+            .diverging
+            .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
+        current_leader: if epoch_trouble {
+            LeaderIdAndEpoch { leader_id: shard.identity.node_id.0, leader_epoch: answer.leader_epoch }
+        } else {
+            LeaderIdAndEpoch::default()
+        },
+        aborted_transactions: None,
+        preferred_read_replica: -1,
+        records: Some(records),
+        ..PartitionData::default()
+    }
+}

@@ -1,0 +1,136 @@
+//! ListOffsets: the offset that belongs to a time, or to one of the special times.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use model::{LeaderEpoch, Offset, PartitionId, TopicId};
+use net::protocol::ErrorCode;
+use net::protocol::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+use runtime::Effects;
+use storage::{ReadError, TimestampOffset};
+
+use super::fetch::check_epoch;
+use crate::errors::read_error_code;
+use crate::partition::Partition;
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 1..=11;
+
+/// The special timestamps of the request, with the version that brought them.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: (i64, i16) = (-3, 7);
+const EARLIEST_LOCAL: (i64, i16) = (-4, 8);
+const LATEST_TIERED: (i64, i16) = (-5, 9);
+const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
+
+/// `read_committed`.
+const READ_COMMITTED: i8 = 1;
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    timestamp: i64,
+    version: i16,
+    committed_only: bool,
+    leader_epoch: LeaderEpoch,
+}
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: &RequestContext,
+    request: ListOffsetsRequest<'_>,
+) -> ListOffsetsResponse {
+    let image = shard.image();
+    let committed_only = request.isolation_level == READ_COMMITTED;
+    let topics = request.topics.iter().map(|asked| {
+        let topic = image.topic(asked.name).cloned();
+        async move {
+            let partitions = asked.partitions.iter().map(|partition| {
+                let question = Question {
+                    timestamp: partition.timestamp,
+                    version: context.api_version,
+                    committed_only,
+                    leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+                };
+                let id = PartitionId(partition.partition_index);
+                let known = topic.as_ref().filter(|topic| topic.partition(id).is_some()).map(|topic| topic.id);
+                ask(shard, known, id, question)
+            });
+            ListOffsetsTopicResponse { name: asked.name.to_owned(), partitions: join_all(partitions).await }
+        }
+    });
+    ListOffsetsResponse { throttle_time_ms: 0, topics: join_all(topics).await }
+}
+
+async fn ask<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    topic_id: Option<TopicId>,
+    id: PartitionId,
+    question: Question,
+) -> ListOffsetsPartitionResponse {
+    let answer = match topic_id {
+        None => Err(ErrorCode::UnknownTopicOrPartition),
+        Some(topic_id) => {
+            let target = shard.owner(topic_id, id);
+            shard
+                .call(target, move |shard| async move {
+                    let partition = shard.partition(topic_id, id)?;
+                    find(&partition, question).await
+                })
+                .await
+        }
+    };
+    let mut response = ListOffsetsPartitionResponse { partition_index: id.0, ..Default::default() };
+    match answer {
+        Ok(found) => {
+            response.timestamp = found.timestamp;
+            response.offset = found.offset.0;
+            response.leader_epoch = found.leader_epoch.0;
+        }
+        Err(code) => {
+            response.error_code = code.code();
+            response.timestamp = -1;
+            response.offset = -1;
+            response.leader_epoch = -1;
+        }
+    }
+    response
+}
+
+async fn find<E: Effects>(
+    partition: &Rc<Partition<E>>,
+    question: Question,
+) -> Result<TimestampOffset, ErrorCode> {
+    check_epoch(question.leader_epoch, partition.leader_epoch())?;
+    let log = &partition.log;
+    let end = if question.committed_only { partition.last_stable_offset() } else { partition.high_watermark() };
+    let at = |offset: Offset| TimestampOffset {
+        offset,
+        timestamp: -1,
+        leader_epoch: log.latest_epoch().unwrap_or(partition.leader_epoch()),
+    };
+    let nothing = TimestampOffset { offset: Offset(-1), timestamp: -1, leader_epoch: LeaderEpoch(-1) };
+    let since = |(_, version): (i64, i16)| question.version >= version;
+    let found = |result: Result<Option<TimestampOffset>, ReadError>| match result {
+        Ok(found) => Ok(found.unwrap_or(nothing)),
+        Err(error) => Err(read_error_code(&error)),
+    };
+    match question.timestamp {
+        LATEST => Ok(at(end)),
+        EARLIEST => Ok(at(log.log_start_offset())),
+        timestamp if timestamp == MAX_TIMESTAMP.0 && since(MAX_TIMESTAMP) => {
+            found(log.max_timestamp_offset().await)
+        }
+        timestamp if timestamp == EARLIEST_LOCAL.0 && since(EARLIEST_LOCAL) => Ok(at(log.log_start_offset())),
+        timestamp if timestamp == LATEST_TIERED.0 && since(LATEST_TIERED) => Ok(nothing),
+        timestamp if timestamp == EARLIEST_PENDING_UPLOAD.0 && since(EARLIEST_PENDING_UPLOAD) => Ok(nothing),
+        timestamp if timestamp < 0 => Err(ErrorCode::UnsupportedVersion),
+        timestamp => found(log.offset_for_timestamp(timestamp, end).await),
+    }
+}

@@ -1,0 +1,179 @@
+//! Metadata: the brokers and where partitions live; creates missing topics if that is switched on.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use net::protocol::ErrorCode;
+use net::protocol::metadata::{
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use runtime::Effects;
+
+use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, advertised};
+use crate::metadata::{
+    MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, validate_topic_name,
+};
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+/// From this version on an empty list of topics means none, and a null one all.
+const VERSION_NULLABLE: i16 = 1;
+
+/// Below this version the broker always may create topics.
+const VERSION_AUTO_CREATE: i16 = 4;
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: &RequestContext,
+    request: MetadataRequest<'_>,
+) -> MetadataResponse {
+    let asked = match request.topics {
+        Some(topics) if context.api_version >= VERSION_NULLABLE || !topics.is_empty() => Some(topics),
+        _ => None,
+    };
+    let may_create = context.api_version < VERSION_AUTO_CREATE || request.allow_auto_topic_creation;
+    let missing: Vec<String> = {
+        let image = shard.image();
+        let names = asked.iter().flat_map(|topics| topics.iter());
+        let names = names.filter(|topic| topic.topic_id.is_zero()).filter_map(|topic| topic.name);
+        names.filter(|name| image.topic(name).is_none()).map(str::to_owned).collect()
+    };
+    let mut created = Vec::new();
+    if !missing.is_empty() && may_create && shard.config().auto_create_topics() {
+        created = create(shard, missing).await;
+    }
+    let image = shard.image();
+    let operations = request.include_topic_authorized_operations;
+    let topics = match asked {
+        None => image.topics().map(|topic| describe(shard, topic, operations)).collect(),
+        Some(topics) => topics
+            .iter()
+            .map(|topic| match (topic.topic_id.is_zero(), topic.name) {
+                (false, _) => match image.topic_by_id(topic.topic_id) {
+                    Some(topic) => describe(shard, topic, operations),
+                    None => MetadataResponseTopic {
+                        topic_id: topic.topic_id,
+                        ..unknown(None, ErrorCode::UnknownTopicId)
+                    },
+                },
+                (true, Some(name)) => by_name(shard, &image, name, &created, operations),
+                (true, None) => unknown(None, ErrorCode::InvalidRequest),
+            })
+            .collect(),
+    };
+    let (host, port) = advertised(shard, context);
+    let cluster_operations = request.include_cluster_authorized_operations && context.api_version <= 10;
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: shard.identity.node_id.0,
+            host,
+            port,
+            rack: shard.config().rack().map(str::to_owned),
+        }],
+        cluster_id: Some(shard.identity.cluster_id.clone()),
+        controller_id: shard.identity.node_id.0,
+        topics,
+        cluster_authorized_operations: if cluster_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_NOT_ASKED
+        },
+        ..MetadataResponse::default()
+    }
+}
+
+/// Creates the topics that clients asked for; yields the names that were refused, with the reason.
+async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(String, ErrorCode)> {
+    let (valid, invalid): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| validate_topic_name(name).is_ok() && !is_internal(name));
+    let mut refused: Vec<_> =
+        invalid.into_iter().filter(|name| !is_internal(name)).map(|name| (name, ErrorCode::InvalidTopicException)).collect();
+    if valid.is_empty() {
+        return refused;
+    }
+    let outcomes = shard
+        .call_controller(move |shard, controller| async move {
+            let topics = valid
+                .iter()
+                .map(|name| NewTopic {
+                    name: name.clone(),
+                    assignment: TopicAssignment::Count { partitions: -1, replication_factor: -1 },
+                    configs: Vec::new(),
+                })
+                .collect();
+            let outcomes = controller.create_topics(&shard, topics, false).await;
+            valid.into_iter().zip(outcomes).collect::<Vec<_>>()
+        })
+        .await;
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(_) => tracing::info!(topic = name, "created on first use"),
+            Err(error) if error.code == ErrorCode::TopicAlreadyExists => {}
+            Err(error) => refused.push((name, error.code)),
+        }
+    }
+    refused
+}
+
+fn by_name<E: Effects>(
+    shard: &Shard<E>,
+    image: &MetadataImage,
+    name: &str,
+    refused: &[(String, ErrorCode)],
+    operations: bool,
+) -> MetadataResponseTopic {
+    if let Some(topic) = image.topic(name) {
+        return describe(shard, topic, operations);
+    }
+    let code = match refused.iter().find(|(refused, _)| refused == name) {
+        Some((_, code)) => *code,
+        None if validate_topic_name(name).is_err() => ErrorCode::InvalidTopicException,
+        None => ErrorCode::UnknownTopicOrPartition,
+    };
+    unknown(Some(name.to_owned()), code)
+}
+
+fn unknown(name: Option<String>, code: ErrorCode) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: code.code(),
+        is_internal: name.as_deref().is_some_and(is_internal),
+        // A null name exists from version 12 on only.
+        name,
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn describe<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>, operations: bool) -> MetadataResponseTopic {
+    let partitions = topic
+        .partition_ids()
+        .zip(&topic.partitions)
+        .map(|(id, image)| {
+            let nodes = |nodes: &[model::NodeId]| nodes.iter().map(|node| node.0).collect();
+            let here = image.leader == shard.identity.node_id;
+            MetadataResponsePartition {
+                error_code: if here { ErrorCode::None } else { ErrorCode::LeaderNotAvailable }.code(),
+                partition_index: id.0,
+                leader_id: image.leader.0,
+                leader_epoch: image.leader_epoch.0,
+                replica_nodes: nodes(&image.replicas),
+                isr_nodes: nodes(&image.isr),
+                offline_replicas: Vec::new(),
+            }
+        })
+        .collect();
+    MetadataResponseTopic {
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic.internal,
+        partitions,
+        topic_authorized_operations: if operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED },
+        ..MetadataResponseTopic::default()
+    }
+}

@@ -1,0 +1,78 @@
+//! One file per Kafka API, each with the versions it offers. Which APIs this broker has is what stands here.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use net::protocol::{ApiKey, Request};
+use runtime::Effects;
+
+use crate::request::{CloseReason, Reply, RequestContext};
+use crate::shard::Shard;
+
+mod cluster;
+mod config_resources;
+
+/// Declares the handlers: for each API its module and request type.
+macro_rules! handlers {
+    ($($module:ident: $request:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// Every API that this broker offers, with its versions.
+        #[must_use]
+        pub fn offered() -> Vec<(ApiKey, RangeInclusive<i16>)> {
+            let mut offered = vec![
+                (ApiKey::Produce, produce::VERSIONS),
+                (ApiKey::Fetch, fetch::VERSIONS),
+                $((<net::protocol::$module::$request as Request>::API_KEY, $module::VERSIONS),)*
+            ];
+            offered.sort_by_key(|(key, _)| key.code());
+            offered
+        }
+
+        /// Handles a request of any API but Produce, from the decoded body to the encoded reply.
+        ///
+        /// # Errors
+        /// The request is malformed or not offered; the connection must be closed.
+        pub async fn dispatch<E: Effects>(
+            shard: &Rc<Shard<E>>,
+            key: ApiKey,
+            context: &RequestContext,
+            body: &[u8],
+        ) -> Result<Reply<E>, CloseReason> {
+            let version = context.api_version;
+            match key {
+                ApiKey::Fetch if fetch::VERSIONS.contains(&version) => {
+                    Box::pin(fetch::handle(shard, context, Request::decode(version, body)?)).await
+                }
+                $(key if key == <net::protocol::$module::$request as Request>::API_KEY
+                    && $module::VERSIONS.contains(&version) =>
+                {
+                    let request = <net::protocol::$module::$request as Request>::decode(version, body)?;
+                    let response = Box::pin($module::handle(shard, context, request)).await;
+                    Reply::encode(context, &response)
+                })*
+                _ => Err(CloseReason::Unsupported { name: key.name(), version }),
+            }
+        }
+    };
+}
+
+pub mod fetch;
+pub mod produce;
+
+handlers! {
+    api_versions: ApiVersionsRequest,
+    create_partitions: CreatePartitionsRequest,
+    create_topics: CreateTopicsRequest,
+    delete_records: DeleteRecordsRequest,
+    delete_topics: DeleteTopicsRequest,
+    describe_cluster: DescribeClusterRequest,
+    describe_configs: DescribeConfigsRequest,
+    describe_log_dirs: DescribeLogDirsRequest,
+    describe_topic_partitions: DescribeTopicPartitionsRequest,
+    incremental_alter_configs: IncrementalAlterConfigsRequest,
+    init_producer_id: InitProducerIdRequest,
+    list_offsets: ListOffsetsRequest,
+    metadata: MetadataRequest,
+    offset_for_leader_epoch: OffsetForLeaderEpochRequest,
+}

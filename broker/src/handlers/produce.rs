@@ -1,0 +1,331 @@
+//! Produce: appends record batches and answers when they are acknowledged.
+//!
+//! Everything up to the append happens in the order in which the requests of a connection arrive; only the wait for the
+//! acknowledgement overlaps with the requests behind it.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, LocalBoxFuture, join_all};
+use model::{Offset, PartitionId, TopicId};
+use net::protocol::produce::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
+};
+use net::protocol::{ErrorCode, Request};
+use runtime::{Clock, Effects};
+use storage::{AppendError, AppendOrigin};
+
+use crate::errors::{append_error_batch, append_error_code};
+use crate::metadata::is_internal;
+use crate::partition::{AckWait, Acks};
+use crate::request::{CloseReason, Reply, RequestContext};
+use crate::shard::Shard;
+
+/// Advertised from 0 on because old librdkafka drops compression otherwise (KAFKA-18659); bodies below 3 are refused.
+pub const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+/// The lowest version whose body can be read.
+const VERSION_MIN: i16 = 3;
+
+/// Zstandard came with this version (KIP-110).
+const VERSION_ZSTD: i16 = 7;
+
+/// One partition's batch, on its way to the shard that owns it.
+struct Item {
+    slot: usize,
+    topic_id: TopicId,
+    partition: PartitionId,
+    records: Bytes,
+}
+
+/// What became of one partition's batch.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Appended { base_offset: Offset, log_append_time: i64, log_start: Offset },
+    Failed { code: ErrorCode, message: Option<String>, batch: Option<i32> },
+}
+
+impl Outcome {
+    const fn failed(code: ErrorCode) -> Self {
+        Self::Failed { code, message: None, batch: None }
+    }
+
+    fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Failed { code, message: Some(message.into()), batch: None }
+    }
+}
+
+/// A topic of the request, with the place of its first partition in the list of outcomes.
+struct TopicSlots {
+    name: String,
+    topic_id: TopicId,
+    partitions: Vec<i32>,
+}
+
+/// The rest of a started request: yields the reply, or `None` for `acks=0`.
+pub type Pending<E> = LocalBoxFuture<'static, Result<Option<Reply<E>>, CloseReason>>;
+
+/// Starts a produce request: when this completes, its batches are appended or on their way, in order.
+///
+/// # Errors
+/// The request cannot be read; the connection must be closed.
+pub async fn start<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: RequestContext,
+    body: &[u8],
+) -> Result<Pending<E>, CloseReason> {
+    if context.api_version < VERSION_MIN {
+        return Err(CloseReason::Unsupported { name: "Produce", version: context.api_version });
+    }
+    let request = ProduceRequest::decode(context.api_version, body)?;
+    let acks = match request.acks {
+        0 => Some(Acks::None),
+        1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    };
+    let (topics, mut outcomes, items) = sort_out(shard, &context, &request, acks.is_some());
+    let acks = acks.unwrap_or(Acks::None);
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut calls = Vec::with_capacity(items.len());
+    for (target, items) in items {
+        calls.push(append_on(shard, target, items, acks, timeout).await);
+    }
+    let shard = Rc::clone(shard);
+    let no_reply = request.acks == 0;
+    Ok(Box::pin(async move {
+        let answers = match calls.len() {
+            1 => calls.remove(0).await,
+            _ => join_all(calls).await.into_iter().flatten().collect(),
+        };
+        for (slot, outcome) in answers {
+            outcomes[slot] = outcome;
+        }
+        if no_reply {
+            let failed = outcomes.iter().find_map(|outcome| match outcome {
+                Outcome::Failed { code, .. } => Some(*code),
+                Outcome::Appended { .. } => None,
+            });
+            return failed.map_or(Ok(None), |code| Err(CloseReason::FailedWithoutReply(code)));
+        }
+        let response = respond(&shard, &context, topics, outcomes);
+        Reply::encode(&context, &response).map(Some)
+    }))
+}
+
+type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item>)>);
+
+/// Finds the owner of every batch. What has none gets its error at once.
+fn sort_out<E: Effects>(
+    shard: &Shard<E>,
+    context: &RequestContext,
+    request: &ProduceRequest<'_>,
+    acks_valid: bool,
+) -> Sorted {
+    let image = shard.image();
+    let by_id = context.api_version >= 13;
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut outcomes = Vec::new();
+    let mut items: Vec<(usize, Vec<Item>)> = Vec::new();
+    for data in request.topic_data.iter() {
+        let topic = if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name) };
+        let mut slots =
+            TopicSlots { name: data.name.to_owned(), topic_id: data.topic_id, partitions: Vec::new() };
+        for partition in data.partition_data.iter() {
+            let slot = outcomes.len();
+            slots.partitions.push(partition.index);
+            let id = PartitionId(partition.index);
+            let outcome = match topic {
+                _ if !acks_valid => {
+                    Some(Outcome::refused(ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)"))
+                }
+                None if by_id => Some(Outcome::failed(ErrorCode::UnknownTopicId)),
+                None => Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition)),
+                Some(topic) if topic.partition(id).is_none() => {
+                    Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition))
+                }
+                Some(topic) if is_internal(&topic.name) && context.client_id.as_deref() != Some("__admin_client") => {
+                    Some(Outcome::failed(ErrorCode::InvalidTopicException))
+                }
+                Some(topic) => match check_records(context.api_version, partition.records) {
+                    Err(outcome) => Some(outcome),
+                    Ok(records) => {
+                        let target = shard.owner(topic.id, id);
+                        let records = context.frame.slice_ref(records);
+                        let item = Item { slot, topic_id: topic.id, partition: id, records };
+                        match items.iter_mut().find(|(owner, _)| *owner == target) {
+                            Some((_, items)) => items.push(item),
+                            None => items.push((target, vec![item])),
+                        }
+                        None
+                    }
+                },
+            };
+            outcomes.push(outcome.unwrap_or(Outcome::failed(ErrorCode::UnknownServerError)));
+        }
+        topics.push(slots);
+    }
+    (topics, outcomes, items)
+}
+
+/// The rules that depend on the version of the request rather than on the log.
+fn check_records(version: i16, records: Option<&[u8]>) -> Result<&[u8], Outcome> {
+    let Some(records) = records.filter(|records| !records.is_empty()) else {
+        return Err(Outcome::refused(
+            ErrorCode::InvalidRecord,
+            format!("Produce requests with version {version} must have at least one record batch per partition"),
+        ));
+    };
+    if let Ok(batch) = model::RecordBatch::parse(records)
+        && batch.compression() == Some(model::Compression::Zstd)
+        && version < VERSION_ZSTD
+    {
+        return Err(Outcome::refused(
+            ErrorCode::UnsupportedCompressionType,
+            format!("Produce requests with version {version} are not allowed to use ZStandard compression"),
+        ));
+    }
+    Ok(records)
+}
+
+/// Sends the items to their shard, in order; the returned future yields their outcomes.
+async fn append_on<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    target: usize,
+    items: Vec<Item>,
+    acks: Acks,
+    timeout: Duration,
+) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+    if target == shard.index {
+        let bytes = items.iter().map(|item| item.records.len()).sum();
+        if !shard.logs.admit(bytes) {
+            shard.logs.admitted(bytes).await;
+        }
+        return Either::Left(append(shard, items, acks, timeout));
+    }
+    Either::Right(shard.send_call(target, move |shard| append(&shard, items, acks, timeout)).await)
+}
+
+/// Appends the items before it returns; the returned future waits for their acknowledgement.
+fn append<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    items: Vec<Item>,
+    acks: Acks,
+    timeout: Duration,
+) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+    let deadline = shard.effects.clock().now() + timeout;
+    let now = shard.effects.clock().unix_ms();
+    let wait = AckWait::new(deadline);
+    let mut outcomes = Vec::with_capacity(items.len());
+    for item in items {
+        let outcome = append_one(shard, &item, acks, &wait, outcomes.len(), now);
+        outcomes.push((item.slot, outcome));
+    }
+    async move {
+        for (index, code) in wait.wait().await {
+            outcomes[index].1 = Outcome::failed(code);
+        }
+        outcomes
+    }
+}
+
+fn append_one<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    item: &Item,
+    acks: Acks,
+    wait: &Rc<AckWait>,
+    index: usize,
+    now: i64,
+) -> Outcome {
+    let partition = match shard.partition(item.topic_id, item.partition) {
+        Ok(partition) => partition,
+        Err(code) => return Outcome::failed(code),
+    };
+    let log = &partition.log;
+    match log.append(&item.records, AppendOrigin::Client, partition.leader_epoch(), now) {
+        Ok(info) => {
+            shard.stats.produced(item.records.len(), info.last_offset.0 - info.first_offset.0 + 1);
+            partition.appended();
+            partition.wait_for_acks(acks, info.last_offset.plus(1), index, wait);
+            Outcome::Appended {
+                base_offset: info.first_offset,
+                log_append_time: info.log_append_time.unwrap_or(-1),
+                log_start: info.log_start_offset,
+            }
+        }
+        Err(error) => {
+            refused(&partition.name, &error);
+            let code = append_error_code(&error);
+            Outcome::Failed { code, message: Some(error.to_string()), batch: append_error_batch(&error) }
+        }
+    }
+}
+
+fn refused(partition: &model::TopicPartition, error: &AppendError) {
+    tracing::debug!(%partition, %error, "append refused");
+}
+
+fn respond<E: Effects>(
+    shard: &Shard<E>,
+    context: &RequestContext,
+    topics: Vec<TopicSlots>,
+    outcomes: Vec<Outcome>,
+) -> ProduceResponse {
+    let mut outcomes = outcomes.into_iter();
+    let mut moved = false;
+    let responses = topics
+        .into_iter()
+        .map(|topic| TopicProduceResponse {
+            partition_responses: topic
+                .partitions
+                .iter()
+                .zip(&mut outcomes)
+                .map(|(index, outcome)| {
+                    let response = partition_response(*index, outcome);
+                    moved |= response.error_code == ErrorCode::NotLeaderOrFollower.code();
+                    response
+                })
+                .collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+        })
+        .collect();
+    let mut node_endpoints = Vec::new();
+    if moved && context.api_version >= 10 {
+        let (host, port) = super::cluster::advertised(shard, context);
+        node_endpoints.push(NodeEndpoint { node_id: shard.identity.node_id.0, host, port, rack: None });
+    }
+    ProduceResponse { responses, throttle_time_ms: 0, node_endpoints }
+}
+
+fn partition_response(index: i32, outcome: Outcome) -> PartitionProduceResponse {
+    let mut response = PartitionProduceResponse {
+        index,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        current_leader: LeaderIdAndEpoch::default(),
+        ..PartitionProduceResponse::default()
+    };
+    match outcome {
+        Outcome::Appended { base_offset, log_append_time, log_start } => {
+            response.base_offset = base_offset.0;
+            response.log_append_time_ms = log_append_time;
+            response.log_start_offset = log_start.0;
+        }
+        Outcome::Failed { code, message, batch } => {
+            response.error_code = code.code();
+            if let Some(batch_index) = batch {
+                response.record_errors.push(BatchIndexAndErrorMessage {
+                    batch_index,
+                    batch_index_error_message: message.clone(),
+                });
+            }
+            response.error_message = message;
+        }
+    }
+    response
+}

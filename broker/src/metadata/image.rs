@@ -1,0 +1,190 @@
+//! The immutable picture of the metadata that every shard holds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use model::{LeaderEpoch, NodeId, PartitionId, TopicId};
+
+use super::is_internal;
+use super::records::MetadataRecord;
+
+/// One partition as the metadata has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionImage {
+    /// The replicas, the preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// The replicas in sync.
+    pub isr: Vec<NodeId>,
+    /// The leader; -1 if there is none.
+    pub leader: NodeId,
+    /// Rises with every change of the leader.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises with every change of the record.
+    pub partition_epoch: i32,
+}
+
+/// One topic as the metadata has it.
+#[derive(Debug, Clone)]
+pub struct TopicImage {
+    /// The name.
+    pub name: Arc<str>,
+    /// The identity.
+    pub id: TopicId,
+    /// Whether the broker itself writes it.
+    pub internal: bool,
+    /// The partitions, by index.
+    pub partitions: Vec<PartitionImage>,
+    /// The configs set on the topic itself.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl TopicImage {
+    /// The partition of that index.
+    #[must_use]
+    pub fn partition(&self, partition: PartitionId) -> Option<&PartitionImage> {
+        usize::try_from(partition.0).ok().and_then(|index| self.partitions.get(index))
+    }
+
+    /// The indexes of all partitions.
+    pub fn partition_ids(&self) -> impl Iterator<Item = PartitionId> {
+        (0..i32::try_from(self.partitions.len()).unwrap_or(i32::MAX)).map(PartitionId)
+    }
+}
+
+/// All metadata at one moment. Lives on every shard, as one shared snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct MetadataImage {
+    topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
+    names: HashMap<TopicId, Arc<str>>,
+    /// Ids of topics that the log says were removed; their directories may be deleted.
+    removed: BTreeSet<TopicId>,
+    broker_configs: BTreeMap<Option<NodeId>, BTreeMap<String, String>>,
+    next_producer_id: i64,
+}
+
+impl MetadataImage {
+    /// All topics, in order of name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
+    /// All topics whose name comes behind `after` (or is it), in order of name.
+    pub fn topics_from<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
+        self.topics.range::<str, _>((std::ops::Bound::Included(after), std::ops::Bound::Unbounded)).map(|(_, t)| t)
+    }
+
+    /// The topic of that name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    /// The topic of that id.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<TopicImage>> {
+        self.names.get(&id).and_then(|name| self.topics.get(name))
+    }
+
+    /// Whether the log says that this topic was removed.
+    #[must_use]
+    pub fn was_removed(&self, id: TopicId) -> bool {
+        self.removed.contains(&id)
+    }
+
+    /// Dynamic configs of a broker, or of all brokers (`None`).
+    #[must_use]
+    pub fn broker_configs(&self, node: Option<NodeId>) -> BTreeMap<String, String> {
+        self.broker_configs.get(&node).cloned().unwrap_or_default()
+    }
+
+    /// The first producer id that no block has taken.
+    #[must_use]
+    pub const fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// Partitions of all topics together.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.topics.values().map(|topic| topic.partitions.len()).sum()
+    }
+}
+
+/// Applies metadata records to an image, in the order of the log.
+#[derive(Debug, Default)]
+pub struct ImageBuilder {
+    image: MetadataImage,
+}
+
+impl ImageBuilder {
+    /// Goes on from `image`.
+    #[must_use]
+    pub fn from_image(image: &MetadataImage) -> Self {
+        Self { image: image.clone() }
+    }
+
+    /// The image with everything applied.
+    #[must_use]
+    pub fn build(self) -> MetadataImage {
+        self.image
+    }
+
+    /// Applies one record. A record that refers to a topic which is not there is skipped, as in
+    /// a log whose topic was removed later.
+    pub fn apply(&mut self, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::Topic { name, id } => {
+                let name: Arc<str> = Arc::from(name.as_str());
+                let internal = is_internal(&name);
+                let topic = TopicImage {
+                    name: Arc::clone(&name),
+                    id: *id,
+                    internal,
+                    partitions: Vec::new(),
+                    configs: BTreeMap::new(),
+                };
+                self.image.names.insert(*id, Arc::clone(&name));
+                self.image.topics.insert(name, Arc::new(topic));
+            }
+            MetadataRecord::Partition { topic_id, partition, image } => {
+                let Some(topic) = self.topic_by_id(*topic_id) else { return };
+                let Ok(index) = usize::try_from(partition.0) else { return };
+                // Partitions are written in order; one with a gap before it would be a damaged log.
+                if index == topic.partitions.len() {
+                    topic.partitions.push(image.clone());
+                } else if let Some(slot) = topic.partitions.get_mut(index) {
+                    *slot = image.clone();
+                }
+            }
+            MetadataRecord::RemoveTopic { topic_id } => {
+                if let Some(name) = self.image.names.remove(topic_id) {
+                    self.image.topics.remove(&name);
+                }
+                self.image.removed.insert(*topic_id);
+            }
+            MetadataRecord::TopicConfig { topic, key, value } => {
+                if let Some(topic) = self.image.topics.get_mut(topic.as_str()) {
+                    set(&mut Arc::make_mut(topic).configs, key, value.as_deref());
+                }
+            }
+            MetadataRecord::BrokerConfig { node, key, value } => {
+                set(self.image.broker_configs.entry(*node).or_default(), key, value.as_deref());
+            }
+            MetadataRecord::ProducerIds { next } => {
+                self.image.next_producer_id = self.image.next_producer_id.max(*next);
+            }
+        }
+    }
+
+    fn topic_by_id(&mut self, id: TopicId) -> Option<&mut TopicImage> {
+        let name = self.image.names.get(&id)?;
+        self.image.topics.get_mut(name).map(Arc::make_mut)
+    }
+}
+
+fn set(configs: &mut BTreeMap<String, String>, key: &str, value: Option<&str>) {
+    match value {
+        Some(value) => configs.insert(key.to_owned(), value.to_owned()),
+        None => configs.remove(key),
+    };
+}

@@ -1,0 +1,15 @@
+//! What the cluster knows about itself: topics, partitions, configs and producer ids.
+//!
+//! The controller on shard 0 is the only writer. It appends KRaft records to the metadata log, applies them to an
+//! immutable [`MetadataImage`] and publishes that to every shard.
+
+mod controller;
+mod image;
+mod records;
+mod topic_name;
+
+pub use controller::{
+    Controller, ControllerError, CreatedTopic, NewTopic, PRODUCER_ID_BLOCK, TopicAssignment,
+};
+pub use image::{ImageBuilder, MetadataImage, PartitionImage, TopicImage};
+pub use topic_name::{INTERNAL_TOPICS, is_internal, validate_topic_name};

@@ -1,0 +1,57 @@
+//! Which names a topic may have (Kafka's `org.apache.kafka.common.internals.Topic`).
+
+/// Topics that the broker itself writes; clients may read them.
+pub const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// The longest name: `TOPIC-N.UUID-delete` must fit into a file name.
+const NAME_LENGTH_MAX: usize = 249;
+
+/// Whether the broker itself writes the topic.
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
+
+/// Checks a name for a new topic.
+///
+/// # Errors
+/// A sentence that says what is wrong with the name.
+pub fn validate_topic_name(name: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() {
+        return Err("Topic name is invalid: the empty string is not allowed".into());
+    }
+    if name == "." || name == ".." {
+        return Err(format!("Topic name is invalid: '{name}' is not allowed"));
+    }
+    if name.len() > NAME_LENGTH_MAX {
+        return Err(format!(
+            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LENGTH_MAX}"
+        ));
+    }
+    if !name.chars().all(legal) {
+        return Err(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', \
+             '_' and '-'"
+        ));
+    }
+    if name == "__cluster_metadata" {
+        return Err(format!("Topic name is invalid: '{name}' is reserved"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "A.b_c-9", "__consumer_offsets", &"x".repeat(249)] {
+            assert_eq!(validate_topic_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250), "__cluster_metadata"] {
+            assert!(validate_topic_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `millrace serve` as a process: real shards, signals, the admin listener and the banner.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use runtime::mesh::{MeshPort, mesh};
+use runtime::{Effects, ShardOptions, UringEffects, run_shards};
+
+use crate::admin::{AdminServer, Readiness, StatsBoard};
+use crate::calls::Job;
+use crate::cli::{Banner, IoMode, allowed_cores, choose_cores};
+use crate::config::BrokerConfig;
+use crate::server::{ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other, take_down};
+use crate::shard::Shard;
+use crate::stats_publisher::publish;
+
+/// Jobs that one shard may have on their way to another; a full ring holds back the sender.
+const MESH_CAPACITY: usize = 1024;
+
+/// The process's exit code when a shard other than the first cannot start.
+pub const EXIT_SHARD_FAILED: i32 = 71;
+
+/// Entries of each shard's submission queue.
+const RING_ENTRIES: u32 = 1024;
+
+/// What every shard's thread gets.
+#[derive(Clone)]
+struct Start {
+    options: StartOptions,
+    board: Arc<StatsBoard>,
+    readiness: Readiness,
+    ports: Arc<Mutex<Vec<Option<ShardPorts<UringEffects>>>>>,
+    banner: Arc<Banner>,
+    shards: usize,
+    /// Why the broker did not come up.
+    failure: Arc<Mutex<Option<anyhow::Error>>>,
+}
+
+/// Serves until a signal ends the process.
+///
+/// # Errors
+/// What keeps the broker from starting, in words for its owner.
+pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
+    let allowed = allowed_cores().map_err(anyhow::Error::msg)?;
+    let cores = choose_cores(config.cores(), &allowed).map_err(anyhow::Error::msg)?;
+    let listen = addresses(&config)?;
+    let readiness = Readiness::default();
+    let board = Arc::new(StatsBoard::new(cores.len()));
+    let admin = match config.admin_listen() {
+        Some(address) => {
+            let source = Arc::clone(&board) as Arc<dyn crate::admin::StatsSource>;
+            let started = AdminServer::start(address, source, readiness.clone());
+            Some(started.with_context(|| format!("cannot listen on {address} for admin HTTP"))?)
+        }
+        None => None,
+    };
+    let banner = Banner {
+        version: env!("CARGO_PKG_VERSION"),
+        cores: cores.clone(),
+        data_dir: config.log_dir().to_owned(),
+        io_mode: IoMode::Direct { alignment: 4096 },
+        listeners: Vec::new(),
+        admin: admin.as_ref().map(|admin| admin.local_addr().to_string()),
+    };
+    let shards = cores.len();
+    let ports = ports(shards);
+    let options: Vec<ShardOptions> = cores.iter().map(|core| shard_options(&config, *core)).collect();
+    let start = Start {
+        options: StartOptions { config: Arc::new(config), listen, lock: true },
+        board,
+        readiness,
+        ports: Arc::new(Mutex::new(ports)),
+        banner: Arc::new(banner),
+        shards,
+        failure: Arc::default(),
+    };
+    let failure = Arc::clone(&start.failure);
+    let running = run_shards(options, move |index, effects| run_shard(index, effects, start.clone()))
+        .context("a shard could not be set up; `millrace doctor` says what the system lacks")?;
+    running.join();
+    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    failure.map_or(Ok(()), Err)
+}
+
+fn shard_options(config: &BrokerConfig, core: usize) -> ShardOptions {
+    ShardOptions {
+        core: Some(core),
+        ring_entries: RING_ENTRIES,
+        buffer_budget_bytes: config.memory_per_shard_bytes(),
+        spin: config.spin(),
+        stall_threshold: config.stall_threshold(),
+        ..ShardOptions::default()
+    }
+}
+
+fn addresses(config: &BrokerConfig) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for listener in config.listeners() {
+        let text = listener.address();
+        let resolved = text.to_socket_addrs().with_context(|| format!("cannot resolve {text}"))?;
+        let Some(address) = resolved.into_iter().next() else { bail!("{text} has no address") };
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+fn ports(shards: usize) -> Vec<Option<ShardPorts<UringEffects>>> {
+    let start: Vec<MeshPort<StartSignal>> = mesh(shards, 1);
+    let calls: Vec<MeshPort<Job<UringEffects>>> = mesh(shards, MESH_CAPACITY);
+    start.into_iter().zip(calls).map(|(start, calls)| Some(ShardPorts { start, calls })).collect()
+}
+
+async fn run_shard(index: usize, effects: UringEffects, start: Start) {
+    let ports = {
+        let mut ports = start.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports[index].take().expect("each shard takes its own ports once")
+    };
+    let outcome = if index == 0 {
+        run_first(effects, &start, ports).await
+    } else {
+        run_other(index, effects, &start, ports).await
+    };
+    if let Err(error) = outcome {
+        if index != 0 {
+            // The others wait for this shard and would never come up.
+            eprintln!("millrace: shard {index} cannot start: {error:#}");
+            std::process::exit(EXIT_SHARD_FAILED);
+        }
+        start.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+async fn run_first(
+    effects: UringEffects,
+    start: &Start,
+    ports: ShardPorts<UringEffects>,
+) -> anyhow::Result<()> {
+    let shard = start_first(effects, &start.options, ports, start.shards).await?;
+    spawn_publisher(&shard, start);
+    let outcome = match bring_up(&shard, &start.options).await {
+        Ok(bound) => {
+            let banner = Banner {
+                listeners: bound.iter().map(ToString::to_string).collect(),
+                ..(*start.banner).clone()
+            };
+            eprint!("{banner}");
+            start.readiness.set(true);
+            std::future::pending::<()>().await;
+            eprintln!("shutting down");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    start.readiness.set(false);
+    take_down(&shard).await;
+    outcome
+}
+
+async fn run_other(
+    index: usize,
+    effects: UringEffects,
+    start: &Start,
+    ports: ShardPorts<UringEffects>,
+) -> anyhow::Result<()> {
+    let Some(shard) = start_other(index, effects, &start.options, ports).await? else { return Ok(()) };
+    spawn_publisher(&shard, start);
+    shard.connections.ended.notified().await;
+    Ok(())
+}
+
+fn spawn_publisher(shard: &Rc<Shard<UringEffects>>, start: &Start) {
+    let effects = shard.effects.clone();
+    let board = Arc::clone(&start.board);
+    shard.effects.spawn(publish(Rc::clone(shard), board, move || effects.stats().executor));
+}

@@ -1,0 +1,318 @@
+//! Starts the shards, brings the broker up in order, and takes it down again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::{Either, select};
+use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
+use runtime::mesh::MeshPort;
+use runtime::sync::Notify;
+use runtime::{Clock, Effects, ListenOptions, Listener, Net};
+use storage::{LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions};
+
+use crate::calls::Job;
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::connection::Connection;
+use crate::metadata::Controller;
+use crate::partition::Partition;
+use crate::shard::{Identity, Shard};
+
+/// What every shard is started with.
+#[derive(Clone)]
+pub struct StartOptions {
+    /// The broker's static settings.
+    pub config: Arc<BrokerConfig>,
+    /// The addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Whether the data directory is locked; off under simulation.
+    pub lock: bool,
+}
+
+/// Kafka's id of the metadata topic.
+const METADATA_TOPIC_ID: TopicId = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/// Kafka's name of the metadata topic.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// How long a shutdown waits for requests that are being worked on.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The pause after the system refused to accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often idle connections are looked for.
+const IDLE_CHECK: Duration = Duration::from_secs(10);
+
+/// Tells every shard how the start of shard 0 went.
+pub type StartSignal = Option<Arc<Identity>>;
+
+/// A shard's two meshes: for the start and for everything after it.
+pub struct ShardPorts<E: Effects> {
+    /// From shard 0: go, or give up.
+    pub start: MeshPort<StartSignal>,
+    /// Calls between shards.
+    pub calls: MeshPort<Job<E>>,
+}
+
+/// Opens the data directory and replays the metadata: the part of the start that only shard 0 does.
+///
+/// # Errors
+/// What is wrong with the directory, in words for its owner.
+pub async fn start_first<E: Effects>(
+    effects: E,
+    options: &StartOptions,
+    ports: ShardPorts<E>,
+    shards: usize,
+) -> anyhow::Result<Rc<Shard<E>>> {
+    let opened = open_first(&effects, options, shards).await;
+    let (identity, logs, controller) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            for target in 1..shards {
+                ports.start.send(target, None).await;
+            }
+            return Err(error);
+        }
+    };
+    for target in 1..shards {
+        ports.start.send(target, Some(Arc::clone(&identity))).await;
+    }
+    let config = Arc::clone(&options.config);
+    Ok(Shard::new(0, effects, identity, config, logs, ports.calls, Some(controller)))
+}
+
+type Opened<E> = (Arc<Identity>, Rc<LogManager<E>>, Rc<Controller<E>>);
+
+async fn open_first<E: Effects>(
+    effects: &E,
+    options: &StartOptions,
+    shards: usize,
+) -> anyhow::Result<Opened<E>> {
+    let config = &options.config;
+    let node_id = NodeId(config.node_id());
+    let dir_options = LogDirOptions { node_id, cluster_id: None, lock: options.lock };
+    let log_dir = LogDir::open(effects, config.log_dir(), dir_options).await?;
+    let cluster_id = log_dir.cluster_id().to_owned();
+    let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards });
+    let logs = open_logs(effects, &identity, config).await?;
+    let name = TopicPartition::new(METADATA_TOPIC, PartitionId(0));
+    let log_config =
+        LogConfig { retention_ms: None, retention_bytes: None, delete_retention: false, ..LogConfig::default() };
+    let log = logs.open_log(name, METADATA_TOPIC_ID, log_config).await.context("the metadata log")?;
+    if let Some(error) = log.offline() {
+        return Err(error).context("the metadata log is damaged; restore the directory from a copy");
+    }
+    let topic_config = TopicConfig::resolve(config, &BTreeMap::new());
+    let partition = Partition::lead(effects.clone(), node_id, LeaderEpoch(0), log, &topic_config);
+    let controller = Controller::load(partition).await?;
+    Ok((identity, logs, Rc::new(controller)))
+}
+
+async fn open_logs<E: Effects>(
+    effects: &E,
+    identity: &Arc<Identity>,
+    config: &BrokerConfig,
+) -> anyhow::Result<Rc<LogManager<E>>> {
+    let options = log_manager_options(config);
+    Ok(LogManager::open(effects.clone(), Arc::clone(&identity.log_dir), options).await?)
+}
+
+fn log_manager_options(config: &BrokerConfig) -> LogManagerOptions {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    LogManagerOptions {
+        sealed_read: config.sealed_read(),
+        // The rest of the budget is for what comes in and for reads of old data.
+        append_bytes_max: config.memory_per_shard_bytes() / 2,
+        disk_reserve_bytes: config.disk_reserve_bytes(),
+        retention_check_ms: millis(config.retention_check_interval()),
+        checkpoint_bytes: config.checkpoint_bytes(),
+        checkpoint_ms: millis(config.checkpoint_interval()),
+        producer_id_expiration_ms: millis(config.producer_id_expiration()),
+        unlink_pause: config.unlink_pause(),
+        ..LogManagerOptions::default()
+    }
+}
+
+/// Waits for shard 0 and starts another shard.
+///
+/// # Errors
+/// `None` if shard 0 gave up; else what went wrong here.
+pub async fn start_other<E: Effects>(
+    index: usize,
+    effects: E,
+    options: &StartOptions,
+    ports: ShardPorts<E>,
+) -> anyhow::Result<Option<Rc<Shard<E>>>> {
+    let (_, identity) = ports.start.recv().await;
+    let Some(identity) = identity else { return Ok(None) };
+    let logs = open_logs(&effects, &identity, &options.config).await?;
+    let config = Arc::clone(&options.config);
+    Ok(Some(Shard::new(index, effects, identity, config, logs, ports.calls, None)))
+}
+
+/// Opens all partitions on all shards, then all listeners; runs on shard 0.
+///
+/// # Errors
+/// An address that cannot be listened on.
+pub async fn bring_up<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    options: &StartOptions,
+) -> anyhow::Result<Vec<SocketAddr>> {
+    let controller = shard.controller.as_ref().context("only shard 0 brings the broker up")?;
+    let image = controller.image().await;
+    let topics: Vec<TopicId> = image.topics().map(|topic| topic.id).collect();
+    shard
+        .call_all(move |shard| {
+            let (image, topics) = (Arc::clone(&image), topics.clone());
+            async move { shard.apply_image(image, topics).await }
+        })
+        .await;
+    let mut bound = Vec::new();
+    for address in &options.listen {
+        let mut address = *address;
+        for target in 0..shard.identity.shards {
+            let wanted = address;
+            let listening = shard.call(target, move |shard| async move { listen(&shard, wanted) }).await;
+            // Port 0 is chosen by the first shard, the others join it.
+            address = listening.map_err(|error| anyhow::anyhow!("cannot listen on {wanted}: {error}"))?;
+        }
+        bound.push(address);
+    }
+    Ok(bound)
+}
+
+/// Ends the broker in order; runs on shard 0.
+pub async fn take_down<E: Effects>(shard: &Rc<Shard<E>>) {
+    shard.call_all(|shard| async move { shard.connections.close(&shard).await }).await;
+    let closed = shard.call_all(|shard| async move { shard.logs.close().await }).await;
+    let mut clean = true;
+    for error in closed.into_iter().filter_map(Result::err) {
+        tracing::error!(%error, "the logs could not be closed in order; the next start will recover them");
+        clean = false;
+    }
+    if clean && let Err(error) = shard.identity.log_dir.mark_clean(&shard.effects).await {
+        tracing::error!(%error, "the clean-shutdown marker could not be written");
+    }
+    shard.call_all(|shard| async move { shard.connections.ended.notify_all() }).await;
+}
+
+/// The listeners and connections of one shard.
+pub struct Connections<E: Effects> {
+    next_id: Cell<u64>,
+    open: RefCell<HashMap<u64, Rc<Connection<E>>>>,
+    stopping: Notify,
+    changed: Notify,
+    /// The broker has been taken down; shards may end.
+    pub ended: Notify,
+}
+
+impl<E: Effects> Default for Connections<E> {
+    fn default() -> Self {
+        Self {
+            next_id: Cell::new(1),
+            open: RefCell::default(),
+            stopping: Notify::new(),
+            changed: Notify::new(),
+            ended: Notify::new(),
+        }
+    }
+}
+
+impl<E: Effects> Connections<E> {
+    /// Stops accepting, lets running requests finish for a while, then ends all connections.
+    async fn close(&self, shard: &Rc<Shard<E>>) {
+        shard.stop();
+        self.stopping.notify_all();
+        let deadline = shard.effects.clock().now() + DRAIN;
+        let open: Vec<_> = self.open.borrow().values().map(Rc::clone).collect();
+        for connection in open.iter().filter(|connection| connection.is_idle()) {
+            connection.abort();
+        }
+        while !self.open.borrow().is_empty() {
+            let sleep = std::pin::pin!(shard.effects.clock().sleep_until(deadline));
+            let changed = std::pin::pin!(self.changed.notified());
+            if let Either::Left(_) = select(sleep, changed).await {
+                break;
+            }
+        }
+        for connection in self.open.borrow().values() {
+            connection.abort();
+        }
+    }
+
+    fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream) {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        let connection = Connection::new(Rc::clone(shard), stream, id);
+        self.open.borrow_mut().insert(id, Rc::clone(&connection));
+        shard.stats.connected();
+        let shard = Rc::clone(shard);
+        let effects = shard.effects.clone();
+        effects.spawn(async move {
+            connection.serve().await;
+            shard.fetch_waits.cancel((shard.index, id));
+            shard.connections.open.borrow_mut().remove(&id);
+            shard.connections.changed.notify_all();
+            shard.stats.disconnected();
+        });
+    }
+}
+
+fn listen<E: Effects>(shard: &Rc<Shard<E>>, address: SocketAddr) -> Result<SocketAddr, String> {
+    let backlog = i32::try_from(shard.config().socket_backlog()).unwrap_or(i32::MAX);
+    let options = ListenOptions { reuse_port: true, backlog };
+    let listener = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
+    let bound = listener.local_addr();
+    shard.effects.spawn(accept(Rc::clone(shard), listener));
+    shard.effects.spawn(close_idle(Rc::clone(shard)));
+    Ok(bound)
+}
+
+async fn accept<E: Effects>(shard: Rc<Shard<E>>, listener: <E::Net as Net>::Listener) {
+    while !shard.stopping() {
+        let accepted = {
+            let accept = std::pin::pin!(listener.accept());
+            let stopping = std::pin::pin!(shard.connections.stopping.notified());
+            match select(accept, stopping).await {
+                Either::Left((accepted, _)) => accepted,
+                Either::Right(_) => return,
+            }
+        };
+        match accepted {
+            Ok(stream) => {
+                let connections_max = shard.config().max_connections().div_ceil(shard.identity.shards);
+                if shard.connections.open.borrow().len() >= connections_max {
+                    tracing::warn!(connections_max, "max.connections is reached, a connection was refused");
+                    continue;
+                }
+                shard.connections.add(&shard, stream);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                let clock = shard.effects.clock();
+                clock.sleep_until(clock.now() + ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn close_idle<E: Effects>(shard: Rc<Shard<E>>) {
+    while !shard.stopping() {
+        let now = shard.effects.clock().now();
+        if let Some(idle_max) = shard.config().connection_idle_max() {
+            let open: Vec<_> = shard.connections.open.borrow().values().map(Rc::clone).collect();
+            for connection in open {
+                if connection.is_idle() && now.since(connection.last_active()) > idle_max {
+                    connection.abort();
+                }
+            }
+        }
+        shard.effects.clock().sleep_until(now + IDLE_CHECK).await;
+    }
+}
+

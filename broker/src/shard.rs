@@ -1,0 +1,330 @@
+//! One shard: what a core owns, and what it knows of the rest.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
+use net::protocol::ErrorCode;
+use runtime::mesh::MeshPort;
+use runtime::{Clock, Effects};
+use storage::{LogDir, LogManager};
+
+use crate::calls::{Calls, Job};
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::coordinators::Coordinators;
+use crate::fetch_session::FetchSessions;
+use crate::fetch_waits::FetchWaits;
+use crate::metadata::{Controller, MetadataImage, TopicImage};
+use crate::partition::Partition;
+use crate::producer_ids::ProducerIds;
+use crate::server::Connections;
+use crate::stats::Stats;
+
+/// What all shards share and nobody changes.
+pub struct Identity {
+    /// `node.id`.
+    pub node_id: NodeId,
+    /// The cluster's id, from meta.properties.
+    pub cluster_id: String,
+    /// The data directory.
+    pub log_dir: Arc<LogDir>,
+    /// How many shards there are.
+    pub shards: usize,
+}
+
+/// A partition as its owner finds it.
+pub enum Hosted<E: Effects> {
+    /// Open and serving.
+    Online(Rc<Partition<E>>),
+    /// Its log could not be opened, or has failed.
+    Offline,
+}
+
+/// One shard's state. Everything in it is used by the shard's own thread only.
+pub struct Shard<E: Effects> {
+    /// This shard's number.
+    pub index: usize,
+    /// Clock, disk, network.
+    pub effects: E,
+    /// What never changes.
+    pub identity: Arc<Identity>,
+    /// This shard's logs.
+    pub logs: Rc<LogManager<E>>,
+    /// Calls to other shards.
+    pub calls: Calls<E>,
+    /// Fetch sessions of the connections accepted here.
+    pub sessions: RefCell<FetchSessions>,
+    /// Fetches that wait for partitions owned here.
+    pub fetch_waits: FetchWaits,
+    /// Producer ids to give away.
+    pub producer_ids: ProducerIds,
+    /// Group coordinators of the `__consumer_offsets` partitions owned here.
+    pub coordinators: Coordinators<E>,
+    /// Client connections accepted here.
+    pub connections: Connections<E>,
+    /// What happened here, counted.
+    pub stats: Stats,
+    /// The controller, on shard 0.
+    pub controller: Option<Rc<Controller<E>>>,
+    image: RefCell<Arc<MetadataImage>>,
+    config: RefCell<Arc<BrokerConfig>>,
+    partitions: RefCell<HashMap<(TopicId, PartitionId), Hosted<E>>>,
+    topic_configs: RefCell<HashMap<TopicId, Arc<TopicConfig>>>,
+    stopping: Cell<bool>,
+}
+
+/// Logs opened or deleted at the same time by one shard.
+const LOG_CHANGES_MAX: usize = 32;
+
+/// How often requests that wait for acknowledgements are checked for their time-out.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
+
+impl<E: Effects> Shard<E> {
+    /// A shard with an empty image. `controller` is given to shard 0 only.
+    pub fn new(
+        index: usize,
+        effects: E,
+        identity: Arc<Identity>,
+        config: Arc<BrokerConfig>,
+        logs: Rc<LogManager<E>>,
+        port: MeshPort<Job<E>>,
+        controller: Option<Rc<Controller<E>>>,
+    ) -> Rc<Self> {
+        let shard = Rc::new(Self {
+            index,
+            sessions: RefCell::new(FetchSessions::new(index, identity.shards, &config)),
+            fetch_waits: FetchWaits::default(),
+            producer_ids: ProducerIds::default(),
+            coordinators: Coordinators::default(),
+            calls: Calls::new(port),
+            effects,
+            identity,
+            logs,
+            connections: Connections::default(),
+            stats: Stats::default(),
+            controller,
+            image: RefCell::default(),
+            config: RefCell::new(config),
+            partitions: RefCell::default(),
+            topic_configs: RefCell::default(),
+            stopping: Cell::new(false),
+        });
+        let serving = Rc::clone(&shard);
+        shard.effects.spawn(async move { serving.calls.serve(Rc::clone(&serving)).await });
+        shard.effects.spawn(expire_acks(Rc::clone(&shard)));
+        shard
+    }
+
+    /// The metadata as this shard knows it.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// The broker's settings, dynamic ones applied.
+    #[must_use]
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// Whether the broker is shutting down.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Makes [`Shard::stopping`] true.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// The shard that owns a partition. Partitions of one topic go around all shards.
+    #[must_use]
+    pub fn owner(&self, topic_id: TopicId, partition: PartitionId) -> usize {
+        owner_shard(topic_id, partition, self.identity.shards)
+    }
+
+    /// A partition owned by this shard.
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition` if there is none here, `KafkaStorageError` if its log is offline.
+    pub fn partition(&self, topic_id: TopicId, partition: PartitionId) -> Result<Rc<Partition<E>>, ErrorCode> {
+        match self.partitions.borrow().get(&(topic_id, partition)) {
+            Some(Hosted::Online(partition)) => Ok(Rc::clone(partition)),
+            Some(Hosted::Offline) => Err(ErrorCode::KafkaStorageError),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    /// All open partitions of this shard.
+    #[must_use]
+    pub fn online_partitions(&self) -> Vec<Rc<Partition<E>>> {
+        let partitions = self.partitions.borrow();
+        partitions
+            .values()
+            .filter_map(|hosted| match hosted {
+                Hosted::Online(partition) => Some(Rc::clone(partition)),
+                Hosted::Offline => None,
+            })
+            .collect()
+    }
+
+    /// The settings of a topic, its own and inherited ones.
+    #[must_use]
+    pub fn topic_config(&self, topic: &TopicImage) -> Arc<TopicConfig> {
+        let mut cached = self.topic_configs.borrow_mut();
+        let resolve = || Arc::new(TopicConfig::resolve(&self.config.borrow(), &topic.configs));
+        Arc::clone(cached.entry(topic.id).or_insert_with(resolve))
+    }
+
+    /// Takes over a new image and brings the partitions of `changed` topics in line with it: opens,
+    /// creates, reconfigures and deletes logs.
+    pub async fn apply_image(self: &Rc<Self>, image: Arc<MetadataImage>, changed: Vec<TopicId>) {
+        let config = BrokerConfig::with_dynamic(
+            &self.config(),
+            &image.broker_configs(None),
+            &image.broker_configs(Some(self.identity.node_id)),
+        );
+        let broker_changed = config.is_some();
+        if let Some(config) = config {
+            *self.config.borrow_mut() = Arc::new(config);
+            self.topic_configs.borrow_mut().clear();
+        }
+        self.image.replace(Arc::clone(&image));
+        let changed = if broker_changed { image.topics().map(|topic| topic.id).collect() } else { changed };
+        let mut work = Vec::new();
+        for id in changed {
+            self.topic_configs.borrow_mut().remove(&id);
+            match image.topic_by_id(id) {
+                Some(topic) => work.extend(self.align_topic(topic)),
+                None => work.extend(self.removed_topic(id)),
+            }
+        }
+        stream::iter(work).for_each_concurrent(LOG_CHANGES_MAX, |change| self.change_log(change)).await;
+    }
+
+    fn align_topic(&self, topic: &Arc<TopicImage>) -> Vec<LogChange> {
+        let mut work = Vec::new();
+        let config = self.topic_config(topic);
+        for id in topic.partition_ids() {
+            if self.owner(topic.id, id) != self.index {
+                continue;
+            }
+            match self.partitions.borrow().get(&(topic.id, id)) {
+                Some(Hosted::Online(partition)) => {
+                    partition.log.set_config(config.to_log_config());
+                    partition.configure(&config);
+                }
+                Some(Hosted::Offline) => {}
+                None => work.push(LogChange::Open { topic: Arc::clone(topic), partition: id }),
+            }
+        }
+        work
+    }
+
+    fn removed_topic(&self, topic_id: TopicId) -> Vec<LogChange> {
+        let partitions = self.partitions.borrow();
+        let ids = partitions.keys().filter(|(id, _)| *id == topic_id);
+        ids.map(|(_, partition)| LogChange::Delete { topic_id, partition: *partition }).collect()
+    }
+
+    async fn change_log(self: &Rc<Self>, change: LogChange) {
+        match change {
+            LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
+            LogChange::Delete { topic_id, partition } => {
+                let hosted = self.partitions.borrow_mut().remove(&(topic_id, partition));
+                let Some(Hosted::Online(partition)) = hosted else { return };
+                self.coordinators.resign(self, &partition.name).await;
+                partition.close(ErrorCode::UnknownTopicOrPartition);
+                if let Err(error) = self.logs.delete_log(&partition.name).await {
+                    tracing::error!(partition = %partition.name, %error, "could not delete the log");
+                }
+            }
+        }
+    }
+
+    async fn open_partition(self: &Rc<Self>, topic: &Arc<TopicImage>, id: PartitionId) {
+        let name = TopicPartition::new(Arc::clone(&topic.name), id);
+        let config = self.topic_config(topic);
+        let hosted = match self.logs.open_log(name.clone(), topic.id, config.to_log_config()).await {
+            Ok(log) => {
+                let epoch = topic.partition(id).map_or(LeaderEpoch(0), |image| image.leader_epoch);
+                log.assign_epoch(epoch);
+                Hosted::Online(Partition::lead(self.effects.clone(), self.identity.node_id, epoch, log, &config))
+            }
+            Err(error) => {
+                tracing::error!(partition = %name, %error, "partition is offline");
+                Hosted::Offline
+            }
+        };
+        let opened = match &hosted {
+            Hosted::Online(partition) => Some(Rc::clone(partition)),
+            Hosted::Offline => None,
+        };
+        self.partitions.borrow_mut().insert((topic.id, id), hosted);
+        if let Some(partition) = opened {
+            self.coordinators.elected(self, &partition);
+        }
+    }
+
+    /// Calls `start` on every shard and yields the results in order of the shards.
+    pub async fn call_all<R, F, Fut>(self: &Rc<Self>, start: F) -> Vec<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(Rc<Self>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        join_all((0..self.identity.shards).map(|target| self.call(target, start.clone()))).await
+    }
+
+    /// Calls `start` with the controller, which lives on shard 0.
+    pub async fn call_controller<R, F, Fut>(self: &Rc<Self>, start: F) -> R
+    where
+        R: Send + 'static,
+        F: FnOnce(Rc<Self>, Rc<Controller<E>>) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        self.call(0, move |shard| {
+            let controller = Rc::clone(shard.controller.as_ref().expect("shard 0 has the controller"));
+            start(shard, controller)
+        })
+        .await
+    }
+
+    /// A random identifier.
+    #[must_use]
+    pub fn random_uuid(&self) -> Uuid {
+        let bits = (u128::from(self.effects.random()) << 64) | u128::from(self.effects.random());
+        Uuid::from_random(bits.to_be_bytes())
+    }
+}
+
+enum LogChange {
+    Open { topic: Arc<TopicImage>, partition: PartitionId },
+    Delete { topic_id: TopicId, partition: PartitionId },
+}
+
+/// The shard that owns a partition: partitions of one topic go around all shards, topics start
+/// at different ones.
+#[must_use]
+pub fn owner_shard(topic_id: TopicId, partition: PartitionId, shards: usize) -> usize {
+    let bits = u128::from_be_bytes(topic_id.0);
+    let hash = (bits ^ (bits >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let sum = (hash & 0x7fff_ffff) + u128::from(partition.0.unsigned_abs());
+    usize::try_from(sum % shards as u128).unwrap_or(0)
+}
+
+async fn expire_acks<E: Effects>(shard: Rc<Shard<E>>) {
+    while !shard.stopping() {
+        let now = shard.effects.clock().now();
+        for partition in shard.online_partitions() {
+            partition.expire(now);
+        }
+        shard.effects.clock().sleep_until(now + EXPIRY_INTERVAL).await;
+    }
+}

@@ -1,0 +1,73 @@
+//! Copies a shard's counters to the board that the admin listener reads, once a second.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::executor::ExecutorStats;
+use runtime::{Clock, Effects};
+
+use crate::admin::{ApiStats, ShardStats, StatsBoard, TopicStats};
+use crate::shard::Shard;
+
+/// How old published statistics may get.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Topics that are named one by one; the logs of the others are counted in the shard's totals only.
+const TOPICS_MAX: usize = 1_000;
+
+/// Publishes until the broker stops.
+pub async fn publish<E: Effects>(
+    shard: Rc<Shard<E>>,
+    board: Arc<StatsBoard>,
+    executor: impl Fn() -> ExecutorStats,
+) {
+    while !shard.stopping() {
+        board.publish(snapshot(&shard, executor()));
+        let clock = shard.effects.clock();
+        clock.sleep_until(clock.now() + INTERVAL).await;
+    }
+}
+
+fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats {
+    let stats = &shard.stats;
+    let requests = stats
+        .latencies()
+        .into_iter()
+        .map(|(key, latency)| ApiStats { api: key.name(), latency, errors: Vec::new() })
+        .collect();
+    ShardStats {
+        shard: shard.index,
+        requests,
+        received_bytes: stats.received_bytes.get(),
+        sent_bytes: stats.sent_bytes.get(),
+        produced_bytes: stats.produced_bytes.get(),
+        produced_batches: stats.produced_batches.get(),
+        produced_records: stats.produced_records.get(),
+        fetched_bytes: stats.fetched_bytes.get(),
+        connections: stats.connections.get(),
+        connections_accepted: stats.accepted.get(),
+        connections_rejected: stats.rejected.get(),
+        mesh_messages: shard.calls.sent(),
+        memory_used_bytes: shard.effects.buffers().used_bytes() as u64,
+        memory_budget_bytes: shard.effects.buffers().budget_bytes() as u64,
+        storage: shard.logs.stats(),
+        executor,
+        topics: topics(shard),
+    }
+}
+
+fn topics<E: Effects>(shard: &Shard<E>) -> Vec<TopicStats> {
+    let mut topics: BTreeMap<Arc<str>, TopicStats> = BTreeMap::new();
+    for partition in shard.online_partitions() {
+        let name = &partition.name.topic;
+        if topics.len() == TOPICS_MAX && !topics.contains_key(name) {
+            continue;
+        }
+        let topic = topics.entry(Arc::clone(name)).or_default();
+        topic.partitions += 1;
+        topic.log_bytes += partition.log.size_bytes();
+    }
+    topics.into_iter().map(|(name, stats)| TopicStats { topic: name.to_string(), ..stats }).collect()
+}

@@ -1,0 +1,231 @@
+//! Proves that records come back as they were produced, from any shard, and that fetches wait as asked.
+
+use std::time::Duration;
+
+use model::{Offset, RecordBatch, RecordBatchBuilder, batches};
+use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
+use net::protocol::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use net::protocol::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use net::protocol::{ErrorCode, RecordsPart};
+use runtime::{Clock, Effects};
+
+use crate::harness::{Broker, Client, framed, in_world};
+
+/// Creates a topic with `partitions` partitions.
+pub(crate) async fn create_topic(client: &mut Client, name: &str, partitions: i32) {
+    let topics = [CreatableTopic {
+        name,
+        num_partitions: partitions,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    }];
+    let request = CreateTopicsRequest { topics: (&topics[..]).into(), timeout_ms: 1000, validate_only: false };
+    let response = client.call(7, &request).await.expect("an answer");
+    assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+}
+
+/// Produces one record to each of `partitions`, in one request; yields error code and base offset of each.
+pub(crate) async fn produce(
+    client: &mut Client,
+    topic: &str,
+    partitions: &[i32],
+    acks: i16,
+    value: &str,
+) -> Option<Vec<(i16, i64)>> {
+    let batch = RecordBatchBuilder::new(Offset(0)).record(1, None, Some(value.as_bytes())).build();
+    send_produce(client, topic, partitions, acks, &batch).await?;
+    produced(client).await
+}
+
+pub(crate) async fn send_produce(
+    client: &mut Client,
+    topic: &str,
+    partitions: &[i32],
+    acks: i16,
+    batch: &[u8],
+) -> Option<()> {
+    let data: Vec<_> =
+        partitions.iter().map(|index| PartitionProduceData { index: *index, records: Some(batch) }).collect();
+    let topics =
+        [TopicProduceData { name: topic, partition_data: (&data[..]).into(), ..TopicProduceData::default() }];
+    let request = ProduceRequest {
+        transactional_id: None,
+        acks,
+        timeout_ms: 30_000,
+        topic_data: (&topics[..]).into(),
+    };
+    client.send(9, &request).await
+}
+
+pub(crate) async fn produced(client: &mut Client) -> Option<Vec<(i16, i64)>> {
+    let response: ProduceResponse = client.response(9).await?;
+    let partitions = response.responses.into_iter().flat_map(|topic| topic.partition_responses);
+    Some(partitions.map(|partition| (partition.error_code, partition.base_offset)).collect())
+}
+
+/// Fetches from `offset` of each of `partitions`.
+pub(crate) async fn fetch(
+    client: &mut Client,
+    topic: &str,
+    partitions: &[(i32, i64)],
+    min_bytes: i32,
+    max_wait: Duration,
+) -> Option<FetchResponse> {
+    let partitions: Vec<_> = partitions
+        .iter()
+        .map(|(partition, offset)| FetchPartition {
+            partition: *partition,
+            current_leader_epoch: -1,
+            fetch_offset: *offset,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            partition_max_bytes: 1 << 20,
+            ..FetchPartition::default()
+        })
+        .collect();
+    let topics = [FetchTopic { topic, partitions: (&partitions[..]).into(), ..FetchTopic::default() }];
+    let request = FetchRequest {
+        replica_id: -1,
+        max_wait_ms: i32::try_from(max_wait.as_millis()).expect("short"),
+        min_bytes,
+        max_bytes: 50 << 20,
+        session_epoch: -1,
+        topics: (&topics[..]).into(),
+        ..FetchRequest::default()
+    };
+    client.call(12, &request).await
+}
+
+/// The offsets and values in a response, partition by partition.
+pub(crate) fn values(response: &FetchResponse) -> Vec<(i32, Vec<(i64, String)>)> {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions
+        .map(|partition| {
+            assert_eq!(partition.error_code, 0, "{partition:?}");
+            let mut values = Vec::new();
+            for part in partition.records.iter().flat_map(|records| records.parts()) {
+                let RecordsPart::Memory(bytes) = part else { unreachable!("decoded from a frame") };
+                for batch in batches(bytes) {
+                    let batch: RecordBatch<'_> = batch.expect("whole batches");
+                    batch.verify_crc().expect("an intact batch");
+                    for record in batch.iter() {
+                        let record = record.expect("a record");
+                        let value = record.value.map(|value| String::from_utf8_lossy(value).into_owned());
+                        values.push((record.offset.0, value.unwrap_or_default()));
+                    }
+                }
+            }
+            (partition.partition_index, values)
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_produced_is_fetched_on_any_number_of_shards() {
+    for (seed, shards) in [(1, 1), (2, 2), (3, 5)] {
+        in_world(seed, async |world| {
+            let node = world.node("broker");
+            let broker = Broker::start(node, shards, &[]).await;
+            let mut client = Client::connect(&world.node("client"), broker.address).await;
+            create_topic(&mut client, "t", 7).await;
+            let all: Vec<i32> = (0..7).collect();
+            for round in 0..20 {
+                for acks in [-1, 1] {
+                    let answers = produce(&mut client, "t", &all, acks, &format!("{round} {acks}")).await;
+                    let base = round * 2 + i64::from(acks == 1);
+                    assert_eq!(answers, Some(vec![(0, base); 7]));
+                }
+            }
+            let from: Vec<_> = all.iter().map(|partition| (*partition, 38)).collect();
+            let response = fetch(&mut client, "t", &from, 1, Duration::ZERO).await.expect("an answer");
+            let expected = vec![(38, "19 -1".to_owned()), (39, "19 1".to_owned())];
+            let mut found = values(&response);
+            found.sort();
+            assert_eq!(found, all.iter().map(|partition| (*partition, expected.clone())).collect::<Vec<_>>());
+            broker.stop().await;
+        });
+    }
+}
+
+#[test]
+fn pipelined_produces_keep_their_order() {
+    in_world(4, async |world| {
+        let broker = Broker::start(world.node("broker"), 3, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "t", 3).await;
+        for round in 0..50 {
+            let value = round.to_string();
+            let batch = RecordBatchBuilder::new(Offset(0)).record(1, None, Some(value.as_bytes())).build();
+            send_produce(&mut client, "t", &[0, 1, 2], -1, &batch).await.expect("sent");
+        }
+        for round in 0..50 {
+            assert_eq!(produced(&mut client).await, Some(vec![(0, round); 3]));
+        }
+        let response = fetch(&mut client, "t", &[(0, 0), (1, 0), (2, 0)], 1, Duration::ZERO).await.expect("an answer");
+        for (_, values) in values(&response) {
+            let expected: Vec<_> = (0..50).map(|round| (round, round.to_string())).collect();
+            assert_eq!(values, expected);
+        }
+    });
+}
+
+#[test]
+fn a_fetch_waits_for_records_or_for_its_time() {
+    in_world(5, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let clients = world.node("client");
+        let mut consumer = Client::connect(&clients, broker.address).await;
+        create_topic(&mut consumer, "t", 2).await;
+        let before = clients.clock().now();
+        let response = fetch(&mut consumer, "t", &[(0, 0), (1, 0)], 1, Duration::from_secs(3)).await;
+        assert!(values(&response.expect("an answer")).iter().all(|(_, values)| values.is_empty()));
+        let waited = clients.clock().now().since(before);
+        assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(4), "{waited:?}");
+
+        let mut producer = Client::connect(&clients, broker.address).await;
+        let effects = clients.clone();
+        clients.spawn(async move {
+            let clock = effects.clock();
+            clock.sleep_until(clock.now() + Duration::from_secs(1)).await;
+            assert_eq!(produce(&mut producer, "t", &[1], -1, "late").await, Some(vec![(0, 0)]));
+        });
+        let before = clients.clock().now();
+        let response = fetch(&mut consumer, "t", &[(0, 0), (1, 0)], 1, Duration::from_secs(30)).await;
+        let found = values(&response.expect("an answer"));
+        assert!(found.contains(&(1, vec![(0, "late".to_owned())])), "{found:?}");
+        assert!(clients.clock().now().since(before) < Duration::from_secs(2));
+    });
+}
+
+#[test]
+fn bad_requests_hurt_nobody_else() {
+    in_world(6, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let clients = world.node("client");
+        let mut good = Client::connect(&clients, broker.address).await;
+        create_topic(&mut good, "t", 1).await;
+        let cases: [Vec<u8>; 6] = [
+            framed(&[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
+            framed(&[0, 0]),
+            framed(&[0, 3, 0, 99, 0, 0, 0, 1, 0xff, 0xff]),
+            vec![0xff; 64],
+            vec![0x7f, 0xff, 0xff, 0xff],
+            framed(&[0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]),
+        ];
+        for bytes in cases {
+            let mut bad = Client::connect(&clients, broker.address).await;
+            bad.send_raw(&bytes).await;
+            assert_eq!(bad.frame().await, None, "{bytes:02x?}");
+        }
+        let corrupt = {
+            let batch = RecordBatchBuilder::new(Offset(0)).record(1, None, Some(b"v")).build();
+            let mut bytes = batch.to_vec();
+            *bytes.last_mut().expect("not empty") ^= 1;
+            bytes
+        };
+        send_produce(&mut good, "t", &[0], -1, &corrupt).await.expect("sent");
+        assert_eq!(produced(&mut good).await, Some(vec![(ErrorCode::CorruptMessage.code(), -1)]));
+        assert_eq!(produce(&mut good, "t", &[0, 9], -1, "v").await, Some(vec![(0, 0), (3, -1)]));
+        assert_eq!(produce(&mut good, "unknown", &[0], 1, "v").await, Some(vec![(3, -1)]));
+    });
+}
