@@ -80,7 +80,7 @@ def markdown(entries):
         reached = [verdict(medians, more, target) for target in targets]
         wanted = "; ".join(target[0] for target in targets)
         out.append(f"| {title.format(gigabytes=gigabytes)} | {' | '.join(cells)} | {wanted} | {'; '.join(reached)} |")
-    return "\n".join(out + device(entries) + spread(entries)) + "\n"
+    return "\n".join(out + device(entries) + spread(entries) + failures(entries)) + "\n"
 
 
 def verdict(medians, more, target):
@@ -124,6 +124,12 @@ def spread(entries):
     repeats = max((e["repeat"] + 1 for e in entries), default=0)
     return ["", f"{repeats} runs each; throughputs of one row and column differ by at most {worst:.0%} between runs. "
             "Single runs are in results.jsonl, the latency curves in latency.svg."]
+
+
+def failures(entries):
+    """Runs in which records failed or were not as written: their figures are in the table, their fault is here."""
+    found = [f"- {e['row']}, {e['subject']}, run {e['repeat'] + 1}: {e['failed']}" for e in entries if "failed" in e]
+    return ["", "Runs with failed records:", "", *found] if found else []
 
 
 def values(entries, row, subject, path):

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 
 class Tools:
@@ -34,12 +35,19 @@ class Tools:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def loadgen(self, mode, broker, arguments):
-        """The JSON report of a run against `broker`; failed records or violations end the comparison."""
+        """The JSON report of a run against `broker`. Failed records and violations are kept in it as `failed`."""
         # What earlier rows left in the page cache must not be written back during this one.
         os.sync()
-        line = self.loadgen_text([mode, "--json", "--bootstrap", broker.bootstrap, "--broker-pid", broker.pid,
-                                  *arguments])
-        return json.loads(line)
+        try:
+            return json.loads(self.loadgen_text([
+                mode, "--json", "--bootstrap", broker.bootstrap, "--broker-pid", broker.pid, *arguments]))
+        except subprocess.CalledProcessError as error:
+            if error.returncode != 1 or not error.stdout.strip():
+                raise
+            report = json.loads(error.stdout)
+            what = f"{mode}: errors {report['errors']}, violations {report.get('violations', 0)}"
+            print(f"FAILED {broker.name} {what}", file=sys.stderr, flush=True)
+            return dict(report, failed=what)
 
     def appender(self, block_bytes, files, seconds):
         """The bare appender's report."""

@@ -33,6 +33,8 @@ pub(crate) struct Meter {
     pub(crate) received_records_in_all: u64,
     /// Sent inside the window.
     pub(crate) offered_records: u64,
+    /// Records are read back in this run.
+    pub(crate) arrivals_expected: bool,
     /// Due inside the window and still without an answer at the end.
     pub(crate) overdue_records: u64,
     /// Failed records by Kafka error code, in the whole run.
@@ -65,6 +67,7 @@ impl Meter {
             sent_records_in_all: 0,
             received_records_in_all: 0,
             offered_records: 0,
+            arrivals_expected: false,
             overdue_records: 0,
             errors: BTreeMap::new(),
         })
@@ -116,6 +119,9 @@ impl Meter {
         if self.covers(intended) {
             let latency = now.saturating_sub(intended).max(1);
             self.produce_latency.saturating_record_n(latency, records);
+            if self.arrivals_expected {
+                self.end_to_end_latency.saturating_record_n(latency, records);
+            }
             self.overdue_records += records;
         }
     }

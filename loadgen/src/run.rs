@@ -89,7 +89,9 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<Report> {
     let verifier = (!args.fetch.no_verify).then(|| Verifier::new(false));
     let audit = Audit { verifier, end_to_end: Some(run), ..Audit::default() };
     let plan = plan(&args.run, Some(&args.load), DURATION_S);
-    let mut engine = Engine::new(plan, producers, consumers, ledger(Some(&args.load))?, audit)?;
+    let mut ledger = ledger(Some(&args.load))?;
+    ledger.meter.arrivals_expected = true;
+    let mut engine = Engine::new(plan, producers, consumers, ledger, audit)?;
     let (opened, closed) = engine.run()?;
     let Engine { audit, ledger, .. } = engine;
     let meter = ledger.meter;
