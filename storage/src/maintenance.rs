@@ -201,7 +201,8 @@ impl<E: Effects> Log<E> {
         if let Err(error) = cut {
             self.shard.background_error(&error);
         }
-        if !active.is_durable() {
+        // The log may have rolled meanwhile, so the segment that was active says nothing about the log.
+        if self.durable_end() < self.log_end_offset() {
             self.queue_commit();
         }
     }
