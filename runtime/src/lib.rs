@@ -1,7 +1,16 @@
 //! The machine under a shard: pinned thread, executor, io_uring, timers, aligned buffers, the mesh
 //! between shards, the stall detector; the effect traits and their simulated forms.
 //!
-//! Invariant: all `unsafe` of the project is in this crate, and only `uring` calls the kernel.
+//! Invariants: all `unsafe` of the project is in this crate; only `uring`, `signal` and `probe` call the kernel;
+//! nothing above the effect traits knows which form of them it runs on.
+//!
+//! Two checks beside the tests. The lock-free parts on a model checker, and everything under AddressSanitizer:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test -p millrace-runtime --lib --release loom
+//! RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+//!     cargo test -p millrace-runtime --lib --target x86_64-unknown-linux-gnu
+//! ```
 
 mod atomic;
 pub mod buffer;
@@ -9,7 +18,9 @@ pub mod effects;
 pub mod executor;
 pub mod injector;
 pub mod mesh;
+pub mod probe;
 pub mod shards;
+pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sleep;

@@ -98,7 +98,14 @@ fn prepare(options: &ShardOptions) -> io::Result<PreparedShard> {
     if let Some(core) = options.core {
         crate::uring::pin_to_core(core)?;
     }
-    PreparedShard::new(options)
+    PreparedShard::new(options).map_err(|error| explain(&error))
+}
+
+/// Adds what the checks of the machine have to say.
+fn explain(error: &io::Error) -> io::Error {
+    let findings: Vec<_> = crate::probe::start().iter().map(ToString::to_string).collect();
+    let message = format!("cannot set up io_uring: {error}\n{}", findings.join("\n"));
+    io::Error::new(error.kind(), message.trim_end().to_owned())
 }
 
 /// Ends the process when it is dropped by a panic. With `panic = "abort"` the panic itself does.
@@ -107,7 +114,59 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            std::process::exit(EXIT_SHARD_PANICKED);
+            // At once: destructors of a process in this state are not to be trusted.
+            crate::uring::exit_now(EXIT_SHARD_PANICKED);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Every shard runs, on the core it was given, and join waits for all of them.
+    #[test]
+    fn all_shards_run_to_their_end() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let options = ShardOptions { core: Some(0), ring_entries: 8, ..ShardOptions::default() };
+        let counter = Arc::clone(&count);
+        let shards = run_shards(vec![options; 3], move |shard, effects| {
+            let counter = Arc::clone(&counter);
+            async move {
+                effects.sleep(Duration::from_micros(10)).await;
+                counter.fetch_add(shard + 1, Ordering::Relaxed);
+            }
+        });
+        shards.unwrap().join();
+        assert_eq!(count.load(Ordering::Relaxed), 6);
+    }
+
+    /// A core that is not there is an error, and nothing runs.
+    #[test]
+    fn a_missing_core_is_an_error() {
+        let options =
+            vec![ShardOptions::default(), ShardOptions { core: Some(1000), ..ShardOptions::default() }];
+        let error = run_shards(options, |_, _| async { panic!("must not run") }).unwrap_err();
+        assert!(error.to_string().contains("core 1000"), "{error}");
+    }
+
+    /// A panic on one shard ends the process while its sibling sleeps.
+    #[test]
+    fn a_panic_ends_the_process() {
+        const MARK: &str = "MILLRACE_TEST_PANIC";
+        if std::env::var_os(MARK).is_some() {
+            let shards = run_shards(vec![ShardOptions::default(); 2], |shard, _| async move {
+                assert_ne!(shard, 1, "as intended");
+                std::future::pending().await
+            });
+            shards.unwrap().join();
+        }
+        let name = "shards::tests::a_panic_ends_the_process";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", name]).env(MARK, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(EXIT_SHARD_PANICKED), "{output:?}");
     }
 }

@@ -66,3 +66,9 @@ pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run on core {core}: {error}")))?;
     Ok(())
 }
+
+/// Ends the process without running anything more of it.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: no memory is involved, and it does not return.
+    unsafe { libc::_exit(code) }
+}

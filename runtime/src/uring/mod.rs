@@ -25,7 +25,8 @@ use std::time::Duration;
 
 pub use clock::UringClock;
 pub use disk::UringDisk;
-pub(crate) use fd::pin_to_core;
+pub(crate) use disk::space;
+pub(crate) use fd::{check, exit_now, pin_to_core};
 pub use file::{DurableWrite, UringFile};
 pub use net::{UringListener, UringNet, UringStream};
 pub use reactor::Sleep;
