@@ -29,9 +29,6 @@ const EARLIEST_LOCAL: (i64, i16) = (-4, 8);
 const LATEST_TIERED: (i64, i16) = (-5, 9);
 const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
 
-/// The first response version with a leader epoch.
-const LEADER_EPOCH_SINCE: i16 = 4;
-
 /// From this version on the response tells the leader epoch.
 const VERSION_LEADER_EPOCH: i16 = 4;
 
@@ -97,11 +94,8 @@ async fn ask<E: Effects>(
         Ok(found) => {
             response.timestamp = found.timestamp;
             response.offset = found.offset.0;
-            // Before this version there is no field for the epoch.
-            if question.version >= LEADER_EPOCH_SINCE {
-                if question.version >= VERSION_LEADER_EPOCH {
+            if question.version >= VERSION_LEADER_EPOCH {
                 response.leader_epoch = found.leader_epoch.0;
-            }
             }
         }
         Err(code) => {
