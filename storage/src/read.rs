@@ -274,16 +274,20 @@ impl<E: Effects> Log<E> {
             }
             let first = *start.get_or_insert(at);
             let fits = at + batch.size() - first <= limits.max_bytes || (at == first && limits.min_one);
-            if !fits || batch.next_offset() > limits.up_to {
-                return Ok(if at == first { Selected::Nothing } else { Selected::Range(first, at) });
-            }
-            if self.shard.options.verify_reads
+            let wanted = fits && batch.next_offset() <= limits.up_to;
+            // A damaged count of offsets looks like a batch beyond the limits: nothing is said about the first batch
+            // before its checksum is.
+            if (wanted || at == first)
+                && self.shard.options.verify_reads
                 && let Err(error) = batch.verify_crc()
             {
                 if at > first {
                     return Ok(Selected::Range(first, at));
                 }
                 return Err(self.corrupt(segment, position + to_u64(at), batch.base_offset(), &error));
+            }
+            if !wanted {
+                return Ok(if at == first { Selected::Nothing } else { Selected::Range(first, at) });
             }
             at += batch.size();
         }
