@@ -189,6 +189,7 @@ impl<E: Effects> Log<E> {
                 Selected::MoreFrom(skipped, needed) => {
                     position += to_u64(skipped);
                     length = length.max(to_u64(needed));
+                    self.check_within(segment, position, needed, end, from)?;
                 }
             }
         }
@@ -219,6 +220,7 @@ impl<E: Effects> Log<E> {
                 Selected::MoreFrom(skipped, needed) => {
                     position += to_u64(skipped);
                     length = length.max(to_u64(needed));
+                    self.check_within(segment, position, needed, end, from)?;
                 }
             }
         };
@@ -229,6 +231,23 @@ impl<E: Effects> Log<E> {
         let size_bytes = usize::try_from(length).unwrap_or(usize::MAX);
         let file = self.buffered_file(segment).await.map_err(ReadError::Storage)?;
         Ok(Some(LogRead { parts: vec![ReadPart::File { file, position, length }], size_bytes }))
+    }
+
+    /// Batches end where their file does; a length beyond that is damaged, and no read could ever satisfy it.
+    fn check_within(
+        &self,
+        segment: &LogSegment<E>,
+        position: u64,
+        needed: usize,
+        end: u64,
+        from: Offset,
+    ) -> Result<(), ReadError> {
+        if position < end && position + to_u64(needed) > end {
+            let available = usize::try_from(end - position).unwrap_or(usize::MAX);
+            let error = model::BatchError::Truncated { needed, available };
+            return Err(self.corrupt(segment, position, from, &error));
+        }
+        Ok(())
     }
 
     /// Finds the batches to return among `bytes`, which start with a batch at `position` of the file.
