@@ -25,6 +25,8 @@ pub(crate) enum Broken {
     Resurrected(String),
     /// Acknowledged records are not there.
     Lost(String),
+    /// Acknowledged records behind this offset were cut off without a word.
+    Cut(Offset),
     /// Something is there that was not sent, or not so.
     Wrong(String),
     /// The log does not do its work after the restart.
