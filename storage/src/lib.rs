@@ -10,6 +10,8 @@ mod append_validation;
 mod checkpoint;
 mod commit_loop;
 mod config;
+mod decompress;
+pub mod dump_log;
 mod error;
 mod leader_epoch_cache;
 mod log;

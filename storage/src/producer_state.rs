@@ -189,6 +189,27 @@ impl ProducerState {
         out
     }
 
+    /// A line per producer, for people.
+    pub(crate) fn describe(&self) -> impl Iterator<Item = String> + '_ {
+        self.producers.iter().map(|(id, entry)| {
+            let last = entry.batches.back().map(|last| {
+                format!(
+                    " lastSequence: {} lastOffset: {} offsetDelta: {} timestamp: {}",
+                    last.last_sequence, last.last_offset, last.offset_delta, last.timestamp
+                )
+            });
+            let txn =
+                entry.current_txn_first_offset.map(|offset| format!(" currentTxnFirstOffset: {offset}"));
+            format!(
+                "producerId: {id} producerEpoch: {} coordinatorEpoch: {}{}{}",
+                entry.epoch,
+                entry.coordinator_epoch,
+                txn.unwrap_or_default(),
+                last.unwrap_or_default()
+            )
+        })
+    }
+
     /// The state in a snapshot; `None` if the bytes are not one.
     pub(crate) fn from_snapshot(bytes: &[u8]) -> Option<Self> {
         let (head, entries) = bytes.split_at_checked(10)?;

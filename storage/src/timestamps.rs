@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use model::{Compression, Offset, RecordBatch};
+use model::{Offset, RecordBatch, RecordIter, TimestampType};
 use runtime::Effects;
 
 use crate::ReadError;
+use crate::decompress::{UNPACKED_BYTES_MAX, records};
 use crate::log::{Log, TimestampOffset};
 use crate::log_segment::LogSegment;
 use crate::read::Limits;
@@ -95,22 +96,20 @@ impl<E: Effects> Log<E> {
     }
 }
 
-/// The first record of the batch at or after `timestamp`. Of a compressed batch whose first record is older
-/// it is not known which one it is, so the whole batch is named by its first offset: nothing is missed.
+/// The first record of the batch at or after `timestamp`. A batch that cannot be unpacked is named by its first
+/// offset, so that nothing is missed.
 fn first_in(batch: &RecordBatch<'_>, timestamp: i64, log_start: Offset) -> Option<TimestampOffset> {
     let found = |offset: Offset, timestamp: i64| TimestampOffset {
         offset,
         timestamp,
         leader_epoch: batch.leader_epoch(),
     };
-    if batch.timestamp_type() == model::TimestampType::LogAppendTime {
-        return Some(found(batch.base_offset().max(log_start), batch.max_timestamp()));
+    let whole = found(batch.base_offset().max(log_start), batch.max_timestamp());
+    if batch.timestamp_type() == TimestampType::LogAppendTime {
+        return Some(whole);
     }
-    if batch.compression() != Some(Compression::None) {
-        return Some(found(batch.base_offset().max(log_start), batch.max_timestamp()));
-    }
-    batch
-        .iter()
+    let Ok(bytes) = records(batch, UNPACKED_BYTES_MAX) else { return Some(whole) };
+    RecordIter::new(&bytes, batch.record_count(), batch.base_offset(), batch.base_timestamp())
         .filter_map(Result::ok)
         .find(|record| record.timestamp >= timestamp && record.offset >= log_start)
         .map(|record| found(record.offset, record.timestamp))
