@@ -29,6 +29,9 @@ pub const VERSIONS: RangeInclusive<i16> = 4..=18;
 /// From this version on topics are named by id.
 const VERSION_TOPIC_IDS: i16 = 13;
 
+/// From this version on the response may say how the client's log or leader differs from ours.
+const VERSION_HINTS: i16 = 12;
+
 /// `read_committed`.
 const READ_COMMITTED: i8 = 1;
 
@@ -416,7 +419,8 @@ fn respond<E: Effects>(
                 partitions: Vec::new(),
             });
         }
-        let data = partition_data(shard, wish.partition, answer, &mut files);
+        let hints = context.api_version >= VERSION_HINTS;
+        let data = partition_data(shard, wish.partition, answer, hints, &mut files);
         responses.last_mut().expect("one was just pushed").partitions.push(data);
     }
     let response = FetchResponse { session_id, responses, ..FetchResponse::default() };
@@ -442,6 +446,7 @@ fn partition_data<E: Effects>(
     shard: &Shard<E>,
     partition: PartitionId,
     answer: Fetched<E>,
+    hints: bool,
     files: &mut Vec<FilePart<E>>,
 ) -> PartitionData {
     let mut records = Records::new();
@@ -458,7 +463,7 @@ fn partition_data<E: Effects>(
         });
     }
     let epoch_trouble =
-        matches!(answer.error, ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower);
+        hints && matches!(answer.error, ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower);
     PartitionData {
         partition_index: partition.0,
         error_code: answer.error.code(),

@@ -33,6 +33,9 @@ const VERSION_MIN: i16 = 3;
 /// Zstandard came with this version (KIP-110).
 const VERSION_ZSTD: i16 = 7;
 
+/// From this version on the response names the records that broke a rule (KIP-467).
+const VERSION_RECORD_ERRORS: i16 = 8;
+
 /// One partition's batch, on its way to the shard that owns it.
 struct Item {
     slot: usize,
@@ -284,7 +287,7 @@ fn respond<E: Effects>(
                 .iter()
                 .zip(&mut outcomes)
                 .map(|(index, outcome)| {
-                    let response = partition_response(*index, outcome);
+                    let response = partition_response(context.api_version, *index, outcome);
                     moved |= response.error_code == ErrorCode::NotLeaderOrFollower.code();
                     response
                 })
@@ -301,7 +304,7 @@ fn respond<E: Effects>(
     ProduceResponse { responses, throttle_time_ms: 0, node_endpoints }
 }
 
-fn partition_response(index: i32, outcome: Outcome) -> PartitionProduceResponse {
+fn partition_response(version: i16, index: i32, outcome: Outcome) -> PartitionProduceResponse {
     let mut response = PartitionProduceResponse {
         index,
         base_offset: -1,
@@ -318,7 +321,9 @@ fn partition_response(index: i32, outcome: Outcome) -> PartitionProduceResponse 
         }
         Outcome::Failed { code, message, batch } => {
             response.error_code = code.code();
-            if let Some(batch_index) = batch {
+            if let Some(batch_index) = batch
+                && version >= VERSION_RECORD_ERRORS
+            {
                 response.record_errors.push(BatchIndexAndErrorMessage {
                     batch_index,
                     batch_index_error_message: message.clone(),
