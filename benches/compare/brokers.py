@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,17 @@ class Kafka(Broker):
             subprocess.run(self.java("kafka.tools.StorageTool", "format", "--standalone", "-t", self.cluster_id,
                                      "-c", str(properties)), check=True, stdout=log, stderr=log)
         os.sync()
+
+    def producer_perf(self, topic, rate, records):
+        """Latencies in microseconds that Kafka's own producer tool reports; its last line sums the run up."""
+        command = ["taskset", "-c", self.tools.client_core,
+                   *self.java("org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records",
+                              str(records), "--record-size", "1000", "--throughput", str(rate), "--producer-props",
+                              f"bootstrap.servers={self.bootstrap}", "acks=all", "linger.ms=0",
+                              "enable.idempotence=false")]
+        last = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
+        found = re.findall(r"([\d.]+) ms (avg|max|50th|95th|99th|99.9th)", last)
+        return {f"p{name[:-2]}" if name.endswith("th") else name: 1000 * float(value) for value, name in found}
 
     def command(self):
         return self.java("kafka.Kafka", str(self.dir / "server.properties"))

@@ -69,7 +69,7 @@ def markdown(entries):
     """The table of medians, then the device's limits."""
     names = [title for _, title in COLUMNS]
     out = ["# Comparison", "",
-           "Medians; broker on one core, client on the other; written by `scripts/bench-compare`.", "",
+           "Medians; broker on one core, client on the other; written by `scripts/bench-compare`.", *machine(entries), "",
            f"| measure | {' | '.join(names)} | target | reached |", f"|---{'|---' * (len(names) + 2)}|"]
     for row, title, path, unit, more, targets in FIGURES:
         medians = {subject: median(entries, row, subject, path) for subject, _ in COLUMNS}
@@ -80,7 +80,13 @@ def markdown(entries):
         reached = [verdict(medians, more, target) for target in targets]
         wanted = "; ".join(target[0] for target in targets)
         out.append(f"| {title.format(gigabytes=gigabytes)} | {' | '.join(cells)} | {wanted} | {'; '.join(reached)} |")
-    return "\n".join(out + device(entries) + spread(entries) + failures(entries)) + "\n"
+    return "\n".join(out + device(entries) + cross_check(entries) + spread(entries) + failures(entries)) + "\n"
+
+
+def machine(entries):
+    """What it was measured on."""
+    found = [e for e in entries if e["row"] == "environment"]
+    return [found[-1]["text"]] if found else []
 
 
 def verdict(medians, more, target):
@@ -113,6 +119,19 @@ def device(entries):
     return out
 
 
+def cross_check(entries):
+    """Latencies of one load by two generators."""
+    if not any(e["row"] == "crosscheck" for e in entries):
+        return []
+    out = ["", "The generator checked against Kafka's own: produce at 1,000/s to Kafka, linger 0, latency in µs "
+           "(the tool counts whole milliseconds, from the send call instead of the intended moment):", "",
+           "| generator | p50 | p99 | p99.9 | max |", "|---|---|---|---|---|"]
+    for key, title in (("perf-tool", "kafka-producer-perf-test"), ("loadgen", "loadgen")):
+        figures = [cell(median(entries, "crosscheck", key, path), "") for path in ("p50", "p99", "p99.9", "max")]
+        out.append(f"| {title} | {' | '.join(figures)} |")
+    return out
+
+
 def spread(entries):
     """How far the repeats lie apart: a reader must see the noise."""
     worst = 0.0
@@ -122,6 +141,8 @@ def spread(entries):
             if len(found) > 1 and path in ("mb_per_s", "requests_per_s") and min(found) > 0:
                 worst = max(worst, max(found) / min(found) - 1)
     repeats = max((e["repeat"] + 1 for e in entries), default=0)
+    if repeats < 2:
+        return ["", "One run each: a check of the script, not a measurement."]
     return ["", f"{repeats} runs each; throughputs of one row and column differ by at most {worst:.0%} between runs. "
             "Single runs are in results.jsonl, the latency curves in latency.svg."]
 
@@ -146,6 +167,8 @@ def values(entries, row, subject, path):
 def lookup(entry, path):
     """`a.b` looked up in nested objects; the name after the first dot may hold dots itself (p99.9)."""
     head, _, tail = path.partition(".")
+    if path in entry:
+        return entry[path]
     value = entry.get(head)
     return value.get(tail) if tail and isinstance(value, dict) else value
 
@@ -167,7 +190,7 @@ def brief(entry):
     parts = []
     for path, unit in (("mb_per_s", "MB/s"), ("requests_per_s", "req/s"), ("produce_latency_us.p99", "us p99"),
                        ("end_to_end_latency_us.p99", "us e2e p99"), ("broker.cpu_s_per_gb", "CPU-s/GB"),
-                       ("elapsed_ms", "ms"), ("cpu_percent", "% CPU"), ("resident_bytes", "B")):
+                       ("p99", "us p99"), ("elapsed_ms", "ms"), ("cpu_percent", "% CPU"), ("resident_bytes", "B")):
         value = lookup(entry, path)
         if value is not None:
             parts.append(cell(value, unit))

@@ -120,6 +120,19 @@ def fetch(bench, subject, _repeat):
     return report
 
 
+def cross_check(bench, subject):
+    """The same load by Kafka's own producer tool and by loadgen: the generator's latencies must not be its own making."""
+    broker = subject.broker
+    topic = bench.topic(subject, 6)
+    for repeat in range(bench.repeats):
+        theirs = broker.producer_perf(topic, CROSS_CHECK_RATE, int(CROSS_CHECK_RATE * 2 * bench.seconds))
+        ours = bench.tools.loadgen("produce", broker, [
+            "--topic", topic, "--rate", CROSS_CHECK_RATE, "--warmup", bench.warmup, "--duration", 2 * bench.seconds])
+        for key, figures in (("perf-tool", theirs), ("loadgen", ours["produce_latency_us"])):
+            bench.record("crosscheck", f"produce at {CROSS_CHECK_RATE:,}/s by {key}", key, repeat, figures)
+    bench.drop(subject, topic)
+
+
 def start_up(bench, subject):
     """From exec on an empty directory to the first Metadata answer; then what the idle process uses."""
     broker = subject.broker
@@ -219,6 +232,7 @@ def resident_bytes(pid):
     return 0
 
 
+CROSS_CHECK_RATE = 1000
 BROKERS = {"kafka", "kafka-fsync", "millrace"}
 LOAD_ROWS = [
     ("produce", "acks=all, 1 KB records, 64 KiB batches, 6 partitions", produce_64k, BROKERS | {"null"}),
@@ -229,4 +243,6 @@ LOAD_ROWS = [
     ("keyed", "200-byte keyed batches, 1,000 partitions, 100 producers", keyed, BROKERS),
     ("fetch", "fetch of hot data", fetch, {"kafka", "millrace", "null"}),
 ]
-ROW_KEYS = [key for key, *_ in LOAD_ROWS] + ["startup", "idle", "restart", "partitions", "appender"]
+# Rows that run on a warm broker, and all rows.
+LOAD_KEYS = [key for key, *_ in LOAD_ROWS] + ["crosscheck"]
+ROW_KEYS = LOAD_KEYS + ["startup", "idle", "restart", "partitions", "appender"]

@@ -29,6 +29,17 @@ class Tools:
         arguments = [part for package in packages for part in ("-p", package)]
         subprocess.run(["cargo", "build", "--release", "--quiet", "--locked", *arguments], cwd=self.root, check=True)
 
+    def environment(self):
+        """Machine, kernel, file system and source in one line."""
+        def output(*command):
+            return subprocess.run(command, cwd=self.root, stdout=subprocess.PIPE, text=True).stdout.strip()
+        models = [line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")]
+        file_system = output("stat", "-f", "-c", "%T", str(self.work_dir))
+        return (f"{len(models)} x {models[0] if models else 'unknown CPU'}, Linux {os.uname().release}, "
+                f"{file_system}, Millrace at commit {output('git', 'rev-parse', '--short', 'HEAD')}, "
+                f"load before the run {os.getloadavg()[0]:.1f}.")
+
     def loadgen_text(self, arguments):
         """Standard output of a loadgen call on the client's core; its failure is an exception."""
         command = ["taskset", "-c", self.client_core, str(self.loadgen_bin), *map(str, arguments)]
