@@ -80,6 +80,38 @@ struct Shared {
     inbox: SegQueue<Arc<Task>>,
     sleep: SleepFlag,
     unpark: Arc<dyn Unpark>,
+    /// The executor is gone: nobody will empty the inbox any more, whose tasks keep this structure alive.
+    closed: AtomicBool,
+}
+
+impl Shared {
+    /// Takes a task that was woken on another thread.
+    fn push(&self, task: Arc<Task>) {
+        self.inbox.push(task);
+        // Includes a full fence: either this sees `closed`, or who closes sees the task.
+        if self.sleep.must_wake() {
+            self.unpark.unpark();
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            self.empty();
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.empty();
+    }
+
+    fn empty(&self) {
+        while self.inbox.pop().is_some() {}
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
 }
 
 #[derive(Default)]
@@ -131,10 +163,7 @@ impl Wake for Task {
             _ => false,
         });
         if !here.unwrap_or(false) {
-            self.shared.inbox.push(Arc::clone(self));
-            if self.shared.sleep.must_wake() {
-                self.shared.unpark.unpark();
-            }
+            self.shared.push(Arc::clone(self));
         }
     }
 }
@@ -143,7 +172,12 @@ impl Executor {
     /// An executor of the current thread; polls longer than `stall_threshold` are counted.
     #[must_use]
     pub fn new(unpark: Arc<dyn Unpark>, stall_threshold: Duration) -> Self {
-        let shared = Arc::new(Shared { inbox: SegQueue::new(), sleep: SleepFlag::new(), unpark });
+        let shared = Arc::new(Shared {
+            inbox: SegQueue::new(),
+            sleep: SleepFlag::new(),
+            unpark,
+            closed: AtomicBool::new(false),
+        });
         Self {
             local: Rc::new(Local {
                 shared,

@@ -158,15 +158,17 @@ impl PreparedShard {
         main: impl FnOnce(UringEffects) -> Fut,
     ) -> T {
         let executor = self.effects.shard.executor.clone();
-        let result = executor::run(&executor, &mut self.driver, main(self.effects.clone()));
-        self.driver.reactor.drain();
-        result
+        executor::run(&executor, &mut self.driver, main(self.effects.clone()))
     }
 }
 
 impl Drop for PreparedShard {
     fn drop(&mut self) {
         file::set_context(None);
+        // After a panic the process ends, and what the kernel may still use is better left alone.
+        if !std::thread::panicking() {
+            self.driver.reactor.drain();
+        }
     }
 }
 
