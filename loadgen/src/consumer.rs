@@ -227,10 +227,6 @@ impl Audit {
         if part.error != 0 {
             bail!("Fetch of partition {} at {position}: {}", part.partition, error_name(part.error));
         }
-        ensure!(
-            part.high_watermark >= *position || part.records.is_empty(),
-            "records above the high watermark"
-        );
         let mut rest = part.records;
         while let Some((batch, behind)) = Batch::split(rest)? {
             rest = behind;
@@ -241,6 +237,12 @@ impl Audit {
             if range.end.is_some_and(|end| batch.base_offset >= end) {
                 break;
             }
+            let (last, visible) = (batch.last_offset, part.high_watermark);
+            ensure!(
+                last < visible,
+                "partition {}: offset {last} is above the high watermark {visible}",
+                part.partition
+            );
             totals.records += u64::from(batch.record_count);
             self.take_batch(part.partition, &batch, *position, now, meter)?;
             *position = batch.last_offset + 1;
