@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use broker::cli::{Cli, Command, HostFacts, Report, examine_host, init_logging};
+use broker::cli::{Cli, Command, diagnose, init_logging};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -30,11 +30,20 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(args) => {
-            let report = Report { findings: examine_host(&HostFacts::read(&args.data_dir)) };
+            let report = diagnose(&args.data_dir);
             print!("{report}");
             Ok(ExitCode::from(report.exit_code()))
         }
-        Command::DumpLog(_) => anyhow::bail!("dump-log is not in this build yet"),
+        Command::DumpLog(args) => {
+            let mut out = std::io::stdout().lock();
+            let options = storage::dump_log::Options {
+                deep_iteration: args.records || args.values,
+                print_data_log: args.values,
+                quiet: false,
+            };
+            let summary = storage::dump_log::run(&args.paths, options, &mut out)?;
+            Ok(if summary.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Config(args) => {
             print!("{}", args.answer()?);
             Ok(ExitCode::SUCCESS)

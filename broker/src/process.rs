@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
+use runtime::signal::{Signal, Signals};
 use runtime::{Effects, ShardOptions, UringEffects, run_shards};
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
@@ -22,6 +24,9 @@ const MESH_CAPACITY: usize = 1024;
 /// The process's exit code when a shard other than the first cannot start.
 pub const EXIT_SHARD_FAILED: i32 = 71;
 
+/// The process's exit code when it is told a second time to end.
+pub const EXIT_SECOND_SIGNAL: i32 = 72;
+
 /// Entries of each shard's submission queue.
 const RING_ENTRIES: u32 = 1024;
 
@@ -33,6 +38,8 @@ struct Start {
     readiness: Readiness,
     ports: Arc<Mutex<Vec<Option<ShardPorts<UringEffects>>>>>,
     banner: Arc<Banner>,
+    /// Where the first shard hears that the process has been told to end.
+    stop: Arc<Mutex<Option<InjectorPort<Signal>>>>,
     shards: usize,
     /// Why the broker did not come up.
     failure: Arc<Mutex<Option<anyhow::Error>>>,
@@ -43,6 +50,8 @@ struct Start {
 /// # Errors
 /// What keeps the broker from starting, in words for its owner.
 pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
+    // Before any other thread starts, so that only the thread that waits for them hears them.
+    let signals = Signals::block().context("cannot take over SIGTERM and SIGINT")?;
     let allowed = allowed_cores().map_err(anyhow::Error::msg)?;
     let cores = choose_cores(config.cores(), &allowed).map_err(anyhow::Error::msg)?;
     let listen = addresses(&config)?;
@@ -60,7 +69,7 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         cores: cores.clone(),
         data_dir: config.log_dir().to_owned(),
-        io_mode: IoMode::Direct { alignment: 4096 },
+        io_mode: IoMode::probe(config.log_dir()).map_err(anyhow::Error::msg)?,
         listeners: Vec::new(),
         admin: admin.as_ref().map(|admin| admin.local_addr().to_string()),
     };
@@ -73,15 +82,31 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
         readiness,
         ports: Arc::new(Mutex::new(ports)),
         banner: Arc::new(banner),
+        stop: Arc::default(),
         shards,
         failure: Arc::default(),
     };
     let failure = Arc::clone(&start.failure);
+    let (stop, stopped) = injector(1);
+    *start.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopped);
+    std::thread::Builder::new().name("signals".into()).spawn(move || pass_on(&signals, &stop))?;
     let running = run_shards(options, move |index, effects| run_shard(index, effects, start.clone()))
         .context("a shard could not be set up; `millrace doctor` says what the system lacks")?;
     running.join();
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(Ok(()), Err)
+}
+
+/// Tells the first shard about the first signal; a second one ends the process at once.
+fn pass_on(signals: &Signals, stop: &Injector<Signal>) {
+    let mut told = false;
+    while let Ok(signal) = signals.wait() {
+        if told || stop.try_send(signal).is_err() {
+            eprintln!("millrace: ended by a second signal; the next start will recover the logs");
+            std::process::exit(EXIT_SECOND_SIGNAL);
+        }
+        told = true;
+    }
 }
 
 fn shard_options(config: &BrokerConfig, core: usize) -> ShardOptions {
@@ -137,6 +162,8 @@ async fn run_first(
     start: &Start,
     ports: ShardPorts<UringEffects>,
 ) -> anyhow::Result<()> {
+    let stop = start.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let stop = stop.expect("the first shard starts once");
     let shard = start_first(effects, &start.options, ports, start.shards).await?;
     spawn_publisher(&shard, start);
     let outcome = match bring_up(&shard, &start.options).await {
@@ -147,8 +174,8 @@ async fn run_first(
             };
             eprint!("{banner}");
             start.readiness.set(true);
-            std::future::pending::<()>().await;
-            eprintln!("shutting down");
+            let signal = stop.recv().await;
+            tracing::info!(?signal, "shutting down");
             Ok(())
         }
         Err(error) => Err(error),

@@ -1,25 +1,56 @@
 //! The few lines that the broker prints when it has started.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use runtime::probe::{DirectoryFacts, directory_facts};
+
+use super::doctor::nearest_directory;
 
 /// How the data directory is written and read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IoMode {
-    /// Direct I/O with this alignment in bytes.
+    /// Direct I/O.
     Direct {
-        /// Offsets, lengths and addresses are multiples of this.
-        alignment: u32,
+        /// The file system's name.
+        file_system: String,
+        /// Offsets and lengths have to be multiples of this many bytes, if the kernel says so.
+        alignment: Option<u32>,
     },
     /// Through the page cache, because the file system does not do direct I/O.
-    Buffered,
+    Buffered {
+        /// The file system's name.
+        file_system: String,
+    },
+}
+
+impl IoMode {
+    /// Tries what works in the data directory or, where it does not exist yet, in the nearest part of its path that does.
+    /// Blocks for a moment.
+    pub fn probe(data_dir: &Path) -> Result<IoMode, String> {
+        let place = nearest_directory(data_dir)?;
+        let facts = directory_facts(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+        Ok(IoMode::from(facts))
+    }
+}
+
+impl From<DirectoryFacts> for IoMode {
+    fn from(facts: DirectoryFacts) -> IoMode {
+        let DirectoryFacts { file_system, direct, alignment, .. } = facts;
+        if direct { IoMode::Direct { file_system, alignment } } else { IoMode::Buffered { file_system } }
+    }
 }
 
 impl fmt::Display for IoMode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IoMode::Direct { alignment } => write!(formatter, "direct I/O, {alignment}-byte blocks"),
-            IoMode::Buffered => formatter.write_str("buffered I/O: the file system has no direct I/O"),
+            IoMode::Direct { file_system, alignment: Some(bytes) } => {
+                write!(formatter, "{file_system}, direct I/O in multiples of {bytes} bytes")
+            }
+            IoMode::Direct { file_system, alignment: None } => write!(formatter, "{file_system}, direct I/O"),
+            IoMode::Buffered { file_system } => {
+                write!(formatter, "{file_system}, buffered: it has no direct I/O")
+            }
         }
     }
 }
@@ -76,19 +107,19 @@ mod tests {
             version: "0.1.0",
             cores: vec![0, 2, 3, 4],
             data_dir: PathBuf::from("./data"),
-            io_mode: IoMode::Direct { alignment: 512 },
+            io_mode: IoMode::Direct { file_system: "ext4".to_owned(), alignment: Some(512) },
             listeners: vec!["127.0.0.1:9092".to_owned(), "[::1]:9093".to_owned()],
             admin: Some("127.0.0.1:9644".to_owned()),
         };
-        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4\n  data       ./data (direct I/O, 512-byte blocks)\n  \
+        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4\n  data       ./data (ext4, direct I/O in multiples of 512 bytes)\n  \
                         listening  127.0.0.1:9092, [::1]:9093\n  admin      http://127.0.0.1:9644/\n";
         assert_eq!(banner.to_string(), expected);
 
         banner.cores = vec![1];
-        banner.io_mode = IoMode::Buffered;
+        banner.io_mode = IoMode::Buffered { file_system: "tmpfs".to_owned() };
         banner.admin = None;
         let text = banner.to_string();
-        for part in ["1 core: 1\n", "(buffered I/O: the file system has no direct I/O)", "admin      off\n"] {
+        for part in ["1 core: 1\n", "(tmpfs, buffered: it has no direct I/O)", "admin      off\n"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -3,9 +3,7 @@
 
 mod allowed_cores;
 mod banner;
-mod diagnose;
 mod doctor;
-mod host_facts;
 mod logging;
 mod serve_args;
 
@@ -15,9 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use allowed_cores::{allowed_cores, choose_cores};
 pub use banner::{Banner, IoMode};
-pub use diagnose::diagnose;
-pub use doctor::{Finding, Report, Verdict, examine_host};
-pub use host_facts::HostFacts;
+pub use doctor::{Report, diagnose};
 pub use logging::{LogFormat, init_logging};
 pub use serve_args::ServeArgs;
 
