@@ -100,16 +100,30 @@ fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
     Step::Write(Write { segment, file, pages, position: page_down(start), end })
 }
 
-/// Opens the segment's file, creating it if it is new; its directory entry is durable afterwards.
+/// Opens the segment's file, creating it if it is new.
 async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
-    let file = log.shard.open_direct(&segment.path("log"), true).await?;
-    if !segment.state.borrow().created {
-        let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
-        synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
-        segment.state.borrow_mut().created = true;
+    create_file(log, segment).await?;
+    if segment.file.borrow().is_none() {
+        let file = log.shard.open_direct(&segment.path("log"), true).await?;
+        *segment.file.borrow_mut() = Some(file);
     }
-    *segment.file.borrow_mut() = Some(file);
     start_prewrite(log, segment);
+    Ok(())
+}
+
+/// Creates the segment's file if it is new; its directory entry is durable afterwards.
+pub(crate) async fn create_file<E: Effects>(
+    log: &Log<E>,
+    segment: &LogSegment<E>,
+) -> Result<(), StorageError> {
+    if segment.state.borrow().created {
+        return Ok(());
+    }
+    let file = log.shard.open_direct(&segment.path("log"), true).await?;
+    let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
+    synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
+    segment.state.borrow_mut().created = true;
+    segment.file.borrow_mut().get_or_insert(file);
     Ok(())
 }
 

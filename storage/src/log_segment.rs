@@ -261,7 +261,7 @@ impl SegmentState {
     /// Notes that everything below `end` is durable; returns the offset behind it.
     pub(crate) fn written(&mut self, end: u64) -> Offset {
         let done = self.pending.partition_point(|pending| pending.position <= end);
-        let last = self.pending.drain(..done).last().expect("a write covers whole batches");
+        let last = self.pending.drain(..done).next_back().expect("a write covers whole batches");
         self.durable_size = end;
         self.physical_size = self.physical_size.max(page_up(end));
         last.next_offset
@@ -305,8 +305,9 @@ pub(crate) fn parse_file_name(name: &str, ending: &str) -> Option<Offset> {
     digits.parse().ok().map(Offset)
 }
 
-pub(crate) const PAGE: u64 = 4096;
-const _: () = assert!(PAGE as usize == runtime::buffer::PAGE_SIZE);
+/// The unit of direct I/O, as a file position.
+const PAGE: u64 = 4096;
+const _: () = assert!(runtime::buffer::PAGE_SIZE == 4096);
 
 pub(crate) const fn page_down(position: u64) -> u64 {
     position - position % PAGE

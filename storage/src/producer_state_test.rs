@@ -36,7 +36,8 @@ fn apply(state: &mut ProducerState, next: &mut Offset, step: (i16, i32, i32)) ->
 #[test]
 fn sequences_are_judged_as_kafka_judges_them() {
     // (epoch, first sequence, records) -> outcome, in order on one log.
-    let rows: &[&[((i16, i32, i32), &str)]] = &[
+    type Step = ((i16, i32, i32), &'static str);
+    let rows: &[&[Step]] = &[
         &[
             ((0, 0, 1), "new"),
             ((0, 1, 3), "new"),

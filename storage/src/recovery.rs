@@ -76,10 +76,10 @@ pub(crate) async fn open<E: Effects>(
         return Err(StorageError::Mismatch { path: metadata, message });
     }
     let files = segment_files(&entries);
+    remove_leftovers(shard, &dir, &entries).await?;
     let state = if files.is_empty() {
         fresh_state(shard, &dir, &tp)
     } else {
-        remove_leftovers(shard, &dir, &entries).await?;
         recover(shard, &tp, &dir, &config, &entries, &files).await?
     };
     Ok(Log::new(shard, tp, topic_id, dir, config, state))

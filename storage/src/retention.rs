@@ -144,6 +144,12 @@ impl<E: Effects> Log<E> {
         // Not while a segment is being sealed: its files would come back.
         let _permit = self.maintenance.acquire(1).await;
         self.seal_and_checkpoint().await?;
+        // The name of the first segment left is what tells the next start where the log goes on.
+        let kept = {
+            let state = self.state.borrow();
+            Rc::clone(&state.segments[count.min(state.segments.len() - 1)])
+        };
+        crate::commit_loop::create_file(self, &kept).await?;
         let (gone, start) = {
             let mut state = self.state.borrow_mut();
             let count = count.min(state.segments.len() - 1);

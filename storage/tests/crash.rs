@@ -119,6 +119,60 @@ fn a_power_cut_at_every_disk_operation_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn a_power_cut_within_retention_moves_the_start_and_loses_nothing_else() {
+    let config =
+        LogConfig { retention_bytes: Some(8_000), file_delete_delay_ms: 0, segment_bytes: 6_000, ..small() };
+    for at in 1.. {
+        let world = SimWorld::new(at);
+        world.disk("a").crash_at(OpKind::Any, at);
+        let acknowledged = RefCell::new((0, 0));
+        let node = world.node("a");
+        let whole = world.run_on(&node, async {
+            let broker = start(node.clone(), options()).await.unwrap();
+            let log = broker.log(0, &config).await;
+            for i in 0..24 {
+                append_durably(&log, &batch(i, 1, 1_500, 1_000)).await;
+                acknowledged.borrow_mut().1 = log.durable_end().0;
+                if i % 5 == 4 {
+                    broker.manager.apply_retention().await.unwrap();
+                    log.check_invariants();
+                    // The last pass lets everything go.
+                    log.set_config(LogConfig {
+                        retention_bytes: Some(if i > 14 { 0 } else { 8_000 }),
+                        ..config.clone()
+                    });
+                    acknowledged.borrow_mut().0 = log.log_start_offset().0;
+                }
+            }
+        });
+        if world.is_up("a") {
+            world.kill("a");
+        }
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), options()).await.unwrap();
+            let log = broker.log(0, &config).await;
+            assert!(log.offline().is_none(), "cut at {at}: {:?}", log.offline());
+            log.check_invariants();
+            let (start, end) = *acknowledged.borrow();
+            assert!(log.log_end_offset().0 >= end, "cut at {at}: {log:?}, {end} acknowledged");
+            assert!(log.log_start_offset().0 >= start, "cut at {at}: {log:?}, starts at {start}");
+            let found = read_all(&log, log.log_start_offset(), 1 << 20).await.unwrap();
+            assert_eq!(
+                found.len(),
+                usize::try_from(log.log_end_offset().0 - log.log_start_offset().0).unwrap()
+            );
+            append_durably(&log, &batch(1, 1, 1, 1_000)).await;
+        });
+        world.end();
+        if whole.is_some() {
+            assert!(at > 50, "{at}");
+            return;
+        }
+    }
+}
+
+#[test]
 fn kills_lose_nothing_acknowledged() {
     for seed in 0..40 {
         let world = SimWorld::new(seed);
