@@ -1,5 +1,6 @@
 //! Proves retention, rolling by time, hot settings, look-up by timestamp, epochs, deletion of records and of
 //! partitions.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Proves that a directory written by Apache Kafka 4 opens, and that `dump-log` reads it and what we write,
 //! and finds damage.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Proves that what is appended is read back, from memory and from files, before and after a restart.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Proves that the log works on a real file system through io_uring, stopped cleanly and not, and that a
 //! second broker is refused. `MILLRACE_TEST_DIR` keeps the directory, for a look with Kafka's own tools.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
