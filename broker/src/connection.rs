@@ -212,6 +212,10 @@ impl<E: Effects> Connection<E> {
             if self.send(segments).await.is_err() {
                 break;
             }
+            // The broker goes down as soon as nobody waits for an answer.
+            if self.shard.stopping() && self.is_idle() {
+                break;
+            }
         }
         self.closed.set(true);
         self.abort();

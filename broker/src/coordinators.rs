@@ -43,7 +43,10 @@ impl<E: Effects> Coordinators<E> {
     }
 
     /// This shard is about to close a partition.
-    #[expect(clippy::unused_async, reason = "a coordinator with open transactions will have something to wait for")]
+    #[expect(
+        clippy::unused_async,
+        reason = "a coordinator with open transactions will have something to wait for"
+    )]
     pub async fn resign(&self, _shard: &Rc<Shard<E>>, partition: &TopicPartition) {
         if &*partition.topic != GROUP_TOPIC {
             return;

@@ -101,8 +101,12 @@ async fn open_first<E: Effects>(
     let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards });
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(METADATA_TOPIC, PartitionId(0));
-    let log_config =
-        LogConfig { retention_ms: None, retention_bytes: None, delete_retention: false, ..LogConfig::default() };
+    let log_config = LogConfig {
+        retention_ms: None,
+        retention_bytes: None,
+        delete_retention: false,
+        ..LogConfig::default()
+    };
     let log = logs.open_log(name, METADATA_TOPIC_ID, log_config).await.context("the metadata log")?;
     if let Some(error) = log.offline() {
         return Err(error).context("the metadata log is damaged; restore the directory from a copy");
@@ -227,6 +231,8 @@ impl<E: Effects> Connections<E> {
     /// Stops accepting, lets running requests finish for a while, then ends all connections.
     async fn close(&self, shard: &Rc<Shard<E>>) {
         shard.stop();
+        // Members that wait for a rebalance would otherwise hold up the end.
+        shard.coordinators.resign_all();
         self.stopping.notify_all();
         let deadline = shard.effects.clock().now() + DRAIN;
         let open: Vec<_> = self.open.borrow().values().map(Rc::clone).collect();
@@ -315,4 +321,3 @@ async fn close_idle<E: Effects>(shard: Rc<Shard<E>>) {
         shard.effects.clock().sleep_until(now + IDLE_CHECK).await;
     }
 }
-

@@ -153,7 +153,11 @@ impl<E: Effects> Shard<E> {
     ///
     /// # Errors
     /// `UnknownTopicOrPartition` if there is none here, `KafkaStorageError` if its log is offline.
-    pub fn partition(&self, topic_id: TopicId, partition: PartitionId) -> Result<Rc<Partition<E>>, ErrorCode> {
+    pub fn partition(
+        &self,
+        topic_id: TopicId,
+        partition: PartitionId,
+    ) -> Result<Rc<Partition<E>>, ErrorCode> {
         match self.partitions.borrow().get(&(topic_id, partition)) {
             Some(Hosted::Online(partition)) => Ok(Rc::clone(partition)),
             Some(Hosted::Offline) => Err(ErrorCode::KafkaStorageError),
@@ -195,14 +199,19 @@ impl<E: Effects> Shard<E> {
             *self.config.borrow_mut() = Arc::new(config);
             self.topic_configs.borrow_mut().clear();
         }
-        self.image.replace(Arc::clone(&image));
+        let before = self.image.replace(Arc::clone(&image));
         let changed = if broker_changed { image.topics().map(|topic| topic.id).collect() } else { changed };
         let mut work = Vec::new();
         for id in changed {
             self.topic_configs.borrow_mut().remove(&id);
             match image.topic_by_id(id) {
                 Some(topic) => work.extend(self.align_topic(topic)),
-                None => work.extend(self.removed_topic(id)),
+                None => {
+                    work.extend(self.removed_topic(id));
+                    if let Some(topic) = before.topic_by_id(id) {
+                        self.coordinators.topic_deleted(&topic.name);
+                    }
+                }
             }
         }
         stream::iter(work).for_each_concurrent(LOG_CHANGES_MAX, |change| self.change_log(change)).await;
@@ -255,7 +264,13 @@ impl<E: Effects> Shard<E> {
             Ok(log) => {
                 let epoch = topic.partition(id).map_or(LeaderEpoch(0), |image| image.leader_epoch);
                 log.assign_epoch(epoch);
-                Hosted::Online(Partition::lead(self.effects.clone(), self.identity.node_id, epoch, log, &config))
+                Hosted::Online(Partition::lead(
+                    self.effects.clone(),
+                    self.identity.node_id,
+                    epoch,
+                    log,
+                    &config,
+                ))
             }
             Err(error) => {
                 tracing::error!(partition = %name, %error, "partition is offline");

@@ -590,7 +590,6 @@ macro_rules! response_of_kind {
                 ///
                 /// # Panics
                 /// If it answers something else, which a coordinator never does.
-                #[must_use]
                 pub fn $name(self) -> $type {
                     match self {
                         Self::$kind(response) => response,

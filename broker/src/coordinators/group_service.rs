@@ -101,7 +101,7 @@ impl<E: Effects> GroupService<E> {
             if batch.is_control() || self.resigned.get() {
                 return;
             }
-            for record in &batch {
+            for record in batch.iter() {
                 let replayed = record.map_err(|error| error.to_string()).and_then(|record| {
                     let mut coordinator = self.coordinator.borrow_mut();
                     let key = record.key.unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::shard::Shard;
 
 mod cluster;
 mod config_resources;
+mod groups;
 
 /// Declares the handlers: for each API its module and request type.
 macro_rules! handlers {
@@ -64,15 +65,26 @@ handlers! {
     api_versions: ApiVersionsRequest,
     create_partitions: CreatePartitionsRequest,
     create_topics: CreateTopicsRequest,
+    delete_groups: DeleteGroupsRequest,
     delete_records: DeleteRecordsRequest,
     delete_topics: DeleteTopicsRequest,
     describe_cluster: DescribeClusterRequest,
     describe_configs: DescribeConfigsRequest,
+    describe_groups: DescribeGroupsRequest,
     describe_log_dirs: DescribeLogDirsRequest,
     describe_topic_partitions: DescribeTopicPartitionsRequest,
+    find_coordinator: FindCoordinatorRequest,
+    heartbeat: HeartbeatRequest,
     incremental_alter_configs: IncrementalAlterConfigsRequest,
     init_producer_id: InitProducerIdRequest,
+    join_group: JoinGroupRequest,
+    leave_group: LeaveGroupRequest,
+    list_groups: ListGroupsRequest,
     list_offsets: ListOffsetsRequest,
     metadata: MetadataRequest,
+    offset_commit: OffsetCommitRequest,
+    offset_delete: OffsetDeleteRequest,
+    offset_fetch: OffsetFetchRequest,
     offset_for_leader_epoch: OffsetForLeaderEpochRequest,
+    sync_group: SyncGroupRequest,
 }

@@ -1,5 +1,7 @@
 //! The whole broker in the simulator: what clients see, on any number of shards, across restarts, power cuts and faults.
 
+mod every_version;
+mod groups;
 mod harness;
 mod metadata;
 mod power_cut;

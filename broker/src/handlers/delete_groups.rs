@@ -1,0 +1,31 @@
+//! DeleteGroups: forgets groups without members, and their offsets.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use net::protocol::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
+use runtime::Effects;
+
+use super::groups::{ask_about, code_of, explain};
+use crate::coordinator::{Request, Response};
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 0..=3;
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    _context: &RequestContext,
+    request: DeleteGroupsRequest<'_>,
+) -> DeleteGroupsResponse {
+    let replies = ask_about(shard, request.groups_names.iter(), Request::Delete).await;
+    let results = replies.into_iter().flat_map(Response::into_delete);
+    let result = |(group_id, error): (String, Option<_>)| DeletableGroupResult {
+        error_code: code_of(error),
+        error_message: error.map(|error| explain(error, &group_id)),
+        group_id,
+    };
+    DeleteGroupsResponse { throttle_time_ms: 0, results: results.map(result).collect() }
+}

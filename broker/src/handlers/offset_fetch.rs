@@ -1,0 +1,177 @@
+//! OffsetFetch: where groups go on.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use net::protocol::ErrorCode;
+use net::protocol::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use runtime::Effects;
+
+use super::groups::{ask, code_of};
+use crate::coordinator::{FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, Request};
+use crate::request::RequestContext;
+use crate::shard::Shard;
+
+/// All stable versions of Kafka 4.4.
+pub const VERSIONS: RangeInclusive<i16> = 1..=10;
+
+/// From this version on a response has an error of its own, and a null list of topics asks for all.
+const VERSION_GROUP_ERROR: i16 = 2;
+/// From this version on a request asks for several groups.
+const VERSION_BATCH: i16 = 8;
+/// From this version on topics are named by id (KIP-848).
+const VERSION_TOPIC_ID: i16 = 10;
+
+/// Answers one request.
+pub async fn handle<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: &RequestContext,
+    request: OffsetFetchRequest<'_>,
+) -> OffsetFetchResponse {
+    if context.api_version < VERSION_BATCH {
+        return one_group(shard, context.api_version, &request).await;
+    }
+    let by_id = context.api_version >= VERSION_TOPIC_ID;
+    let groups = request
+        .groups
+        .iter()
+        .map(|group| async move { many_groups_entry(shard, by_id, request.require_stable, &group).await });
+    OffsetFetchResponse { groups: join_all(groups).await, ..OffsetFetchResponse::default() }
+}
+
+/// The old form: one group, topics by name.
+async fn one_group<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    version: i16,
+    request: &OffsetFetchRequest<'_>,
+) -> OffsetFetchResponse {
+    let asked = request.topics.map(|topics| {
+        let topic = |topic: net::protocol::offset_fetch::OffsetFetchRequestTopic<'_>| FetchTopic {
+            name: topic.name.to_owned(),
+            partitions: topic.partition_indexes.iter().collect(),
+            ..FetchTopic::default()
+        };
+        topics.iter().map(topic).collect::<Vec<_>>()
+    });
+    let mut fetched = fetch(shard, request.group_id, request.require_stable, asked.clone()).await;
+    let mut partition_error = 0;
+    if version < VERSION_GROUP_ERROR
+        && let Some(error) = fetched.error.take()
+    {
+        // The only place for the error are the partitions.
+        partition_error = code_of(Some(error));
+        fetched.topics = asked.unwrap_or_default().into_iter().map(unknown_topic).collect();
+    }
+    let topics = fetched.topics.into_iter().map(|topic| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|found| OffsetFetchResponsePartition {
+                partition_index: found.partition,
+                committed_offset: found.offset,
+                committed_leader_epoch: found.leader_epoch,
+                metadata: Some(found.metadata),
+                error_code: partition_error,
+            })
+            .collect(),
+    });
+    OffsetFetchResponse {
+        topics: topics.collect(),
+        error_code: code_of(fetched.error),
+        ..OffsetFetchResponse::default()
+    }
+}
+
+async fn many_groups_entry<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    by_id: bool,
+    require_stable: bool,
+    group: &OffsetFetchRequestGroup<'_>,
+) -> OffsetFetchResponseGroup {
+    let image = shard.image();
+    let mut unknown = Vec::new();
+    let asked = group.topics.map(|topics| {
+        let mut known = Vec::new();
+        for topic in topics.iter() {
+            let name = if by_id {
+                image.topic_by_id(topic.topic_id).map(|topic| topic.name.to_string())
+            } else {
+                Some(topic.name.to_owned())
+            };
+            let partitions: Vec<i32> = topic.partition_indexes.iter().collect();
+            match name {
+                Some(name) => known.push(FetchTopic { name, topic_id: topic.topic_id, partitions }),
+                None => {
+                    unknown.push(FetchTopic { name: String::new(), topic_id: topic.topic_id, partitions });
+                }
+            }
+        }
+        known
+    });
+    let wants_all = asked.is_none();
+    let mut fetched = fetch(shard, group.group_id, require_stable, asked).await;
+    let found_nothing = fetched.error.is_some();
+    if wants_all && by_id {
+        // The name may belong to another topic by now, or to none; then its offsets are of no use.
+        fetched.topics.retain_mut(|topic| {
+            let id = image.topic(&topic.name).map(|topic| topic.id);
+            topic.topic_id = id.unwrap_or_default();
+            id.is_some()
+        });
+    }
+    let mut topics: Vec<_> = fetched.topics.into_iter().map(|topic| response_topic(topic, 0)).collect();
+    if !found_nothing {
+        let code = ErrorCode::UnknownTopicId.code();
+        topics.extend(unknown.into_iter().map(|topic| response_topic(unknown_topic(topic), code)));
+    }
+    OffsetFetchResponseGroup {
+        group_id: group.group_id.to_owned(),
+        topics,
+        error_code: code_of(fetched.error),
+    }
+}
+
+async fn fetch<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    group_id: &str,
+    require_stable: bool,
+    topics: Option<Vec<FetchTopic>>,
+) -> FetchOffsetsResponse {
+    let request = FetchOffsetsRequest { group_id: group_id.to_owned(), require_stable, topics };
+    ask(shard, group_id, Request::FetchOffsets(request)).await.into_fetch_offsets()
+}
+
+/// A topic without committed offsets.
+fn unknown_topic(topic: FetchTopic) -> crate::coordinator::FetchedTopic {
+    let nothing =
+        |partition| FetchedOffset { partition, offset: -1, leader_epoch: -1, metadata: String::new() };
+    crate::coordinator::FetchedTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic.partitions.into_iter().map(nothing).collect(),
+    }
+}
+
+fn response_topic(topic: crate::coordinator::FetchedTopic, error_code: i16) -> OffsetFetchResponseTopics {
+    OffsetFetchResponseTopics {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|found| OffsetFetchResponsePartitions {
+                partition_index: found.partition,
+                committed_offset: found.offset,
+                committed_leader_epoch: found.leader_epoch,
+                metadata: Some(found.metadata),
+                error_code,
+            })
+            .collect(),
+    }
+}
