@@ -41,12 +41,13 @@ pub trait Request<'a>: Message + Decode<'a> {
     /// What answers it.
     type Response: Response;
 
-    /// Reads a request body; it must fill `body` exactly.
+    /// Reads a request body. What stands behind it is overlooked, as Kafka does: librdkafka 2.16 sends Metadata with
+    /// three bytes too many.
     ///
     /// # Errors
     /// When `version` does not exist or the body is malformed.
     fn decode(version: i16, body: &'a [u8]) -> Result<Self, DecodeError> {
-        decode_message(version, body)
+        read_message(version, body).map(|(message, _)| message)
     }
 }
 
@@ -69,13 +70,22 @@ pub trait Response: Message + Encode {
 /// # Errors
 /// When `version` does not exist or the bytes are malformed.
 pub fn decode_message<'a, M: Message + Decode<'a>>(version: i16, bytes: &'a [u8]) -> Result<M, DecodeError> {
+    let (message, reader) = read_message(version, bytes)?;
+    reader.finish()?;
+    Ok(message)
+}
+
+/// A message and the reader behind it.
+fn read_message<'a, M: Message + Decode<'a>>(
+    version: i16,
+    bytes: &'a [u8],
+) -> Result<(M, Reader<'a>), DecodeError> {
     if !M::has_version(version) {
         return Err(DecodeError::UnsupportedVersion { message: M::NAME, version });
     }
     let mut reader = Reader::new(bytes, version, M::is_flexible(version));
     let message = reader.get()?;
-    reader.finish()?;
-    Ok(message)
+    Ok((message, reader))
 }
 
 /// Writes a message behind what `writer` holds. Errors of single fields come out of [`Writer::finish`].

@@ -85,7 +85,9 @@ fn every_cut_is_an_error() {
             assert!(decodes(schema, version, &sample[..cut]).is_err(), "{} v{version} at {cut}", schema.name);
         }
         sample.push(0);
-        assert_eq!(decodes(schema, version, &sample), Err(DecodeError::TrailingBytes(1)));
+        // Clients do send requests with bytes behind them, and Kafka does not mind.
+        let surplus = if schema.kind == "request" { Ok(()) } else { Err(DecodeError::TrailingBytes(1)) };
+        assert_eq!(decodes(schema, version, &sample), surplus, "{} v{version}", schema.name);
     });
 }
 

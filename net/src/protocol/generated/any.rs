@@ -114,111 +114,111 @@ pub enum AnyRequest<'a> {
 /// When the body is not a valid request of that version.
 pub fn decode_request(key: ApiKey, version: i16, body: &[u8]) -> Result<AnyRequest<'_>, DecodeError> {
     Ok(match key {
-        ApiKey::Produce => AnyRequest::Produce(decode_message(version, body)?),
-        ApiKey::Fetch => AnyRequest::Fetch(decode_message(version, body)?),
-        ApiKey::ListOffsets => AnyRequest::ListOffsets(decode_message(version, body)?),
-        ApiKey::Metadata => AnyRequest::Metadata(decode_message(version, body)?),
-        ApiKey::OffsetCommit => AnyRequest::OffsetCommit(decode_message(version, body)?),
-        ApiKey::OffsetFetch => AnyRequest::OffsetFetch(decode_message(version, body)?),
-        ApiKey::FindCoordinator => AnyRequest::FindCoordinator(decode_message(version, body)?),
-        ApiKey::JoinGroup => AnyRequest::JoinGroup(decode_message(version, body)?),
-        ApiKey::Heartbeat => AnyRequest::Heartbeat(decode_message(version, body)?),
-        ApiKey::LeaveGroup => AnyRequest::LeaveGroup(decode_message(version, body)?),
-        ApiKey::SyncGroup => AnyRequest::SyncGroup(decode_message(version, body)?),
-        ApiKey::DescribeGroups => AnyRequest::DescribeGroups(decode_message(version, body)?),
-        ApiKey::ListGroups => AnyRequest::ListGroups(decode_message(version, body)?),
-        ApiKey::SaslHandshake => AnyRequest::SaslHandshake(decode_message(version, body)?),
-        ApiKey::ApiVersions => AnyRequest::ApiVersions(decode_message(version, body)?),
-        ApiKey::CreateTopics => AnyRequest::CreateTopics(decode_message(version, body)?),
-        ApiKey::DeleteTopics => AnyRequest::DeleteTopics(decode_message(version, body)?),
-        ApiKey::DeleteRecords => AnyRequest::DeleteRecords(decode_message(version, body)?),
-        ApiKey::InitProducerId => AnyRequest::InitProducerId(decode_message(version, body)?),
-        ApiKey::OffsetForLeaderEpoch => AnyRequest::OffsetForLeaderEpoch(decode_message(version, body)?),
-        ApiKey::AddPartitionsToTxn => AnyRequest::AddPartitionsToTxn(decode_message(version, body)?),
-        ApiKey::AddOffsetsToTxn => AnyRequest::AddOffsetsToTxn(decode_message(version, body)?),
-        ApiKey::EndTxn => AnyRequest::EndTxn(decode_message(version, body)?),
-        ApiKey::WriteTxnMarkers => AnyRequest::WriteTxnMarkers(decode_message(version, body)?),
-        ApiKey::TxnOffsetCommit => AnyRequest::TxnOffsetCommit(decode_message(version, body)?),
-        ApiKey::DescribeAcls => AnyRequest::DescribeAcls(decode_message(version, body)?),
-        ApiKey::CreateAcls => AnyRequest::CreateAcls(decode_message(version, body)?),
-        ApiKey::DeleteAcls => AnyRequest::DeleteAcls(decode_message(version, body)?),
-        ApiKey::DescribeConfigs => AnyRequest::DescribeConfigs(decode_message(version, body)?),
-        ApiKey::AlterConfigs => AnyRequest::AlterConfigs(decode_message(version, body)?),
-        ApiKey::AlterReplicaLogDirs => AnyRequest::AlterReplicaLogDirs(decode_message(version, body)?),
-        ApiKey::DescribeLogDirs => AnyRequest::DescribeLogDirs(decode_message(version, body)?),
-        ApiKey::SaslAuthenticate => AnyRequest::SaslAuthenticate(decode_message(version, body)?),
-        ApiKey::CreatePartitions => AnyRequest::CreatePartitions(decode_message(version, body)?),
-        ApiKey::CreateDelegationToken => AnyRequest::CreateDelegationToken(decode_message(version, body)?),
-        ApiKey::RenewDelegationToken => AnyRequest::RenewDelegationToken(decode_message(version, body)?),
-        ApiKey::ExpireDelegationToken => AnyRequest::ExpireDelegationToken(decode_message(version, body)?),
+        ApiKey::Produce => AnyRequest::Produce(Request::decode(version, body)?),
+        ApiKey::Fetch => AnyRequest::Fetch(Request::decode(version, body)?),
+        ApiKey::ListOffsets => AnyRequest::ListOffsets(Request::decode(version, body)?),
+        ApiKey::Metadata => AnyRequest::Metadata(Request::decode(version, body)?),
+        ApiKey::OffsetCommit => AnyRequest::OffsetCommit(Request::decode(version, body)?),
+        ApiKey::OffsetFetch => AnyRequest::OffsetFetch(Request::decode(version, body)?),
+        ApiKey::FindCoordinator => AnyRequest::FindCoordinator(Request::decode(version, body)?),
+        ApiKey::JoinGroup => AnyRequest::JoinGroup(Request::decode(version, body)?),
+        ApiKey::Heartbeat => AnyRequest::Heartbeat(Request::decode(version, body)?),
+        ApiKey::LeaveGroup => AnyRequest::LeaveGroup(Request::decode(version, body)?),
+        ApiKey::SyncGroup => AnyRequest::SyncGroup(Request::decode(version, body)?),
+        ApiKey::DescribeGroups => AnyRequest::DescribeGroups(Request::decode(version, body)?),
+        ApiKey::ListGroups => AnyRequest::ListGroups(Request::decode(version, body)?),
+        ApiKey::SaslHandshake => AnyRequest::SaslHandshake(Request::decode(version, body)?),
+        ApiKey::ApiVersions => AnyRequest::ApiVersions(Request::decode(version, body)?),
+        ApiKey::CreateTopics => AnyRequest::CreateTopics(Request::decode(version, body)?),
+        ApiKey::DeleteTopics => AnyRequest::DeleteTopics(Request::decode(version, body)?),
+        ApiKey::DeleteRecords => AnyRequest::DeleteRecords(Request::decode(version, body)?),
+        ApiKey::InitProducerId => AnyRequest::InitProducerId(Request::decode(version, body)?),
+        ApiKey::OffsetForLeaderEpoch => AnyRequest::OffsetForLeaderEpoch(Request::decode(version, body)?),
+        ApiKey::AddPartitionsToTxn => AnyRequest::AddPartitionsToTxn(Request::decode(version, body)?),
+        ApiKey::AddOffsetsToTxn => AnyRequest::AddOffsetsToTxn(Request::decode(version, body)?),
+        ApiKey::EndTxn => AnyRequest::EndTxn(Request::decode(version, body)?),
+        ApiKey::WriteTxnMarkers => AnyRequest::WriteTxnMarkers(Request::decode(version, body)?),
+        ApiKey::TxnOffsetCommit => AnyRequest::TxnOffsetCommit(Request::decode(version, body)?),
+        ApiKey::DescribeAcls => AnyRequest::DescribeAcls(Request::decode(version, body)?),
+        ApiKey::CreateAcls => AnyRequest::CreateAcls(Request::decode(version, body)?),
+        ApiKey::DeleteAcls => AnyRequest::DeleteAcls(Request::decode(version, body)?),
+        ApiKey::DescribeConfigs => AnyRequest::DescribeConfigs(Request::decode(version, body)?),
+        ApiKey::AlterConfigs => AnyRequest::AlterConfigs(Request::decode(version, body)?),
+        ApiKey::AlterReplicaLogDirs => AnyRequest::AlterReplicaLogDirs(Request::decode(version, body)?),
+        ApiKey::DescribeLogDirs => AnyRequest::DescribeLogDirs(Request::decode(version, body)?),
+        ApiKey::SaslAuthenticate => AnyRequest::SaslAuthenticate(Request::decode(version, body)?),
+        ApiKey::CreatePartitions => AnyRequest::CreatePartitions(Request::decode(version, body)?),
+        ApiKey::CreateDelegationToken => AnyRequest::CreateDelegationToken(Request::decode(version, body)?),
+        ApiKey::RenewDelegationToken => AnyRequest::RenewDelegationToken(Request::decode(version, body)?),
+        ApiKey::ExpireDelegationToken => AnyRequest::ExpireDelegationToken(Request::decode(version, body)?),
         ApiKey::DescribeDelegationToken => {
-            AnyRequest::DescribeDelegationToken(decode_message(version, body)?)
+            AnyRequest::DescribeDelegationToken(Request::decode(version, body)?)
         }
-        ApiKey::DeleteGroups => AnyRequest::DeleteGroups(decode_message(version, body)?),
-        ApiKey::ElectLeaders => AnyRequest::ElectLeaders(decode_message(version, body)?),
+        ApiKey::DeleteGroups => AnyRequest::DeleteGroups(Request::decode(version, body)?),
+        ApiKey::ElectLeaders => AnyRequest::ElectLeaders(Request::decode(version, body)?),
         ApiKey::IncrementalAlterConfigs => {
-            AnyRequest::IncrementalAlterConfigs(decode_message(version, body)?)
+            AnyRequest::IncrementalAlterConfigs(Request::decode(version, body)?)
         }
         ApiKey::AlterPartitionReassignments => {
-            AnyRequest::AlterPartitionReassignments(decode_message(version, body)?)
+            AnyRequest::AlterPartitionReassignments(Request::decode(version, body)?)
         }
         ApiKey::ListPartitionReassignments => {
-            AnyRequest::ListPartitionReassignments(decode_message(version, body)?)
+            AnyRequest::ListPartitionReassignments(Request::decode(version, body)?)
         }
-        ApiKey::OffsetDelete => AnyRequest::OffsetDelete(decode_message(version, body)?),
-        ApiKey::DescribeClientQuotas => AnyRequest::DescribeClientQuotas(decode_message(version, body)?),
-        ApiKey::AlterClientQuotas => AnyRequest::AlterClientQuotas(decode_message(version, body)?),
+        ApiKey::OffsetDelete => AnyRequest::OffsetDelete(Request::decode(version, body)?),
+        ApiKey::DescribeClientQuotas => AnyRequest::DescribeClientQuotas(Request::decode(version, body)?),
+        ApiKey::AlterClientQuotas => AnyRequest::AlterClientQuotas(Request::decode(version, body)?),
         ApiKey::DescribeUserScramCredentials => {
-            AnyRequest::DescribeUserScramCredentials(decode_message(version, body)?)
+            AnyRequest::DescribeUserScramCredentials(Request::decode(version, body)?)
         }
         ApiKey::AlterUserScramCredentials => {
-            AnyRequest::AlterUserScramCredentials(decode_message(version, body)?)
+            AnyRequest::AlterUserScramCredentials(Request::decode(version, body)?)
         }
-        ApiKey::DescribeQuorum => AnyRequest::DescribeQuorum(decode_message(version, body)?),
-        ApiKey::UpdateFeatures => AnyRequest::UpdateFeatures(decode_message(version, body)?),
-        ApiKey::DescribeCluster => AnyRequest::DescribeCluster(decode_message(version, body)?),
-        ApiKey::DescribeProducers => AnyRequest::DescribeProducers(decode_message(version, body)?),
-        ApiKey::UnregisterBroker => AnyRequest::UnregisterBroker(decode_message(version, body)?),
-        ApiKey::DescribeTransactions => AnyRequest::DescribeTransactions(decode_message(version, body)?),
-        ApiKey::ListTransactions => AnyRequest::ListTransactions(decode_message(version, body)?),
-        ApiKey::ConsumerGroupHeartbeat => AnyRequest::ConsumerGroupHeartbeat(decode_message(version, body)?),
-        ApiKey::ConsumerGroupDescribe => AnyRequest::ConsumerGroupDescribe(decode_message(version, body)?),
+        ApiKey::DescribeQuorum => AnyRequest::DescribeQuorum(Request::decode(version, body)?),
+        ApiKey::UpdateFeatures => AnyRequest::UpdateFeatures(Request::decode(version, body)?),
+        ApiKey::DescribeCluster => AnyRequest::DescribeCluster(Request::decode(version, body)?),
+        ApiKey::DescribeProducers => AnyRequest::DescribeProducers(Request::decode(version, body)?),
+        ApiKey::UnregisterBroker => AnyRequest::UnregisterBroker(Request::decode(version, body)?),
+        ApiKey::DescribeTransactions => AnyRequest::DescribeTransactions(Request::decode(version, body)?),
+        ApiKey::ListTransactions => AnyRequest::ListTransactions(Request::decode(version, body)?),
+        ApiKey::ConsumerGroupHeartbeat => AnyRequest::ConsumerGroupHeartbeat(Request::decode(version, body)?),
+        ApiKey::ConsumerGroupDescribe => AnyRequest::ConsumerGroupDescribe(Request::decode(version, body)?),
         ApiKey::GetTelemetrySubscriptions => {
-            AnyRequest::GetTelemetrySubscriptions(decode_message(version, body)?)
+            AnyRequest::GetTelemetrySubscriptions(Request::decode(version, body)?)
         }
-        ApiKey::PushTelemetry => AnyRequest::PushTelemetry(decode_message(version, body)?),
-        ApiKey::ListConfigResources => AnyRequest::ListConfigResources(decode_message(version, body)?),
+        ApiKey::PushTelemetry => AnyRequest::PushTelemetry(Request::decode(version, body)?),
+        ApiKey::ListConfigResources => AnyRequest::ListConfigResources(Request::decode(version, body)?),
         ApiKey::DescribeTopicPartitions => {
-            AnyRequest::DescribeTopicPartitions(decode_message(version, body)?)
+            AnyRequest::DescribeTopicPartitions(Request::decode(version, body)?)
         }
-        ApiKey::ShareGroupHeartbeat => AnyRequest::ShareGroupHeartbeat(decode_message(version, body)?),
-        ApiKey::ShareGroupDescribe => AnyRequest::ShareGroupDescribe(decode_message(version, body)?),
-        ApiKey::ShareFetch => AnyRequest::ShareFetch(decode_message(version, body)?),
-        ApiKey::ShareAcknowledge => AnyRequest::ShareAcknowledge(decode_message(version, body)?),
-        ApiKey::AddRaftVoter => AnyRequest::AddRaftVoter(decode_message(version, body)?),
-        ApiKey::RemoveRaftVoter => AnyRequest::RemoveRaftVoter(decode_message(version, body)?),
+        ApiKey::ShareGroupHeartbeat => AnyRequest::ShareGroupHeartbeat(Request::decode(version, body)?),
+        ApiKey::ShareGroupDescribe => AnyRequest::ShareGroupDescribe(Request::decode(version, body)?),
+        ApiKey::ShareFetch => AnyRequest::ShareFetch(Request::decode(version, body)?),
+        ApiKey::ShareAcknowledge => AnyRequest::ShareAcknowledge(Request::decode(version, body)?),
+        ApiKey::AddRaftVoter => AnyRequest::AddRaftVoter(Request::decode(version, body)?),
+        ApiKey::RemoveRaftVoter => AnyRequest::RemoveRaftVoter(Request::decode(version, body)?),
         ApiKey::InitializeShareGroupState => {
-            AnyRequest::InitializeShareGroupState(decode_message(version, body)?)
+            AnyRequest::InitializeShareGroupState(Request::decode(version, body)?)
         }
-        ApiKey::ReadShareGroupState => AnyRequest::ReadShareGroupState(decode_message(version, body)?),
-        ApiKey::WriteShareGroupState => AnyRequest::WriteShareGroupState(decode_message(version, body)?),
-        ApiKey::DeleteShareGroupState => AnyRequest::DeleteShareGroupState(decode_message(version, body)?),
+        ApiKey::ReadShareGroupState => AnyRequest::ReadShareGroupState(Request::decode(version, body)?),
+        ApiKey::WriteShareGroupState => AnyRequest::WriteShareGroupState(Request::decode(version, body)?),
+        ApiKey::DeleteShareGroupState => AnyRequest::DeleteShareGroupState(Request::decode(version, body)?),
         ApiKey::ReadShareGroupStateSummary => {
-            AnyRequest::ReadShareGroupStateSummary(decode_message(version, body)?)
+            AnyRequest::ReadShareGroupStateSummary(Request::decode(version, body)?)
         }
-        ApiKey::StreamsGroupHeartbeat => AnyRequest::StreamsGroupHeartbeat(decode_message(version, body)?),
-        ApiKey::StreamsGroupDescribe => AnyRequest::StreamsGroupDescribe(decode_message(version, body)?),
+        ApiKey::StreamsGroupHeartbeat => AnyRequest::StreamsGroupHeartbeat(Request::decode(version, body)?),
+        ApiKey::StreamsGroupDescribe => AnyRequest::StreamsGroupDescribe(Request::decode(version, body)?),
         ApiKey::DescribeShareGroupOffsets => {
-            AnyRequest::DescribeShareGroupOffsets(decode_message(version, body)?)
+            AnyRequest::DescribeShareGroupOffsets(Request::decode(version, body)?)
         }
-        ApiKey::AlterShareGroupOffsets => AnyRequest::AlterShareGroupOffsets(decode_message(version, body)?),
+        ApiKey::AlterShareGroupOffsets => AnyRequest::AlterShareGroupOffsets(Request::decode(version, body)?),
         ApiKey::DeleteShareGroupOffsets => {
-            AnyRequest::DeleteShareGroupOffsets(decode_message(version, body)?)
+            AnyRequest::DeleteShareGroupOffsets(Request::decode(version, body)?)
         }
         ApiKey::StreamsGroupTopologyDescriptionUpdate => {
-            AnyRequest::StreamsGroupTopologyDescriptionUpdate(decode_message(version, body)?)
+            AnyRequest::StreamsGroupTopologyDescriptionUpdate(Request::decode(version, body)?)
         }
-        ApiKey::UnregisterController => AnyRequest::UnregisterController(decode_message(version, body)?),
+        ApiKey::UnregisterController => AnyRequest::UnregisterController(Request::decode(version, body)?),
     })
 }
 
