@@ -26,9 +26,8 @@ pub(crate) fn append_error_code(error: &AppendError) -> ErrorCode {
 #[must_use]
 pub(crate) const fn append_error_batch(error: &AppendError) -> Option<i32> {
     match error {
-        AppendError::InvalidRecord { batch_index, .. } | AppendError::InvalidTimestamp { batch_index, .. } => {
-            Some(*batch_index)
-        }
+        AppendError::InvalidRecord { batch_index, .. }
+        | AppendError::InvalidTimestamp { batch_index, .. } => Some(*batch_index),
         _ => None,
     }
 }

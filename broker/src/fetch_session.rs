@@ -108,7 +108,13 @@ impl FetchSession {
     }
 
     /// Notes what is about to be answered for one partition and tells whether the client needs to hear it.
-    pub fn answered(&mut self, key: &PartitionKey, has_records: bool, failed: bool, offsets: (i64, i64)) -> bool {
+    pub fn answered(
+        &mut self,
+        key: &PartitionKey,
+        has_records: bool,
+        failed: bool,
+        offsets: (i64, i64),
+    ) -> bool {
         let Some(order) = self.order.get_mut(key) else { return true };
         let Some(mut partition) = self.partitions.remove(order) else { return true };
         let changed = (partition.high_watermark, partition.log_start) != offsets;

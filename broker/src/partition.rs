@@ -59,12 +59,7 @@ impl AckWait {
     /// For a request that gives up at `deadline`.
     #[must_use]
     pub fn new(deadline: Monotonic) -> Rc<Self> {
-        Rc::new(Self {
-            remaining: Cell::new(0),
-            failures: RefCell::default(),
-            deadline,
-            done: Notify::new(),
-        })
+        Rc::new(Self { remaining: Cell::new(0), failures: RefCell::default(), deadline, done: Notify::new() })
     }
 
     /// Completes when every partition has answered; yields the slots that failed.
@@ -113,7 +108,13 @@ impl<E: Effects> Partition<E> {
     ///
     /// # Panics
     /// If the log is durable beyond its end.
-    pub fn lead(effects: E, node: NodeId, epoch: LeaderEpoch, log: Rc<Log<E>>, config: &TopicConfig) -> Rc<Self> {
+    pub fn lead(
+        effects: E,
+        node: NodeId,
+        epoch: LeaderEpoch,
+        log: Rc<Log<E>>,
+        config: &TopicConfig,
+    ) -> Rc<Self> {
         log.assign_epoch(epoch);
         let (log_end, durable_end) = (log.log_end_offset(), log.durable_end());
         let replica = PartitionReplica::leader(node, epoch, log_end, durable_end, replica_config(config))
@@ -192,7 +193,9 @@ impl<E: Effects> Partition<E> {
     pub fn wait_for_acks(&self, acks: Acks, offset: Offset, slot: usize, wait: &Rc<AckWait>) {
         let (waiters, reached) = match acks {
             Acks::None => return,
-            Acks::Leader => (&self.leader_waiters, self.replica.borrow().acked_offset(replication::Acks::Leader)),
+            Acks::Leader => {
+                (&self.leader_waiters, self.replica.borrow().acked_offset(replication::Acks::Leader))
+            }
             Acks::All => (&self.all_waiters, self.high_watermark()),
         };
         if reached >= offset {

@@ -27,7 +27,9 @@ impl ProducerIds {
         let _one_at_a_time = self.refill.lock().await;
         if self.next.get() == self.end.get() {
             let first = shard
-                .call_controller(|shard, controller| async move { controller.allocate_producer_ids(&shard).await })
+                .call_controller(
+                    |shard, controller| async move { controller.allocate_producer_ids(&shard).await },
+                )
                 .await?;
             self.next.set(first);
             self.end.set(first + PRODUCER_ID_BLOCK);

@@ -61,8 +61,7 @@ impl<E: Effects> Reply<E> {
         response: &R,
         files: Vec<FilePart<E>>,
     ) -> Result<Self, CloseReason> {
-        let segments =
-            net::protocol::encode_response(context.api_version, context.correlation_id, response)?;
+        let segments = net::protocol::encode_response(context.api_version, context.correlation_id, response)?;
         Ok(Self { segments, files })
     }
 }

@@ -40,7 +40,9 @@ pub(super) fn resource(kind: i8, name: &str, node: NodeId) -> Result<Resource, C
         )),
         (kind, _) => Err(ControllerError::new(
             ErrorCode::InvalidRequest,
-            format!("Resources of type {kind} have no configs on this broker; topics (2) and brokers (4) have."),
+            format!(
+                "Resources of type {kind} have no configs on this broker; topics (2) and brokers (4) have."
+            ),
         )),
     }
 }

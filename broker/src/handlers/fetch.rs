@@ -201,7 +201,10 @@ async fn fetch_until<E: Effects>(
                 waiting.push(*target);
             }
         }
-        if last_round || enough(&fetched, limits) || by_shard.is_empty() && fetched.is_empty() && wishes.is_empty() {
+        if last_round
+            || enough(&fetched, limits)
+            || by_shard.is_empty() && fetched.is_empty() && wishes.is_empty()
+        {
             return fetched;
         }
         drop(fetched);
@@ -210,11 +213,7 @@ async fn fetch_until<E: Effects>(
 }
 
 /// Finds the owner of every partition; yields the answers of those that have none.
-fn sort_out<E: Effects>(
-    shard: &Shard<E>,
-    wishes: &[FetchWish],
-    by_id: bool,
-) -> (Vec<Fetched<E>>, ByShard) {
+fn sort_out<E: Effects>(shard: &Shard<E>, wishes: &[FetchWish], by_id: bool) -> (Vec<Fetched<E>>, ByShard) {
     let image = shard.image();
     let mut failed = Vec::new();
     let mut by_shard = ByShard::new();

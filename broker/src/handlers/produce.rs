@@ -150,7 +150,9 @@ fn sort_out<E: Effects>(
                 Some(topic) if topic.partition(id).is_none() => {
                     Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition))
                 }
-                Some(topic) if is_internal(&topic.name) && context.client_id.as_deref() != Some("__admin_client") => {
+                Some(topic)
+                    if is_internal(&topic.name) && context.client_id.as_deref() != Some("__admin_client") =>
+                {
                     Some(Outcome::failed(ErrorCode::InvalidTopicException))
                 }
                 Some(topic) => match check_records(context.api_version, partition.records) {
@@ -179,7 +181,9 @@ fn check_records(version: i16, records: Option<&[u8]>) -> Result<&[u8], Outcome>
     let Some(records) = records.filter(|records| !records.is_empty()) else {
         return Err(Outcome::refused(
             ErrorCode::InvalidRecord,
-            format!("Produce requests with version {version} must have at least one record batch per partition"),
+            format!(
+                "Produce requests with version {version} must have at least one record batch per partition"
+            ),
         ));
     };
     if let Ok(batch) = model::RecordBatch::parse(records)

@@ -153,7 +153,11 @@ impl<E: Effects> Controller<E> {
     ///
     /// # Errors
     /// The whole change failed to be recorded.
-    pub async fn delete_topics(&self, shard: &Rc<Shard<E>>, ids: Vec<TopicId>) -> Result<(), ControllerError> {
+    pub async fn delete_topics(
+        &self,
+        shard: &Rc<Shard<E>>,
+        ids: Vec<TopicId>,
+    ) -> Result<(), ControllerError> {
         let mut state = self.state.lock().await;
         let ids: Vec<_> = ids.into_iter().filter(|id| state.topic_by_id(*id).is_some()).collect();
         let records = ids.iter().map(|id| MetadataRecord::RemoveTopic { topic_id: *id }).collect();
@@ -210,9 +214,8 @@ impl<E: Effects> Controller<E> {
         if validate_only {
             return Ok(());
         }
-        let records = (have..want)
-            .map(|index| partition_record(topic.id, index, shard.identity.node_id))
-            .collect();
+        let records =
+            (have..want).map(|index| partition_record(topic.id, index, shard.identity.node_id)).collect();
         self.commit(shard, &mut state, records, vec![topic.id]).await
     }
 
@@ -382,18 +385,24 @@ fn plan_partitions<E: Effects>(
             let Some(count) = count else {
                 return Err(ControllerError::new(
                     ErrorCode::InvalidPartitions,
-                    format!("Number of partitions was set to an invalid value: {partitions}; 1 to {PARTITIONS_MAX} are possible."),
+                    format!(
+                        "Number of partitions was set to an invalid value: {partitions}; 1 to {PARTITIONS_MAX} are possible."
+                    ),
                 ));
             };
             match replication_factor {
                 -1 | 1 => Ok(count),
                 factor if *factor < 1 => Err(ControllerError::new(
                     ErrorCode::InvalidReplicationFactor,
-                    format!("Replication factor must be larger than 0, or -1 to use the default value: {factor}"),
+                    format!(
+                        "Replication factor must be larger than 0, or -1 to use the default value: {factor}"
+                    ),
                 )),
                 factor => Err(ControllerError::new(
                     ErrorCode::InvalidReplicationFactor,
-                    format!("Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered."),
+                    format!(
+                        "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered."
+                    ),
                 )),
             }
         }

@@ -164,7 +164,10 @@ pub(super) fn encode_batch(records: &[MetadataRecord], timestamp: i64) -> Result
 ///
 /// # Errors
 /// A record that cannot be read.
-pub(super) fn decode_batch(batch: &RecordBatch<'_>, mut apply: impl FnMut(MetadataRecord)) -> anyhow::Result<()> {
+pub(super) fn decode_batch(
+    batch: &RecordBatch<'_>,
+    mut apply: impl FnMut(MetadataRecord),
+) -> anyhow::Result<()> {
     for record in batch.iter() {
         let record = record?;
         let Some(value) = record.value else { continue };

@@ -117,8 +117,10 @@ fn records_and_offsets() {
 
         for timestamp in [-1, -2, 0, 1, i64::MAX] {
             let partitions = [ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() }];
-            let topics = ["t", "missing"].map(|name| ListOffsetsTopic { name, partitions: partitions[..].into() });
-            let request = |_| ListOffsetsRequest { topics: topics[..].into(), ..ListOffsetsRequest::default() };
+            let topics =
+                ["t", "missing"].map(|name| ListOffsetsTopic { name, partitions: partitions[..].into() });
+            let request =
+                |_| ListOffsetsRequest { topics: topics[..].into(), ..ListOffsetsRequest::default() };
             in_every_version(&mut client, request, |version, response| {
                 let codes = response.topics.iter().map(|topic| topic.partitions[0].error_code);
                 assert_eq!(codes.collect::<Vec<_>>(), [0, 3], "version {version}");
@@ -153,8 +155,10 @@ fn topics_and_settings() {
             topics: topics[at(version)][..].into(),
             ..CreateTopicsRequest::default()
         };
-        in_every_version(&mut client, request, |_, response| assert_eq!(response.topics[0].error_code, 0)).await;
-        in_every_version(&mut client, request, |_, response| assert_eq!(response.topics[0].error_code, 36)).await;
+        in_every_version(&mut client, request, |_, response| assert_eq!(response.topics[0].error_code, 0))
+            .await;
+        in_every_version(&mut client, request, |_, response| assert_eq!(response.topics[0].error_code, 36))
+            .await;
 
         let asked = [MetadataRequestTopic { name: Some("t2"), ..MetadataRequestTopic::default() }];
         let request = |version| MetadataRequest {
@@ -163,13 +167,17 @@ fn topics_and_settings() {
             include_topic_authorized_operations: version >= 8,
             ..MetadataRequest::default()
         };
-        in_every_version(&mut client, request, |_, response| assert_eq!(response.topics[0].error_code, 0)).await;
+        in_every_version(&mut client, request, |_, response| assert_eq!(response.topics[0].error_code, 0))
+            .await;
 
         let more = [CreatePartitionsTopic { name: "t3", count: 0, assignments: None }];
-        let request = |_| CreatePartitionsRequest { topics: more[..].into(), timeout_ms: 1, validate_only: false };
-        in_every_version(&mut client, request, |_, response| assert_eq!(response.results[0].error_code, 37)).await;
+        let request =
+            |_| CreatePartitionsRequest { topics: more[..].into(), timeout_ms: 1, validate_only: false };
+        in_every_version(&mut client, request, |_, response| assert_eq!(response.results[0].error_code, 37))
+            .await;
 
-        let resources = [(2, "t2", 0), (4, "1", 0), (4, "", 0), (4, "77", 42), (2, "missing", 3), (99, "x", 42)];
+        let resources =
+            [(2, "t2", 0), (4, "1", 0), (4, "", 0), (4, "77", 42), (2, "missing", 3), (99, "x", 42)];
         let asked = resources.map(|(resource_type, resource_name, _)| DescribeConfigsResource {
             resource_type,
             resource_name,
@@ -188,10 +196,12 @@ fn topics_and_settings() {
         .await;
 
         let configs = [AlterableConfig { name: "retention.ms", config_operation: 0, value: Some("5") }];
-        let change = [AlterConfigsResource { resource_type: 2, resource_name: "t2", configs: configs[..].into() }];
+        let change =
+            [AlterConfigsResource { resource_type: 2, resource_name: "t2", configs: configs[..].into() }];
         let request =
             |_| IncrementalAlterConfigsRequest { resources: change[..].into(), validate_only: false };
-        in_every_version(&mut client, request, |_, response| assert_eq!(response.responses[0].error_code, 0)).await;
+        in_every_version(&mut client, request, |_, response| assert_eq!(response.responses[0].error_code, 0))
+            .await;
 
         let partitions = [DeleteRecordsPartition { partition_index: 0, offset: 1 }];
         let asked = [DeleteRecordsTopic { name: "t2", partitions: partitions[..].into() }];

@@ -87,7 +87,11 @@ impl Client {
     }
 
     /// Sends a request only.
-    pub(crate) async fn send<'a, R: Request<'a> + Encode>(&mut self, version: i16, request: &R) -> Option<()> {
+    pub(crate) async fn send<'a, R: Request<'a> + Encode>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Option<()> {
         self.correlation_id += 1;
         let frame = encode_request(version, self.correlation_id, Some("test"), request).expect("encodes");
         let parts = frame.into_iter().map(|segment| match segment {
@@ -105,7 +109,8 @@ impl Client {
     /// Waits for the next response.
     pub(crate) async fn response<R: Response + for<'b> Decode<'b>>(&mut self, version: i16) -> Option<R> {
         let frame = self.frame().await?;
-        let (_, response) = decode_response_frame(version, &frame).expect("the broker's responses are well-formed");
+        let (_, response) =
+            decode_response_frame(version, &frame).expect("the broker's responses are well-formed");
         Some(response)
     }
 

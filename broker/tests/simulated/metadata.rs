@@ -30,8 +30,7 @@ async fn set_retention(client: &mut Client, topic: &str, value: &str) -> i16 {
     let configs = [AlterableConfig { name: "retention.ms", config_operation: 0, value: Some(value) }];
     let resources =
         [AlterConfigsResource { resource_type: 2, resource_name: topic, configs: (&configs[..]).into() }];
-    let request =
-        IncrementalAlterConfigsRequest { resources: (&resources[..]).into(), validate_only: false };
+    let request = IncrementalAlterConfigsRequest { resources: (&resources[..]).into(), validate_only: false };
     let response = client.call(1, &request).await.expect("an answer");
     response.responses[0].error_code
 }

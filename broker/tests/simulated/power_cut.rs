@@ -36,7 +36,8 @@ async fn check(client: &mut Client, acked: &Acked) {
         let mut next = 0;
         let mut found = BTreeMap::new();
         loop {
-            let response = fetch(client, "t", &[(partition, next)], 1, Duration::ZERO).await.expect("an answer");
+            let response =
+                fetch(client, "t", &[(partition, next)], 1, Duration::ZERO).await.expect("an answer");
             let (_, values) = values(&response).remove(0);
             let Some((last, _)) = values.last() else { break };
             let first_new = next;

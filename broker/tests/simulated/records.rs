@@ -19,7 +19,8 @@ pub(crate) async fn create_topic(client: &mut Client, name: &str, partitions: i3
         replication_factor: 1,
         ..CreatableTopic::default()
     }];
-    let request = CreateTopicsRequest { topics: (&topics[..]).into(), timeout_ms: 1000, validate_only: false };
+    let request =
+        CreateTopicsRequest { topics: (&topics[..]).into(), timeout_ms: 1000, validate_only: false };
     let response = client.call(7, &request).await.expect("an answer");
     assert_eq!(response.topics[0].error_code, 0, "{response:?}");
 }
@@ -48,12 +49,8 @@ pub(crate) async fn send_produce(
         partitions.iter().map(|index| PartitionProduceData { index: *index, records: Some(batch) }).collect();
     let topics =
         [TopicProduceData { name: topic, partition_data: (&data[..]).into(), ..TopicProduceData::default() }];
-    let request = ProduceRequest {
-        transactional_id: None,
-        acks,
-        timeout_ms: 30_000,
-        topic_data: (&topics[..]).into(),
-    };
+    let request =
+        ProduceRequest { transactional_id: None, acks, timeout_ms: 30_000, topic_data: (&topics[..]).into() };
     client.send(9, &request).await
 }
 
@@ -161,7 +158,8 @@ fn pipelined_produces_keep_their_order() {
         for round in 0..50 {
             assert_eq!(produced(&mut client).await, Some(vec![(0, round); 3]));
         }
-        let response = fetch(&mut client, "t", &[(0, 0), (1, 0), (2, 0)], 1, Duration::ZERO).await.expect("an answer");
+        let response =
+            fetch(&mut client, "t", &[(0, 0), (1, 0), (2, 0)], 1, Duration::ZERO).await.expect("an answer");
         for (_, values) in values(&response) {
             let expected: Vec<_> = (0..50).map(|round| (round, round.to_string())).collect();
             assert_eq!(values, expected);
