@@ -3,6 +3,7 @@ import json
 import select
 import subprocess
 
+from . import wire
 from .report import Failure
 
 TIMEOUT_S = 90
@@ -10,6 +11,12 @@ TIMEOUT_S = 90
 
 class DriverError(Failure):
     """The client itself reported an error."""
+
+
+def advertised(address):
+    """The API keys that the broker lists."""
+    with wire.Connection(address) as connection:
+        return connection.api_versions()
 
 
 class Driver:
@@ -23,6 +30,7 @@ class Driver:
         self.buffer = b""
         hello = self.call("hello")
         self.client, self.cannot = hello["client"], set(hello["cannot"])
+        self.cannot |= {what for what, api in hello.get("needs", {}).items() if api not in advertised(address)}
 
     def call(self, operation, **arguments):
         """The reply, or DriverError with the client's own words."""

@@ -27,6 +27,8 @@ public final class ToolDriver {
     }
 
     private static volatile Integer status;
+    /** What a tool wanted run at the end of its process; it is run at the end of the tool instead. */
+    private static final List<Runnable> HOOKS = new ArrayList<>();
 
     public static void main(String[] arguments) throws Exception {
         Exit.setExitProcedure((code, message) -> {
@@ -35,7 +37,7 @@ public final class ToolDriver {
             }
             throw new Exited();
         });
-        Exit.setShutdownHookAdder((name, hook) -> { });
+        Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
         PrintStream replies = System.out;
         BufferedReader commands = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = commands.readLine(); line != null; line = commands.readLine()) {
@@ -66,6 +68,8 @@ public final class ToolDriver {
                 status = 1;
             }
         }
+        HOOKS.forEach(Runnable::run);
+        HOOKS.clear();
         capture.flush();
         return Map.of("status", status == null ? 0 : status, "output", output.toString(StandardCharsets.UTF_8));
     }

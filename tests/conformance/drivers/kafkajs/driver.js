@@ -85,7 +85,9 @@ async function read(group, topic, count, { seek, keep }) {
 const operations = {
   async hello() {
     await zstd.init();
-    return { client: `kafkajs ${require("kafkajs/package.json").version}`, cannot: ["null-header", "add-partitions-reply"] };
+    return { client: `kafkajs ${require("kafkajs/package.json").version}`, cannot: ["null-header"],
+      // It knows AlterConfigs only, not its successor.
+      needs: { alter: 33 } };
   },
   async produce({ topic, partition, codec, records, idempotent }) {
     const messages = records.map((record) => ({
