@@ -11,4 +11,4 @@ mod scenarios;
 mod server;
 mod workload;
 
-pub use scenarios::{MUTANTS, Mutant, SCENARIOS, Scenario};
+pub use scenarios::{MUTANTS, Mutant, SCENARIOS, Scenario, counters};

@@ -46,11 +46,20 @@ pub(crate) struct Clients {
     pub(crate) oracles: Vec<Rc<Oracle>>,
     /// Partitions whose deletion was confirmed.
     pub(crate) deleted: RefCell<BTreeSet<TopicPartition>>,
+    /// `segment.bytes` of their topics.
+    pub(crate) segment_bytes: u64,
 }
 
 impl Clients {
-    pub(crate) fn new(partitions: usize) -> Self {
-        Self { oracles: (0..partitions).map(|_| Rc::default()).collect(), deleted: RefCell::default() }
+    /// Clients of so many partitions; the seed decides how large their segments are.
+    pub(crate) fn new(partitions: usize, seed: u64) -> Self {
+        Self {
+            oracles: (0..partitions).map(|_| Rc::default()).collect(),
+            deleted: RefCell::default(),
+            segment_bytes: fastrand::Rng::with_seed(seed)
+                .choice([16 << 10, 24 << 10, 70 << 10])
+                .unwrap_or(24 << 10),
+        }
     }
 }
 

@@ -35,13 +35,13 @@ pub(crate) fn partition(number: i32) -> TopicPartition {
 }
 
 /// Limits so small that everything happens within a few hundred operations.
-pub(crate) fn config(commit_mode: CommitMode) -> LogConfig {
+pub(crate) fn config(clients: &Clients, commit_mode: CommitMode) -> LogConfig {
     LogConfig {
-        segment_bytes: 24 << 10,
+        segment_bytes: clients.segment_bytes,
         index_interval_bytes: 1024,
         retention_ms: None,
         file_delete_delay_ms: 5,
-        max_message_bytes: 20 << 10,
+        max_message_bytes: 16 << 10,
         commit_mode,
         ..LogConfig::default()
     }
@@ -83,7 +83,7 @@ impl Server {
             let number = u8::try_from(number).expect("few partitions");
             let id = Uuid([number + 1; 16]);
             let tp = partition(i32::from(number));
-            let log = manager.open_log(tp, id, config(commit_mode)).await.map_err(refused)?;
+            let log = manager.open_log(tp, id, config(clients, commit_mode)).await.map_err(refused)?;
             if let Some(error) = log.offline() {
                 return Err(Broken::Offline(error.to_string()));
             }

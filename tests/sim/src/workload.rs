@@ -105,25 +105,28 @@ async fn step(
     let id = ProducerId(i64::from(rng.u8(1..4)));
     match rng.u8(0..100) {
         0..40 => append(server, log, oracle, id, 1, rng.usize(1..600)).await,
-        40..52 => append(server, log, oracle, id, rng.i32(1..6), rng.usize(500..3_000)).await,
+        40..52 => append(server, log, oracle, id, rng.i32(1..4), rng.usize(1_000..5_000)).await,
         52..60 => {
             for _ in 0..rng.u8(2..12) {
                 append(server, log, oracle, id, 1, rng.usize(1..100)).await?;
             }
             Ok(())
         }
-        60..75 => log.flush().await.map_err(stuck),
-        75..90 => {
+        60..73 => log.flush().await.map_err(stuck),
+        73..88 => {
             pause(server, Duration::from_micros(rng.u64(10..30_000))).await;
             Ok(())
         }
-        90..93 => {
+        88..90 => {
             log.assign_epoch(LeaderEpoch(log.latest_epoch().map_or(0, |epoch| epoch.0 + 1)));
             Ok(())
         }
-        93..97 => {
-            let keep = rng.u64(1..80_000);
-            log.set_config(storage::LogConfig { retention_bytes: Some(keep), ..config(commit_mode) });
+        90..97 => {
+            let keep = rng.u64(1..40_000);
+            log.set_config(storage::LogConfig {
+                retention_bytes: Some(keep),
+                ..config(clients, commit_mode)
+            });
             Ok(())
         }
         _ => create_and_delete(server, clients, rng, commit_mode).await,
@@ -139,7 +142,7 @@ async fn create_and_delete(
 ) -> Result<(), Broken> {
     let number = PartitionId(rng.i32(0..1_000_000));
     let tp = TopicPartition::new("short-lived", number);
-    let log = match server.manager.open_log(tp.clone(), Uuid([99; 16]), config(commit_mode)).await {
+    let log = match server.manager.open_log(tp.clone(), Uuid([99; 16]), config(clients, commit_mode)).await {
         Ok(log) => log,
         Err(error) if error.is_disk_full() => return Ok(()),
         Err(error) => return Err(stuck(error)),

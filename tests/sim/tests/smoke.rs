@@ -1,6 +1,6 @@
 //! A few seeds of every scenario find nothing, and every planted bug is found.
 
-use sim_tests::{MUTANTS, SCENARIOS};
+use sim_tests::{MUTANTS, SCENARIOS, counters};
 
 fn run(name: &str, seeds: std::ops::Range<u64>) {
     let scenario = SCENARIOS.iter().find(|it| it.name == name).expect("the scenario exists");
@@ -40,5 +40,20 @@ fn a_failing_disk_loses_nothing_acknowledged() {
 fn every_planted_bug_is_found() {
     for mutant in MUTANTS {
         assert!((0..10).any(|seed| mutant.run(seed).is_err()), "{mutant:?} was not found");
+    }
+}
+
+#[test]
+fn scripts_reach_every_part_of_storage() {
+    let runs: Vec<_> = (0..4).map(|seed| counters(seed).expect("nothing fails")).collect();
+    let reached = |count: fn(&storage::StorageStats) -> u64| runs.iter().map(count).sum::<u64>();
+    for (what, count, min) in [
+        ("segments rolled", reached(|it| it.segments_rolled), 10),
+        ("segments deleted", reached(|it| it.segments_deleted), 4),
+        ("checkpoints", reached(|it| it.checkpoints), 10),
+        ("bytes prewritten", reached(|it| it.bytes_prewritten), 100_000),
+        ("bytes written", reached(|it| it.bytes_written), reached(|it| it.bytes_appended)),
+    ] {
+        assert!(count >= min, "{what}: {count}");
     }
 }

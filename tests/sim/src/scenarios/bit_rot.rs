@@ -25,7 +25,7 @@ struct Damage {
 
 pub(super) fn run(seed: u64) -> Outcome {
     let world = new_world(seed);
-    let clients = Clients::new(PARTITIONS);
+    let clients = Clients::new(PARTITIONS, seed);
     let mut rng = fastrand::Rng::with_seed(seed);
     let lived = script(&world, &clients, seed, None).unwrap_or(Ok(()));
     lived.map_err(|broken| ("before the damage".to_owned(), broken))?;

@@ -13,7 +13,7 @@ use crate::workload::{Ending, work};
 /// The disk fills up while clients write, and has room again later.
 pub(super) fn run(seed: u64) -> Outcome {
     let world = new_world(seed);
-    let clients = Clients::new(PARTITIONS);
+    let clients = Clients::new(PARTITIONS, seed);
     let node = world.node(NODE);
     let mut rng = fastrand::Rng::with_seed(seed);
     world.disk(NODE).set_capacity(Some(rng.u64(150_000..400_000)));

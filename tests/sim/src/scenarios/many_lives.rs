@@ -14,7 +14,7 @@ use crate::workload::{Ending, work};
 /// One directory lives through power cuts, kills and clean stops.
 pub(super) fn run(seed: u64) -> Outcome {
     let world = new_world(seed);
-    let clients = Clients::new(PARTITIONS);
+    let clients = Clients::new(PARTITIONS, seed);
     let mut rng = fastrand::Rng::with_seed(seed);
     for life in 0..6 {
         let node = world.node(NODE);

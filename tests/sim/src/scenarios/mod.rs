@@ -10,13 +10,13 @@ mod write_error;
 use std::time::Duration;
 
 use runtime::sim::{OpKind, SimWorld};
-use storage::CommitMode;
+use storage::{CommitMode, StorageStats};
 
 pub use mutant::{MUTANTS, Mutant};
 
 use crate::invariants::{Broken, check_restart};
 use crate::oracle::Clients;
-use crate::server::{NODE, Server};
+use crate::server::{NODE, PARTITIONS, Server};
 use crate::workload::{Ending, work};
 
 /// A test as a function of its seed.
@@ -61,9 +61,26 @@ fn script(
     let commit_mode = Mutant::commit_mode(mutant);
     world.run_on(&node, async {
         let server = Server::open(&node, clients, commit_mode).await?;
-        let ending = if seed % 2 == 0 { Ending::Flushed } else { Ending::Closed };
+        let ending = if seed.is_multiple_of(2) { Ending::Flushed } else { Ending::Closed };
         work(&server, clients, seed, STEPS, ending, commit_mode).await
     })
+}
+
+/// What storage has to do in the script of a seed: the counters at its end.
+///
+/// # Errors
+/// What was broken.
+pub fn counters(seed: u64) -> Result<StorageStats, String> {
+    let world = new_world(seed);
+    let clients = Clients::new(PARTITIONS, seed);
+    let node = world.node(NODE);
+    let counted = world.block_on(async {
+        let server = Server::open(&node, &clients, CommitMode::Fsync).await?;
+        work(&server, &clients, seed, STEPS, Ending::Flushed, CommitMode::Fsync).await?;
+        Ok(server.manager.stats())
+    });
+    world.end();
+    counted.map_err(|broken: Broken| broken.to_string())
 }
 
 /// Starts the server and checks it; with `stumbling` the power goes off a few times during the start.
@@ -93,4 +110,4 @@ fn new_world(seed: u64) -> SimWorld {
 }
 
 /// Things done in one script.
-const STEPS: usize = 60;
+const STEPS: usize = 80;

@@ -10,17 +10,16 @@ use crate::server::{NODE, PARTITIONS};
 pub(super) fn everywhere(seed: u64, mutant: Option<Mutant>) -> Outcome {
     let operations = {
         let world = new_world(seed);
-        let clients = Clients::new(PARTITIONS);
+        let clients = Clients::new(PARTITIONS, seed);
         script(&world, &clients, seed, mutant)
             .unwrap_or(Ok(()))
             .map_err(|broken| ("dry run".into(), broken))?;
         world.end();
         world.disk(NODE).changes(OpKind::Any)
     };
-    // A different phase per seed, so that many seeds meet every operation of every kind.
     for nth in 1..=operations {
         let world = new_world(seed);
-        let clients = Clients::new(PARTITIONS);
+        let clients = Clients::new(PARTITIONS, seed);
         let _ = world.node(NODE);
         world.disk(NODE).crash_at(OpKind::Any, nth);
         let at = |stage: &str| format!("power cut at operation {nth} of {operations}, {stage}");
@@ -29,7 +28,8 @@ pub(super) fn everywhere(seed: u64, mutant: Option<Mutant>) -> Outcome {
         }
         world.disk(NODE).clear_faults();
         world.crash(NODE);
-        restart(&world, &clients, nth % 3 == 0).map_err(|broken| (at("after the restart"), broken))?;
+        restart(&world, &clients, nth.is_multiple_of(3))
+            .map_err(|broken| (at("after the restart"), broken))?;
         world.end();
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::workload::{Ending, work};
 /// A write or a sync fails: nothing is acknowledged any more, and nothing acknowledged is lost.
 pub(super) fn run(seed: u64) -> Outcome {
     let world = new_world(seed);
-    let clients = Clients::new(PARTITIONS);
+    let clients = Clients::new(PARTITIONS, seed);
     let node = world.node(NODE);
     let mut rng = fastrand::Rng::with_seed(seed);
     let op = if rng.bool() { OpKind::Write } else { OpKind::Sync };
