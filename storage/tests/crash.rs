@@ -60,15 +60,16 @@ async fn verify(broker: &Broker, sent: &[RefCell<Sent>; 2], what: &str) {
         let log = broker.log(partition, &small()).await;
         assert!(log.offline().is_none(), "{what}: {:?}", log.offline());
         log.check_invariants();
-        let mut sent = sent.borrow_mut();
         let end = log.log_end_offset().0;
-        assert!(end >= sent.acknowledged_end, "{what}: {end} of {} acknowledged", sent.acknowledged_end);
-        sent.batches.retain(|&(offset, _)| offset < end);
+        let acknowledged = sent.borrow().acknowledged_end;
+        assert!(end >= acknowledged, "{what}: {end} of {acknowledged} acknowledged");
+        sent.borrow_mut().batches.retain(|&(offset, _)| offset < end);
         let found = read_all(&log, Offset(0), 1 << 20).await.unwrap();
-        assert_eq!(found, sent.batches, "{what}");
+        assert_eq!(found, sent.borrow().batches, "{what}");
         // The log goes on.
         let bytes = batch(999, 1, 10, 1_000);
         let info = append_durably(&log, &bytes).await;
+        let mut sent = sent.borrow_mut();
         sent.batches.push((info.first_offset.0, bytes));
         sent.acknowledged_end = log.durable_end().0;
     }
