@@ -166,6 +166,7 @@ fn note_written<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>, end: 
     drop(changed);
     log.shard.stats.borrow_mut().durable_lag_bytes -= logical;
     state.durable_end = durable_end;
+    state.writes += 1;
     state.write_bytes_average = (state.write_bytes_average * 7 + bytes) / 8;
     drop(state);
     if sealed {
@@ -180,11 +181,14 @@ fn start_prewrite<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) {
         return;
     }
     let is_active = Rc::ptr_eq(segment, &log.active());
-    let average = log.state.borrow().write_bytes_average;
+    let (writes, average) = {
+        let state = log.state.borrow();
+        (state.writes, state.write_bytes_average)
+    };
     let mut state = segment.state.borrow_mut();
     let from = page_up(state.size).max(state.prewritten_to).max(state.physical_size);
     let left = from - page_up(state.size);
-    let Some(step) = prewrite_step(average, state.prewrite_step, left) else { return };
+    let Some(step) = prewrite_step(writes, average, state.prewrite_step, left) else { return };
     let to = (from + step).min(page_up(log.config().segment_bytes));
     let file = segment.file.borrow().clone();
     let (Some(file), true, true) = (file, is_active && state.prewriting_from.is_none(), from < to) else {

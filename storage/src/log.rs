@@ -131,6 +131,8 @@ pub(crate) struct LogState<E: Effects> {
     pub(crate) bytes_since_checkpoint: u64,
     pub(crate) last_append_ms: u64,
     pub(crate) last_checkpoint_ms: u64,
+    /// Writes since the log was opened.
+    pub(crate) writes: u64,
     /// Average bytes per write, for deciding about prewriting.
     pub(crate) write_bytes_average: u64,
     /// Why the log takes no appends.
@@ -353,6 +355,7 @@ impl<E: Effects> LogState<E> {
             bytes_since_checkpoint: 0,
             last_append_ms: 0,
             last_checkpoint_ms: 0,
+            writes: 0,
             write_bytes_average: 0,
             offline: None,
         }

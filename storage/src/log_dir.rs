@@ -1,6 +1,7 @@
 //! The data directory as a whole: one per process, shared by all shards. Off the data path, so a mutex is
 //! fine here; the data path looks only at the flag that says whether the directory has failed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,8 @@ struct State {
     changes: u64,
     written: u64,
     writing: bool,
+    /// What the partitions' metadata said, as far as it was read.
+    topic_ids: BTreeMap<TopicPartition, TopicId>,
     failure: Option<StorageError>,
 }
 
@@ -160,7 +163,10 @@ impl LogDir {
             let metadata = read_optional(disk, &file, METADATA_FILE_BYTES_MAX).await?;
             // A creation that was cut off before the identity was written leaves a directory without data.
             match metadata.as_deref().map(parse_partition_metadata) {
-                Some(Some(topic_id)) => partitions.push((tp, topic_id)),
+                Some(Some(topic_id)) => {
+                    self.state().topic_ids.insert(tp.clone(), topic_id);
+                    partitions.push((tp, topic_id));
+                }
                 Some(None) => {
                     let message = "not a partition's metadata".to_owned();
                     return Err(StorageError::Mismatch { path: file, message });
@@ -209,8 +215,13 @@ impl LogDir {
         state.changes
     }
 
+    pub(crate) fn topic_id(&self, tp: &TopicPartition) -> Option<TopicId> {
+        self.state().topic_ids.get(tp).copied()
+    }
+
     pub(crate) fn forget(&self, tp: &TopicPartition) {
         let mut state = self.state();
+        state.topic_ids.remove(tp);
         for offsets in &mut state.checkpoints {
             offsets.remove(tp);
         }

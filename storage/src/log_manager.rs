@@ -1,10 +1,12 @@
 //! All logs of one shard: opening, deleting, admission of memory, background work.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::{TopicId, TopicPartition};
+use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Effects};
 
 use crate::shard::Shard;
@@ -15,6 +17,9 @@ use crate::{
 
 /// How often free space is looked at.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
+
+/// Logs that are closed at the same time.
+const CLOSES_MAX: usize = 64;
 
 /// The longest file name of a partition's directory that is going to be removed.
 const DELETED_NAME_MAX: usize = 255;
@@ -153,18 +158,30 @@ impl<E: Effects> LogManager<E> {
         stats
     }
 
+    /// Shuts all logs, many at a time; the last error, if any.
+    async fn shut_logs(&self) -> Result<(), StorageError> {
+        let (slots, outcome) = (Semaphore::new(CLOSES_MAX), Rc::new(RefCell::new(Ok(()))));
+        for log in self.logs() {
+            let slot = slots.acquire(1).await;
+            let outcome = Rc::clone(&outcome);
+            self.shard.spawn(async move {
+                if let Err(error) = log.shut().await {
+                    tracing::warn!(partition = %log.topic_partition(), %error, "could not be closed cleanly");
+                    *outcome.borrow_mut() = Err(error);
+                }
+                drop(slot);
+            });
+        }
+        let _all = slots.acquire(CLOSES_MAX).await;
+        outcome.borrow().clone()
+    }
+
     /// Flushes and closes all logs. Afterwards [`LogDir::mark_clean`] may follow.
     ///
     /// # Errors
     /// [`StorageError`], if something could not be written; the directory is then not clean.
     pub async fn close(&self) -> Result<(), StorageError> {
-        let mut outcome = Ok(());
-        for log in self.logs() {
-            if let Err(error) = log.shut().await {
-                tracing::warn!(partition = %log.topic_partition(), %error, "could not be closed cleanly");
-                outcome = Err(error);
-            }
-        }
+        let mut outcome = self.shut_logs().await;
         self.shard.closing.set(true);
         self.shard.commit_wake.notify_one();
         self.shard.busy_wake.notify_one();

@@ -139,6 +139,12 @@ impl<E: Effects> Log<E> {
                 std::mem::take(&mut state.epochs_dirty).then(|| format_epochs(state.epochs.entries()));
             (state.log_end, state.recovery_point, state.producers.snapshot(), epochs, state.active())
         };
+        if self.shard.now_ms().saturating_sub(self.state.borrow().last_append_ms)
+            >= self.shard.options.idle_ms
+        {
+            // The log may stay as it is for long: then a clean stop has nothing left to write.
+            active.state.borrow_mut().finish_time_index();
+        }
         let counts = index_counts(&active);
         if let Some(epochs) = epochs {
             let written = self.shard.write_whole(&self.dir.join(LEADER_EPOCH_FILE), epochs).await;

@@ -12,9 +12,13 @@ const STEP_MAX: u64 = 4 << 20;
 /// Logs whose writes are at least this large on average are extended as they grow.
 const WRITE_BYTES_MAX: u64 = 16 << 10;
 
-/// How many bytes to prewrite now, if any: `average` bytes per write, the `last` prewrite, bytes `left` of it.
-pub(crate) fn prewrite_step(average: u64, last: u64, left: u64) -> Option<u64> {
-    if average >= WRITE_BYTES_MAX || left > last / 2 {
+/// Writes that a log must have seen: a partition that is hardly used costs neither the disk space nor the write.
+const WRITES_MIN: u64 = 8;
+
+/// How many bytes to prewrite now, if any: `writes` so far, `average` bytes per write, the `last` prewrite, bytes
+/// `left` of it.
+pub(crate) fn prewrite_step(writes: u64, average: u64, last: u64, left: u64) -> Option<u64> {
+    if writes < WRITES_MIN || average >= WRITE_BYTES_MAX || left > last / 2 {
         return None;
     }
     Some((last * 2).clamp(STEP_MIN, STEP_MAX))
@@ -26,14 +30,19 @@ mod tests {
 
     #[test]
     fn steps_grow_for_small_writes_only() {
-        for (average, last, left, expect) in [
-            (4096, 0, 0, Some(64 << 10)),
-            (4096, 64 << 10, 60 << 10, None),
-            (4096, 64 << 10, 32 << 10, Some(128 << 10)),
-            (4096, STEP_MAX, 0, Some(STEP_MAX)),
-            (16 << 10, 0, 0, None),
+        for (writes, average, last, left, expect) in [
+            (8, 4096, 0, 0, Some(64 << 10)),
+            (7, 4096, 0, 0, None),
+            (8, 4096, 64 << 10, 60 << 10, None),
+            (8, 4096, 64 << 10, 32 << 10, Some(128 << 10)),
+            (8, 4096, STEP_MAX, 0, Some(STEP_MAX)),
+            (8, 16 << 10, 0, 0, None),
         ] {
-            assert_eq!(prewrite_step(average, last, left), expect, "{average} {last} {left}");
+            assert_eq!(
+                prewrite_step(writes, average, last, left),
+                expect,
+                "{writes} {average} {last} {left}"
+            );
         }
     }
 }

@@ -36,6 +36,8 @@ struct Recovery<'a, E: Effects> {
     tp: &'a TopicPartition,
     dir: Rc<Path>,
     config: &'a LogConfig,
+    /// The partition's directory.
+    entries: &'a [DirEntry],
     recovery_point: Offset,
     /// Where the producers' snapshot is from.
     snapshot: Offset,
@@ -68,17 +70,24 @@ pub(crate) async fn open<E: Effects>(
         Err(error) => return Err(StorageError::io("list", &dir, &error)),
     };
     let metadata = dir.join(PARTITION_METADATA_FILE);
-    let known = shard.read_whole(&metadata, SIDE_FILE_BYTES_MAX).await?;
+    // Read already if the directory's partitions have been listed.
+    let known = match shard.dir.topic_id(&tp) {
+        Some(known) => Some(Some(known)),
+        None => {
+            let bytes = shard.read_whole(&metadata, SIDE_FILE_BYTES_MAX).await?;
+            bytes.as_deref().map(parse_partition_metadata)
+        }
+    };
     if known.is_none() {
         create(shard, &tp, topic_id, &dir, &metadata).await?;
-    } else if known.as_deref().and_then(parse_partition_metadata) != Some(topic_id) {
+    } else if known != Some(Some(topic_id)) {
         let message = format!("the partition's topic id is not {topic_id}");
         return Err(StorageError::Mismatch { path: metadata, message });
     }
     let files = segment_files(&entries);
     remove_leftovers(shard, &dir, &entries).await?;
     let state = if files.is_empty() {
-        fresh_state(shard, &dir, &tp)
+        fresh_state(shard, &dir, &tp, known.is_none())
     } else {
         recover(shard, &tp, &dir, &config, &entries, &files).await?
     };
@@ -102,10 +111,16 @@ async fn create<E: Effects>(
     shard.write_whole(metadata, format_partition_metadata(topic_id)).await
 }
 
-fn fresh_state<E: Effects>(shard: &Shard<E>, dir: &Rc<Path>, tp: &TopicPartition) -> LogState<E> {
+fn fresh_state<E: Effects>(
+    shard: &Shard<E>,
+    dir: &Rc<Path>,
+    tp: &TopicPartition,
+    created: bool,
+) -> LogState<E> {
     // Retention may have removed everything but the start.
     let start = shard.dir.checkpoint(Checkpoint::LogStart, tp).unwrap_or(Offset::ZERO);
     let segment = Rc::new(LogSegment::new(Rc::clone(dir), start, shard.effects.clock().unix_ms()));
+    segment.state.borrow_mut().created = created && start == Offset::ZERO;
     let mut state = LogState::new(segment, start);
     state.last_append_ms = shard.now_ms();
     state.last_checkpoint_ms = shard.now_ms();
@@ -154,13 +169,18 @@ async fn recover<E: Effects>(
     let _permit = shard.recoveries.acquire(1).await;
     let first = files[0].base;
     let recovery_point = shard.dir.checkpoint(Checkpoint::RecoveryPoint, tp).unwrap_or(first).max(first);
-    let epochs = shard.read_whole(&dir.join(LEADER_EPOCH_FILE), SIDE_FILE_BYTES_MAX).await?;
+    let epochs = if length_of(entries, LEADER_EPOCH_FILE) == 0 {
+        None
+    } else {
+        shard.read_whole(&dir.join(LEADER_EPOCH_FILE), SIDE_FILE_BYTES_MAX).await?
+    };
     let epochs = epochs.as_deref().and_then(parse_epochs).unwrap_or_default();
     let mut recovery = Recovery {
         shard,
         tp,
         dir: Rc::clone(dir),
         config,
+        entries,
         recovery_point,
         snapshot: first,
         producers: ProducerState::default(),
@@ -219,9 +239,8 @@ impl<E: Effects> Recovery<'_, E> {
         }
         let path = segment.path("log");
         let handle = self.shard.open_direct(&path, true).await?;
-        // The directory's listing may be older than the file.
-        let length = handle.length().await.map_err(|error| StorageError::io("stat", &path, &error))?;
-        let scan = Scan { effects: &self.shard.effects, file: &handle, path: &path, length };
+        let length = file.length;
+        let scan = Scan::new(&self.shard.effects, &handle, &path, length);
         self.load_side_files(&segment, &scan).await?;
         let from = segment.state.borrow().size;
         let expected = segment.state.borrow().next_offset;
@@ -354,7 +373,7 @@ impl<E: Effects> Recovery<'_, E> {
         }
         let page = page_down(size);
         if page < size {
-            let scan = Scan { effects: &self.shard.effects, file: &handle, path: &path, length: size };
+            let scan = Scan::new(&self.shard.effects, &handle, &path, size);
             let bytes = scan.read(page, size - page).await?;
             let mut state = segment.state.borrow_mut();
             let pool = self.shard.effects.buffers();
@@ -370,6 +389,9 @@ impl<E: Effects> Recovery<'_, E> {
         let kept =
             [("index", offsets * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
         for (ending, keep) in kept {
+            if length_of(self.entries, &file_name(segment.base, ending)) <= to_u64(keep) {
+                continue;
+            }
             let path = segment.path(ending);
             let Some(bytes) = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await? else { continue };
             if bytes.len() > keep {
@@ -415,6 +437,11 @@ impl<E: Effects> Recovery<'_, E> {
     }
 }
 
+/// Bytes of a file in a listing; 0 if it is not there.
+fn length_of(entries: &[DirEntry], name: &str) -> u64 {
+    entries.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.length)
+}
+
 /// Whether the entry of an index is true.
 async fn leads_to_batch<E: Effects>(
     scan: &Scan<'_, E>,
@@ -446,7 +473,7 @@ impl<E: Effects> Log<E> {
         let path = segment.path("log");
         let file = self.file(segment, false).await?;
         let (size, next) = (segment.size(), segment.next_offset());
-        let scan = Scan { effects: &self.shard.effects, file: &file, path: &path, length: size };
+        let scan = Scan::new(&self.shard.effects, &file, &path, size);
         let index = self.shard.read_whole(&segment.path("index"), SIDE_FILE_BYTES_MAX).await?;
         let times = self.shard.read_whole(&segment.path("timeindex"), SIDE_FILE_BYTES_MAX).await?;
         if let (Some(index), Some(times)) = (index, times) {

@@ -32,7 +32,11 @@ pub(crate) struct Scan<'a, E: Effects> {
     pub(crate) length: u64,
 }
 
-impl<E: Effects> Scan<'_, E> {
+impl<'a, E: Effects> Scan<'a, E> {
+    pub(crate) const fn new(effects: &'a E, file: &'a FileOf<E>, path: &'a Path, length: u64) -> Self {
+        Self { effects, file, path, length }
+    }
+
     /// Visits every good batch from `position` on, up to the first that is not good: cut off, bad checksum, not of
     /// message format 2, or with an offset below what came before (`next_offset`).
     pub(crate) async fn batches(

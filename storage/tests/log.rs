@@ -108,15 +108,17 @@ fn idle_logs_are_cut_to_size_and_go_on() {
         let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
         let log = broker.log(0, &LogConfig::default()).await;
         for i in 0..5 {
-            append_durably(&log, &batch(i, 2, 100, 1_000)).await;
+            for _ in 0..8 {
+                append_durably(&log, &batch(i, 2, 100, 1_000)).await;
+            }
             support::pause(&node, 100).await;
-            assert!(world.disk("a").read("/data/topic-0/00000000000000000000.log").unwrap().len() > 4096);
+            assert!(world.disk("a").read("/data/topic-0/00000000000000000000.log").unwrap().len() > 64 << 10);
             support::pause(&node, [500, 3_000, 30_000][usize::try_from(i % 3).unwrap()]).await;
         }
         support::pause(&node, 3_000).await;
         let file = world.disk("a").read("/data/topic-0/00000000000000000000.log").unwrap();
         assert_eq!(u64::try_from(file.len()).unwrap(), log.size_bytes());
-        assert_eq!(read_all(&log, Offset(0), 100).await.unwrap().len(), 5);
+        assert_eq!(read_all(&log, Offset(0), 100).await.unwrap().len(), 40);
         broker.stop().await;
     });
     world.end();
