@@ -127,9 +127,13 @@ impl Control {
             .with_num_partitions(i32::try_from(partitions)?)
             .with_replication_factor(replication)
             .with_configs(configs.collect());
-        let request = CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(TIMEOUT_MS);
+        let request =
+            CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(CREATE_TIMEOUT_MS);
         let version = self.pick::<CreateTopicsRequest>("CreateTopics", 7)?;
+        // Thousands of partitions may take a broker minutes.
+        self.stream.set_read_timeout(Some(CREATE_TIMEOUT))?;
         let response = self.call(version, &request)?;
+        self.stream.set_read_timeout(Some(TIMEOUT))?;
         let created = response.topics.first().context("CreateTopics answers no topic")?;
         let detail = created.error_message.as_ref().map_or("", |message| message.as_str());
         check(created.error_code, &format!("creating topic {topic} {detail}"))
@@ -302,4 +306,6 @@ fn text(value: &str) -> StrBytes {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(300);
+const CREATE_TIMEOUT_MS: i32 = 300_000;
 const TIMEOUT_MS: i32 = 30_000;

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use runtime::{
-    Disk, Durability, Effects, File, ListenOptions, Listener, Net, OpenOptions, ShardOptions, Stream, run_shards,
+    Disk, Durability, DurableWrite, Effects, File, ListenOptions, Listener, Net, OpenOptions, ShardOptions, Stream, run_shards,
 };
 
 use crate::client;
@@ -36,8 +36,14 @@ pub fn echo() {
 }
 
 pub fn write() {
-    for (name, spin) in SPINS {
-        let shards = run_shards(options(spin), move |_, effects| async move {
+    let ways = [
+        ("ours, dsync", DurableWrite::Dsync),
+        ("ours, worker", DurableWrite::DsyncWorker),
+        ("ours, fdatasync", DurableWrite::WriteThenSync),
+    ];
+    for (name, durable_write) in ways {
+        let options = options(0).into_iter().map(|options| ShardOptions { durable_write, ..options }).collect();
+        let shards = run_shards(options, move |_, effects| async move {
             let scratch = Scratch::new("ours");
             let options = OpenOptions { write: true, create: false, direct: true };
             let file = effects.disk().open(&scratch.0, options).await.unwrap();
