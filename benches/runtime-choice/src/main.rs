@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         ["race", "glommio"] => race::glommio(),
         ["race", "compio"] => race::compio(),
         _ => {
-            eprintln!("usage: runtime-choice echo|write ours|glommio|compio|tokio, runtime-choice race ours|glommio|compio");
+            eprintln!(
+                "usage: runtime-choice echo|write ours|glommio|compio|tokio, runtime-choice race ours|glommio|compio"
+            );
             return ExitCode::FAILURE;
         }
     }

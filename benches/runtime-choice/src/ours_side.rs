@@ -3,7 +3,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use runtime::{
-    Disk, Durability, DurableWrite, Effects, File, ListenOptions, Listener, Net, OpenOptions, ShardOptions, Stream, run_shards,
+    Disk, Durability, DurableWrite, Effects, File, ListenOptions, Listener, Net, OpenOptions, ShardOptions,
+    Stream, run_shards,
 };
 
 use crate::client;
@@ -19,7 +20,8 @@ pub fn echo() {
     for (name, spin) in SPINS {
         let shards = run_shards(options(spin), move |_, effects| async move {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            let listener = effects.net().listen(any, ListenOptions { reuse_port: true, backlog: 16 }).unwrap();
+            let listener =
+                effects.net().listen(any, ListenOptions { reuse_port: true, backlog: 16 }).unwrap();
             let client = client::start(name, listener.local_addr());
             let stream = listener.accept().await.unwrap();
             loop {
@@ -36,13 +38,10 @@ pub fn echo() {
 }
 
 pub fn write() {
-    let ways = [
-        ("ours, dsync", DurableWrite::Dsync),
-        ("ours, worker", DurableWrite::DsyncWorker),
-        ("ours, fdatasync", DurableWrite::WriteThenSync),
-    ];
+    let ways = [("ours, dsync", DurableWrite::Dsync), ("ours, fdatasync", DurableWrite::WriteThenSync)];
     for (name, durable_write) in ways {
-        let options = options(0).into_iter().map(|options| ShardOptions { durable_write, ..options }).collect();
+        let options =
+            options(0).into_iter().map(|options| ShardOptions { durable_write, ..options }).collect();
         let shards = run_shards(options, move |_, effects| async move {
             let scratch = Scratch::new("ours");
             let options = OpenOptions { write: true, create: false, direct: true };

@@ -83,9 +83,15 @@ pub fn glommio() {
     count_panics();
     let end = Instant::now() + LENGTH;
     while Instant::now() < end {
-        let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound).spawn(move || async move {
-            race(end, |wakers| glommio::spawn_local(task(&wakers)).detach(), futures_lite::future::yield_now).await;
-        });
+        let executor =
+            glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound).spawn(move || async move {
+                race(
+                    end,
+                    |wakers| glommio::spawn_local(task(&wakers)).detach(),
+                    futures_lite::future::yield_now,
+                )
+                .await;
+            });
         // A panic on the executor ends it; the next one goes on.
         let _panicked = executor.unwrap().join();
     }
