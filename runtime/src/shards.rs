@@ -35,7 +35,7 @@ impl Default for ShardOptions {
             buffer_budget_bytes: 512 << 20,
             spin: Duration::from_micros(50),
             stall_threshold: Duration::from_millis(1),
-            durable_write: DurableWrite::Dsync,
+            durable_write: DurableWrite::default(),
         }
     }
 }

@@ -15,7 +15,16 @@ where
     T: Send + 'static,
     Fut: Future<Output = T> + 'static,
 {
-    let options = ShardOptions { ring_entries: 8, buffer_budget_bytes: 64 << 20, ..ShardOptions::default() };
+    with_options(ShardOptions::default(), main)
+}
+
+fn with_options<T, Fut>(options: ShardOptions, main: impl FnOnce(UringEffects) -> Fut + Send + 'static) -> T
+where
+    T: Send + 'static,
+    Fut: Future<Output = T> + 'static,
+{
+    // A ring that is often full.
+    let options = ShardOptions { ring_entries: 8, buffer_budget_bytes: 64 << 20, ..options };
     let thread = std::thread::spawn(move || PreparedShard::new(&options).unwrap().run(main));
     thread.join().unwrap()
 }
@@ -84,9 +93,15 @@ fn pattern(len: usize) -> Vec<u8> {
 /// What is written by direct I/O is read back, from the middle, to the end, and through a second slice.
 #[test]
 fn a_direct_file_gives_back_what_was_written() {
+    for durable_write in [DurableWrite::Dsync, DurableWrite::WriteThenSync] {
+        check_direct_file(ShardOptions { durable_write, ..ShardOptions::default() });
+    }
+}
+
+fn check_direct_file(options: ShardOptions) {
     let scratch = Scratch::new();
     let path = scratch.join("log");
-    on_shard(async move |effects| {
+    with_options(options, async move |effects| {
         let Some(file) = open_direct(&effects, &path).await else { return };
         let mut chunk = effects.buffers().chunk(64 << 10).unwrap();
         let content = pattern(3 * PAGE_SIZE - 100);
