@@ -156,6 +156,7 @@ impl<E: Effects> Log<E> {
             stats.bytes_appended += to_u64(size);
             stats.durable_lag_bytes += to_u64(size);
         }
+        self.shard.spend_space(to_u64(size));
         self.queue_commit();
         self.mark_busy();
     }

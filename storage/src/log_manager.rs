@@ -219,11 +219,14 @@ async fn watch_space<E: Effects>(shard: Rc<Shard<E>>) {
     }
 }
 
-async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), StorageError> {
+/// Compares free space with the reserve and says how much may be appended before the next look.
+pub(crate) async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), StorageError> {
     let path = shard.dir.path();
     let space = shard.effects.disk().space(path).await;
     let space = space.map_err(|error| StorageError::io("stat", path, &error))?;
     let reserve = shard.options.disk_reserve_bytes;
+    let credit = space.available.saturating_sub(reserve) / SPACE_SHARES;
+    shard.space_credit.set(credit.max(SPACE_CREDIT_MIN));
     let was_full = shard.disk_full.get().is_some();
     // After a full disk a little more than nothing must be there before it is tried again.
     let enough = if was_full { reserve.max(MARGIN_BYTES) } else { reserve };
@@ -248,3 +251,7 @@ async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), StorageErro
 
 /// What must be free before a full disk is tried again.
 const MARGIN_BYTES: u64 = 1 << 20;
+/// A shard may append this part of what is free above the reserve without a look: others append to the same disk.
+const SPACE_SHARES: u64 = 16;
+/// Near the reserve a look for every single batch would cost more than it saves.
+pub(crate) const SPACE_CREDIT_MIN: u64 = 1 << 20;

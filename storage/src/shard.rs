@@ -12,6 +12,7 @@ use runtime::buffer::PAGE_SIZE;
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 
+use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
 
@@ -35,6 +36,9 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) busy_wake: Notify,
     /// Bytes available, if that is too few.
     pub(crate) disk_full: Cell<Option<u64>>,
+    /// Bytes that may be appended before free space has to be looked at again.
+    pub(crate) space_credit: Cell<u64>,
+    space_checking: Cell<bool>,
     pub(crate) closing: Cell<bool>,
     /// Segments with chunks of more than a page, the next to give some up first.
     pub(crate) cached: RefCell<VecDeque<Weak<LogSegment<E>>>>,
@@ -67,6 +71,8 @@ impl<E: Effects> Shard<E> {
             busy: RefCell::default(),
             busy_wake: Notify::new(),
             disk_full: Cell::new(None),
+            space_credit: Cell::new(SPACE_CREDIT_MIN),
+            space_checking: Cell::new(false),
             closing: Cell::new(false),
             cached: RefCell::default(),
             chunk_bytes: Cell::new(0),
@@ -173,6 +179,21 @@ impl<E: Effects> Shard<E> {
     pub(crate) fn note_disk_full(&self) {
         if self.disk_full.replace(Some(0)).is_none() {
             tracing::warn!(path = %self.dir.path().display(), "the disk is full, appends are refused until there is room");
+        }
+    }
+
+    /// Counts appended bytes, so that a fast producer cannot run through the reserve between two regular looks.
+    pub(crate) fn spend_space(self: &Rc<Self>, bytes: u64) {
+        let left = self.space_credit.get().saturating_sub(bytes);
+        self.space_credit.set(left);
+        if left == 0 && !self.closing.get() && !self.space_checking.replace(true) {
+            let shard = Rc::clone(self);
+            self.spawn(async move {
+                if let Err(error) = check_space(&shard).await {
+                    tracing::warn!(%error, "free space could not be read");
+                }
+                shard.space_checking.set(false);
+            });
         }
     }
 
