@@ -6,7 +6,7 @@ use std::rc::Rc;
 use net::protocol::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 use runtime::Effects;
 
-use super::groups::{ask_about, code_of, explain};
+use super::groups::{ask_about, code_of, explain, in_order_of};
 use crate::coordinator::{Request, Response};
 use crate::request::RequestContext;
 use crate::shard::Shard;
@@ -27,5 +27,6 @@ pub async fn handle<E: Effects>(
         error_message: error.map(|error| explain(error, &group_id)),
         group_id,
     };
-    DeleteGroupsResponse { throttle_time_ms: 0, results: results.map(result).collect() }
+    let results = results.map(result).map(|result| (result.group_id.clone(), result));
+    DeleteGroupsResponse { throttle_time_ms: 0, results: in_order_of(request.groups_names.iter(), results) }
 }

@@ -10,7 +10,7 @@ use net::protocol::describe_groups::{
 use runtime::Effects;
 
 use super::cluster::OPERATIONS_NOT_ASKED;
-use super::groups::{ask_about, explain, group_error_code};
+use super::groups::{ask_about, explain, group_error_code, in_order_of};
 use crate::coordinator::{self, DescribedMember, GroupError, Request, Response};
 use crate::request::RequestContext;
 use crate::shard::Shard;
@@ -35,7 +35,8 @@ pub async fn handle<E: Effects>(
         if request.include_authorized_operations { GROUP_OPERATIONS } else { OPERATIONS_NOT_ASKED };
     let groups = replies.into_iter().flat_map(Response::into_describe);
     let groups = groups.map(|group| described(group, context.api_version, operations));
-    DescribeGroupsResponse { throttle_time_ms: 0, groups: groups.collect() }
+    let groups = in_order_of(request.groups.iter(), groups.map(|group| (group.group_id.clone(), group)));
+    DescribeGroupsResponse { throttle_time_ms: 0, groups }
 }
 
 fn described(group: coordinator::DescribedGroup, version: i16, operations: i32) -> DescribedGroup {
@@ -59,7 +60,7 @@ fn described(group: coordinator::DescribedGroup, version: i16, operations: i32) 
         protocol_type: group.protocol_type,
         protocol_data: group.protocol,
         members: group.members.into_iter().map(member).collect(),
-        authorized_operations: operations,
+        authorized_operations: if error.is_none() { operations } else { OPERATIONS_NOT_ASKED },
         group_id: group.group_id,
     }
 }

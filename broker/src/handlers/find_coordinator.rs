@@ -9,6 +9,7 @@ use runtime::Effects;
 
 use super::cluster::advertised;
 use super::groups::ensure_group_topic;
+use crate::metadata::ControllerError;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -28,14 +29,20 @@ pub async fn handle<E: Effects>(
     context: &RequestContext,
     request: FindCoordinatorRequest<'_>,
 ) -> FindCoordinatorResponse {
-    let code = availability(shard, request.key_type).await;
+    let (code, problem) = match availability(shard, request.key_type).await {
+        Ok(()) => (ErrorCode::None, String::new()),
+        Err(error) => (error.code, error.message),
+    };
     let (node_id, (host, port)) = if code == ErrorCode::None {
         (shard.identity.node_id.0, advertised(shard, context))
     } else {
         (-1, (String::new(), -1))
     };
-    let error_message = (code != ErrorCode::None).then(|| code.name().to_owned());
-    if context.api_version < VERSION_BATCH {
+    let is_batch = context.api_version >= VERSION_BATCH;
+    // As in Kafka, success has a message, too: in the old form its name, in the new one nothing.
+    let has_name = code == ErrorCode::None && !is_batch;
+    let error_message = Some(if has_name { code.name().to_owned() } else { problem });
+    if !is_batch {
         return FindCoordinatorResponse {
             error_code: code.code(),
             error_message,
@@ -59,17 +66,19 @@ pub async fn handle<E: Effects>(
     }
 }
 
-async fn availability<E: Effects>(shard: &Rc<Shard<E>>, key_type: i8) -> ErrorCode {
+async fn availability<E: Effects>(shard: &Rc<Shard<E>>, key_type: i8) -> Result<(), ControllerError> {
     match key_type {
-        GROUP => match ensure_group_topic(shard).await {
-            Ok(()) => ErrorCode::None,
-            Err(error) => {
-                tracing::error!(%error, "__consumer_offsets could not be created");
-                ErrorCode::CoordinatorNotAvailable
-            }
-        },
+        GROUP => ensure_group_topic(shard).await.map_err(|error| {
+            tracing::error!(%error, "__consumer_offsets could not be created");
+            ControllerError::new(ErrorCode::CoordinatorNotAvailable, error.message)
+        }),
         // A retriable code would keep the client asking for a coordinator that this version does not have.
-        TRANSACTION => ErrorCode::UnsupportedVersion,
-        _ => ErrorCode::InvalidRequest,
+        TRANSACTION => {
+            Err(ControllerError::new(ErrorCode::UnsupportedVersion, "This version has no transactions."))
+        }
+        other => Err(ControllerError::new(
+            ErrorCode::InvalidRequest,
+            format!("There is no coordinator of key type {other}."),
+        )),
     }
 }

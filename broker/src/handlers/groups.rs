@@ -1,6 +1,6 @@
 //! What the group APIs share: finding a group's coordinator, and the topic that it lives in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use futures_util::future::join_all;
@@ -54,6 +54,19 @@ pub(super) async fn ask_about<E: Effects>(
         replies.push(request(nowhere).refused(GroupError::NotCoordinator));
     }
     replies
+}
+
+/// Puts what [`ask_about`] found into the order in which the groups were asked for.
+pub(super) fn in_order_of<'a, T>(
+    group_ids: impl Iterator<Item = &'a str>,
+    found: impl Iterator<Item = (String, T)>,
+) -> Vec<T> {
+    let places: HashMap<&str, usize> = group_ids.enumerate().map(|(place, id)| (id, place)).collect();
+    let mut found: Vec<(Option<usize>, T)> =
+        found.map(|(id, found)| (places.get(id.as_str()).copied(), found)).collect();
+    // A stable sort: the replies about a group that was named twice stay as the coordinator gave them.
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, found)| found).collect()
 }
 
 /// The partition of `__consumer_offsets` that has a group. `None` while there is no such topic.

@@ -62,11 +62,10 @@ pub async fn handle<E: Effects>(
         random: random.to_be_bytes(),
     };
     let joined = ask(shard, request.group_id, Request::Join(join)).await.into_join();
-    let protocol_name = if version < VERSION_NULLABLE_PROTOCOL || joined.error.is_some() {
-        Some(joined.protocol_name.unwrap_or_default())
-    } else {
-        joined.protocol_name
-    };
+    let mut protocol_name = joined.protocol_name;
+    if version < VERSION_NULLABLE_PROTOCOL {
+        protocol_name.get_or_insert_default();
+    }
     let member = |member: JoinMember| JoinGroupResponseMember {
         member_id: member.member_id,
         group_instance_id: member.group_instance_id,

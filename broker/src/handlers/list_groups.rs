@@ -42,6 +42,8 @@ pub async fn handle<E: Effects>(
             }
         }
     }
+    // Which coordinator has which group is nobody's concern.
+    groups.sort_by(|a: &ListedGroup, b| a.group_id.cmp(&b.group_id));
     ListGroupsResponse { groups, ..ListGroupsResponse::default() }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use model::PartitionId;
 use net::protocol::ErrorCode;
 use net::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
@@ -11,7 +12,8 @@ use net::protocol::offset_commit::{
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordinator::{CommitPartition, CommitRequest, CommitTopic, CommitTopicResult, Request};
+use crate::coordinator::{CommitPartition, CommitRequest, CommitResponse, CommitTopic, Request};
+use crate::metadata::TopicImage;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -35,20 +37,29 @@ pub async fn handle<E: Effects>(
     let by_id = version >= VERSION_TOPIC_ID;
     let image = shard.image();
     let mut known = Vec::new();
-    let mut responses = Vec::new();
-    for topic in request.topics.iter() {
-        let found = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(topic.name) };
-        if let Some(found) = found {
-            known.push(commit_topic(&topic, &found.name, found.id));
-            // Filled in when the coordinator has answered.
-            responses.push(None);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in request.topics.iter() {
+        let found = if by_id { image.topic_by_id(asked.topic_id) } else { image.topic(asked.name) };
+        let unknown = if by_id && found.is_none() {
+            ErrorCode::UnknownTopicId
         } else {
-            let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-            responses.push(Some(refused(&topic, code)));
+            ErrorCode::UnknownTopicOrPartition
+        };
+        let exists = |index: i32| found.is_some_and(|topic| topic.partition(PartitionId(index)).is_some());
+        let partitions = asked.partitions.iter().map(|partition| OffsetCommitResponsePartition {
+            partition_index: partition.partition_index,
+            error_code: if exists(partition.partition_index) { PENDING } else { unknown.code() },
+        });
+        topics.push(OffsetCommitResponseTopic {
+            name: asked.name.to_owned(),
+            topic_id: asked.topic_id,
+            partitions: partitions.collect(),
+        });
+        if let Some(found) = found {
+            known.push(commit_topic(&asked, found, exists));
         }
     }
-    let mut committed = Vec::new().into_iter();
-    if !known.is_empty() {
+    if known.iter().any(|topic| !topic.partitions.is_empty()) {
         let retention_time_ms =
             Some(request.retention_time_ms).filter(|ms| version <= VERSION_RETENTION_TIME && *ms != -1);
         let commit = CommitRequest {
@@ -60,41 +71,35 @@ pub async fn handle<E: Effects>(
             group_not_found_known: version >= VERSION_GROUP_NOT_FOUND,
             topics: known,
         };
-        committed =
-            ask(shard, request.group_id, Request::Commit(commit)).await.into_commit().topics.into_iter();
+        let committed = ask(shard, request.group_id, Request::Commit(commit)).await.into_commit();
+        fill_in(&mut topics, committed);
     }
-    let topics = responses.into_iter().filter_map(|refused| refused.or_else(|| committed.next().map(result)));
-    OffsetCommitResponse { throttle_time_ms: 0, topics: topics.collect() }
+    OffsetCommitResponse { throttle_time_ms: 0, topics }
 }
 
-fn commit_topic(topic: &OffsetCommitRequestTopic<'_>, name: &str, id: model::TopicId) -> CommitTopic {
-    let partitions = topic.partitions.iter().map(|partition| CommitPartition {
+fn commit_topic(
+    asked: &OffsetCommitRequestTopic<'_>,
+    topic: &TopicImage,
+    exists: impl Fn(i32) -> bool,
+) -> CommitTopic {
+    let existing = asked.partitions.iter().filter(|partition| exists(partition.partition_index));
+    let partitions = existing.map(|partition| CommitPartition {
         partition: partition.partition_index,
         offset: partition.committed_offset,
         leader_epoch: partition.committed_leader_epoch,
         metadata: partition.committed_metadata.map(str::to_owned),
     });
-    CommitTopic { name: name.to_owned(), topic_id: id, partitions: partitions.collect() }
+    CommitTopic { name: topic.name.to_string(), topic_id: topic.id, partitions: partitions.collect() }
 }
 
-fn refused(topic: &OffsetCommitRequestTopic<'_>, code: ErrorCode) -> OffsetCommitResponseTopic {
-    let partition =
-        |partition_index| OffsetCommitResponsePartition { partition_index, error_code: code.code() };
-    OffsetCommitResponseTopic {
-        name: topic.name.to_owned(),
-        topic_id: topic.topic_id,
-        partitions: topic.partitions.iter().map(|asked| partition(asked.partition_index)).collect(),
+/// Writes the coordinator's answers, which come in the order asked, where they are still missing.
+fn fill_in(topics: &mut [OffsetCommitResponseTopic], committed: CommitResponse) {
+    let answers = committed.topics.into_iter().flat_map(|topic| topic.partitions);
+    let missing = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for (partition, (_, error)) in missing.filter(|partition| partition.error_code == PENDING).zip(answers) {
+        partition.error_code = code_of(error);
     }
 }
 
-fn result(topic: CommitTopicResult) -> OffsetCommitResponseTopic {
-    let partition = |(partition_index, error)| OffsetCommitResponsePartition {
-        partition_index,
-        error_code: code_of(error),
-    };
-    OffsetCommitResponseTopic {
-        name: topic.name,
-        topic_id: topic.topic_id,
-        partitions: topic.partitions.into_iter().map(partition).collect(),
-    }
-}
+/// Stands for the coordinator's answer; no code of Kafka's.
+const PENDING: i16 = i16::MIN;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use model::PartitionId;
 use net::protocol::ErrorCode;
 use net::protocol::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
@@ -10,7 +11,7 @@ use net::protocol::offset_delete::{
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordinator::{self, Request};
+use crate::coordinator::{self, GroupError, Request};
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -25,17 +26,22 @@ pub async fn handle<E: Effects>(
 ) -> OffsetDeleteResponse {
     let image = shard.image();
     let mut known = Vec::new();
-    let mut topics = Vec::new();
-    for topic in request.topics.iter() {
-        let partitions: Vec<i32> =
-            topic.partitions.iter().map(|partition| partition.partition_index).collect();
-        if image.topic(topic.name).is_some() {
-            known.push((topic.name.to_owned(), partitions));
-        } else {
-            let code = ErrorCode::UnknownTopicOrPartition.code();
-            topics
-                .push(response_topic(topic.name, partitions.into_iter().map(|partition| (partition, code))));
-        }
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in request.topics.iter() {
+        let topic = image.topic(asked.name);
+        let exists = |index: i32| topic.is_some_and(|topic| topic.partition(PartitionId(index)).is_some());
+        let asked_partitions = || asked.partitions.iter().map(|partition| partition.partition_index);
+        let partitions = asked_partitions().map(|partition_index| OffsetDeleteResponsePartition {
+            partition_index,
+            error_code: if exists(partition_index) {
+                PENDING
+            } else {
+                ErrorCode::UnknownTopicOrPartition.code()
+            },
+        });
+        let name = asked.name.to_owned();
+        topics.push(OffsetDeleteResponseTopic { name: name.clone(), partitions: partitions.collect() });
+        known.push((name, asked_partitions().filter(|index| exists(*index)).collect()));
     }
     // Even with nothing left to delete the coordinator says whether the group is there.
     let delete = coordinator::OffsetDeleteRequest { group_id: request.group_id.to_owned(), topics: known };
@@ -43,15 +49,20 @@ pub async fn handle<E: Effects>(
     if deleted.error.is_some() {
         topics.clear();
     }
-    for (name, partitions) in deleted.topics {
-        let partitions = partitions.into_iter().map(|(partition, error)| (partition, code_of(error)));
-        topics.push(response_topic(&name, partitions));
-    }
+    fill_in(&mut topics, deleted.topics.into_iter().flat_map(|(_, results)| results));
     OffsetDeleteResponse { error_code: code_of(deleted.error), throttle_time_ms: 0, topics }
 }
 
-fn response_topic(name: &str, partitions: impl Iterator<Item = (i32, i16)>) -> OffsetDeleteResponseTopic {
-    let partition =
-        |(partition_index, error_code)| OffsetDeleteResponsePartition { partition_index, error_code };
-    OffsetDeleteResponseTopic { name: name.to_owned(), partitions: partitions.map(partition).collect() }
+/// Writes the coordinator's answers, which come in the order asked, where they are still missing.
+fn fill_in(
+    topics: &mut [OffsetDeleteResponseTopic],
+    answers: impl Iterator<Item = (i32, Option<GroupError>)>,
+) {
+    let missing = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    for (partition, (_, error)) in missing.filter(|partition| partition.error_code == PENDING).zip(answers) {
+        partition.error_code = code_of(error);
+    }
 }
+
+/// Stands for the coordinator's answer; no code of Kafka's.
+const PENDING: i16 = i16::MIN;
