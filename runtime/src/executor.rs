@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::SegQueue;
 
 use crate::sleep::SleepFlag;
+use crate::spinner::Spinner;
 
 /// Polls of one turn, after which the driver has its turn even if more tasks are ready.
 const POLLS_PER_TURN: usize = 256;
@@ -357,6 +358,7 @@ pub fn run<T: 'static>(
     let result = Rc::new(Cell::new(None));
     let output = Rc::clone(&result);
     executor.spawn(async move { output.set(Some(main.await)) });
+    let mut spinner = Spinner::default();
     loop {
         executor.run_ready();
         if let Some(value) = result.take() {
@@ -366,39 +368,50 @@ pub fn run<T: 'static>(
         if executor.has_ready() || !driver.spin().is_zero() {
             driver.turn();
         }
-        if !executor.has_ready() && !spin(executor, driver) {
-            park(executor, driver);
+        if !executor.has_ready() && !spin(executor, driver, &mut spinner) {
+            park(executor, driver, &mut spinner);
         }
     }
 }
 
 /// Looks for work for a while; whether there is some.
-fn spin(executor: &Executor, driver: &mut impl Driver) -> bool {
-    let limit = driver.spin();
+fn spin(executor: &Executor, driver: &mut impl Driver, spinner: &mut Spinner) -> bool {
+    let limit_max = driver.spin();
+    let limit = spinner.limit(limit_max);
     if limit.is_zero() {
         return false;
     }
     executor.update_stats(|stats| stats.spins += 1);
     let started = Instant::now();
     while started.elapsed() < limit {
-        std::hint::spin_loop();
-        driver.turn();
-        if executor.has_ready() {
-            return true;
+        // Several looks for each one at the clock, which costs as much.
+        for _ in 0..LOOKS {
+            std::hint::spin_loop();
+            driver.turn();
+            if executor.has_ready() {
+                spinner.found(limit_max);
+                return true;
+            }
         }
     }
+    spinner.missed();
     false
 }
 
-fn park(executor: &Executor, driver: &mut impl Driver) {
+fn park(executor: &Executor, driver: &mut impl Driver, spinner: &mut Spinner) {
     let shared = &executor.local.shared;
     shared.sleep.announce();
     if shared.inbox.is_empty() {
         executor.update_stats(|stats| stats.parks += 1);
+        let started = Instant::now();
         driver.park();
+        spinner.slept(started.elapsed(), driver.spin());
     }
     shared.sleep.clear();
 }
+
+/// Looks for work between two looks at the clock.
+const LOOKS: usize = 8;
 
 /// Gives the other ready tasks a turn.
 pub async fn yield_now() {

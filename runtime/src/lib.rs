@@ -24,6 +24,7 @@ pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod sleep;
+mod spinner;
 mod spsc;
 pub mod stats;
 pub mod sync;
