@@ -267,12 +267,17 @@ impl<E: Effects> Log<E> {
             ("index", &offsets[..new_offsets], from.0 * OffsetIndex::ENTRY_SIZE),
             ("timeindex", &times[..new_times], from.1 * TimeIndex::ENTRY_SIZE),
         ];
+        // Kafka's tools take it for granted that both files exist as soon as one does.
+        let first = from == (0, 0) && counts != (0, 0);
         for (ending, bytes, position) in parts {
-            if bytes.is_empty() {
+            if bytes.is_empty() && !first {
                 continue;
             }
             let path = segment.path(ending);
             let file = self.open_buffered(&path).await?;
+            if bytes.is_empty() {
+                continue;
+            }
             let slice = self.slice_of(bytes)?;
             let written = file.write_at(vec![slice], to_u64(position), Durability::Durable).await;
             written.map_err(|error| StorageError::io("write", &path, &error))?;
