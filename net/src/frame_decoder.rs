@@ -31,6 +31,8 @@ pub struct FrameDecoder {
     /// Room for a receive of which nothing is known; between `READ_BYTES_MIN` and `read_bytes_max`.
     read_bytes: usize,
     read_bytes_max: usize,
+    /// The largest of the last frames with their sizes; sinks slowly while frames are smaller.
+    frame_bytes: usize,
     /// What the lent buffer held, and the room it had.
     lent: (usize, usize),
 }
@@ -42,7 +44,7 @@ impl FrameDecoder {
     pub fn new(size_max: usize, read_bytes_max: usize) -> Self {
         let read_bytes_max = read_bytes_max.max(READ_BYTES_MIN);
         let buffer = BytesMut::new();
-        Self { buffer, size_max, read_bytes: READ_BYTES_MIN, read_bytes_max, lent: (0, 0) }
+        Self { buffer, size_max, read_bytes: READ_BYTES_MIN, read_bytes_max, frame_bytes: 0, lent: (0, 0) }
     }
 
     /// The next whole frame, without its size, or `None` when more bytes are needed first.
@@ -52,6 +54,7 @@ impl FrameDecoder {
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(size) = self.whole_frame()? else { return Ok(None) };
         self.buffer.advance(SIZE_BYTES);
+        self.frame_bytes = (self.frame_bytes - self.frame_bytes / 16).max(SIZE_BYTES + size);
         Ok(Some(self.buffer.split_to(size).freeze()))
     }
 
@@ -64,12 +67,17 @@ impl FrameDecoder {
     }
 
     /// How many bytes the next receive should have room for. A frame of which only a part is there gets room for all
-    /// of the rest; a very large one by doubling, so that a size alone does not take memory.
+    /// of the rest; a very large one by doubling, so that a size alone does not take memory. While frames are large, room
+    /// is made for one at a time, so that each one lies in a buffer of its own and is not moved.
     #[must_use]
     pub fn wanted(&self) -> usize {
-        let Ok(Some(size)) = self.announced_size() else { return self.read_bytes };
+        let large = self.frame_bytes >= LARGE_FRAME_BYTES;
+        let Ok(Some(size)) = self.announced_size() else {
+            return if large { self.frame_bytes.min(UNSEEN_BYTES_MAX) } else { self.read_bytes };
+        };
         let missing = (size + SIZE_BYTES).saturating_sub(self.buffer.len());
-        missing.min(self.buffer.len().max(UNSEEN_BYTES_MAX)).max(self.read_bytes)
+        let room = missing.min(self.buffer.len().max(UNSEEN_BYTES_MAX));
+        if large && size >= LARGE_FRAME_BYTES { room } else { room.max(self.read_bytes) }
     }
 
     /// Lends the buffer, with at least [`FrameDecoder::wanted`] bytes of room, to receive into.
@@ -77,9 +85,17 @@ impl FrameDecoder {
     pub fn take_buffer(&mut self) -> BytesMut {
         let wanted = self.wanted();
         let mut buffer = std::mem::take(&mut self.buffer);
-        // A nearly full buffer is used up first: it saves an allocation for small requests. Not when a large frame
-        // waits, whose part would move twice.
-        if wanted > self.read_bytes || buffer.capacity() - buffer.len() < self.read_bytes / 4 {
+        let room = buffer.capacity() - buffer.len();
+        if self.frame_bytes >= LARGE_FRAME_BYTES {
+            if room < wanted {
+                // Exactly as much as is wanted: what else a receive would bring belongs to the next frame.
+                let mut exact = BytesMut::with_capacity(buffer.len() + wanted);
+                exact.extend_from_slice(&buffer);
+                buffer = exact;
+            }
+        } else if wanted > self.read_bytes || room < self.read_bytes / 4 {
+            // Else a nearly full buffer is used up first: it saves an allocation for small requests. Not when a large
+            // frame waits, whose part would move twice.
             buffer.reserve(wanted);
         }
         self.lent = (buffer.len(), buffer.capacity() - buffer.len());
@@ -131,6 +147,9 @@ const SIZE_BYTES: usize = 4;
 /// Room that an idle connection offers.
 const READ_BYTES_MIN: usize = 2048;
 
+/// From this size on a frame is received by itself.
+const LARGE_FRAME_BYTES: usize = 16 << 10;
+
 /// Room that a frame gets before any of it has arrived: the requests of ordinary clients fit (max.request.size is
 /// 1 MiB by default); beyond it, room grows with what has really been received.
 const UNSEEN_BYTES_MAX: usize = 1 << 20;
@@ -167,6 +186,31 @@ mod tests {
         let wire: Vec<u8> = contents.iter().flat_map(|content| frame(content)).collect();
         for piece in 1..=wire.len() {
             assert_eq!(frames(&wire, piece), contents, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn large_frames_of_one_size_are_never_moved() {
+        let mut decoder = FrameDecoder::new(1 << 20, 64 << 10);
+        let wire = frame(&[7; 70_000]).repeat(20);
+        let mut rest = &wire[..];
+        let mut start = std::ptr::null();
+        let mut seen = 0;
+        while seen < 20 {
+            let held = decoder.buffered_bytes();
+            let mut buffer = decoder.take_buffer();
+            if held == 0 {
+                start = buffer.as_ptr();
+            }
+            let count = (buffer.capacity() - buffer.len()).min(rest.len()).min(40_000);
+            buffer.extend_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            decoder.received(buffer);
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                seen += 1;
+                // The first frames teach the size.
+                assert!(seen <= 2 || frame.as_ptr() == start.wrapping_add(4), "frame {seen} was moved");
+            }
         }
     }
 
@@ -212,9 +256,10 @@ mod tests {
         for expect in [4 * READ_BYTES_MIN, 16 * READ_BYTES_MIN, 64 << 10, 64 << 10] {
             let mut buffer = decoder.take_buffer();
             let room = buffer.capacity() - buffer.len();
-            buffer.extend_from_slice(&frame(&vec![1; room - SIZE_BYTES]));
+            let small = frame(&[1; 1020]);
+            buffer.extend_from_slice(&small.repeat(room / small.len()));
             decoder.received(buffer);
-            assert!(decoder.next_frame().unwrap().is_some());
+            while decoder.next_frame().unwrap().is_some() {}
             assert_eq!(decoder.wanted(), expect);
         }
         for _ in 0..10 {

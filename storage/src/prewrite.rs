@@ -1,16 +1,17 @@
 //! When to write zeros ahead of a log's end.
 //!
-//! Overwriting is faster than extending, but every prewritten byte is written twice. So only logs with
-//! small writes are prewritten: there the device's latency counts and the bytes do not.
+//! Overwriting is faster than extending and takes half the CPU (docs/adr/0002-prewrite.md), but every prewritten byte is
+//! written twice. So logs are prewritten as long as the device's latency counts; when the load makes groups large, the
+//! device's bandwidth counts and they are extended.
 
 /// The first prewrite of a segment; a partition with a few records costs no more disk than this.
 const STEP_MIN: u64 = 64 << 10;
 
 /// The largest prewrite.
-const STEP_MAX: u64 = 4 << 20;
+const STEP_MAX: u64 = 8 << 20;
 
 /// Logs whose writes are at least this large on average are extended as they grow.
-const WRITE_BYTES_MAX: u64 = 16 << 10;
+const WRITE_BYTES_MAX: u64 = 128 << 10;
 
 /// Writes that a log must have seen: a partition that is hardly used costs neither the disk space nor the write.
 const WRITES_MIN: u64 = 8;
