@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
 use runtime::signal::{Signal, Signals};
-use runtime::{DurableWrite, Effects, ShardOptions, UringEffects, run_shards};
+use runtime::{Effects, ShardOptions, UringEffects, run_shards};
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
@@ -116,8 +116,6 @@ fn shard_options(config: &BrokerConfig, core: usize) -> ShardOptions {
         buffer_budget_bytes: config.memory_per_shard_bytes(),
         spin: config.spin(),
         stall_threshold: config.stall_threshold(),
-        // Takes less CPU than a write and a fdatasync at every load measured (docs/adr/0002-prewrite.md).
-        durable_write: DurableWrite::Dsync,
         ..ShardOptions::default()
     }
 }

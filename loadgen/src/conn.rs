@@ -156,8 +156,10 @@ impl Poller {
         epoll::modify(&self.epoll, source, data, flags).context("epoll_ctl")
     }
 
-    /// Waits at most `timeout` and pushes the tokens of the sources that are ready.
+    /// Waits at most `timeout` and pushes the tokens of the sources that are ready. The kernel counts in
+    /// milliseconds here, so that the last of them are looked at without sleeping: a late send would be taken for latency.
     pub(crate) fn wait(&mut self, timeout: Nanos, ready: &mut Vec<u64>) -> Result<()> {
+        let timeout = if timeout < BUSY { 0 } else { timeout - BUSY / 2 };
         let timeout =
             Timespec { tv_sec: i64::try_from(timeout / SECOND)?, tv_nsec: i64::try_from(timeout % SECOND)? };
         self.events.clear();
@@ -175,6 +177,8 @@ impl Poller {
     }
 }
 
+/// Waits shorter than this are busy.
+const BUSY: Nanos = 2_000_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// First size of an inbox: it stays in the second-level cache.
 const INBOX_BYTES: usize = 256 * 1024;
