@@ -52,6 +52,7 @@ fn missing(version: i16, by_id_from: i16) -> i16 {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one request after the other, a table in prose")]
 fn records_and_offsets() {
     in_world(20, async |world| {
         let broker = Broker::start(world.node("broker"), 2, &[]).await;
@@ -141,6 +142,7 @@ fn records_and_offsets() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one request after the other, a table in prose")]
 fn topics_and_settings() {
     in_world(21, async |world| {
         let broker = Broker::start(world.node("broker"), 2, &[]).await;

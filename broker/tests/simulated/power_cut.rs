@@ -21,7 +21,7 @@ type Acked = Rc<RefCell<BTreeMap<(i32, i64), String>>>;
 
 async fn write_for_ever(mut client: Client, id: usize, acked: Acked) {
     for n in 0.. {
-        let partition = i32::try_from(n % 4).expect("small");
+        let partition = n % PARTITIONS;
         let value = format!("{id}-{n}");
         let Some(answers) = produce(&mut client, "t", &[partition], -1, &value).await else { return };
         if let [(0, offset)] = answers[..] {
