@@ -141,6 +141,18 @@ impl<E: Effects> Partition<E> {
         self.replica.borrow().high_watermark()
     }
 
+    /// Checks that the end of the log is known. Behind damage there are records that were acknowledged, so a client
+    /// must not take the first bad one for the end: it would start over, or skip what a repair brings back.
+    ///
+    /// # Errors
+    /// `KafkaStorageError` if the log is damaged.
+    pub fn check_end_known(&self) -> Result<(), ErrorCode> {
+        match self.log.offline() {
+            Some(StorageError::Corrupt { .. }) => Err(ErrorCode::KafkaStorageError),
+            _ => Ok(()),
+        }
+    }
+
     /// The offset up to which `read_committed` consumers see records.
     #[must_use]
     pub fn last_stable_offset(&self) -> Offset {

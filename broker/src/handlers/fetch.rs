@@ -283,6 +283,12 @@ async fn read_one<E: Effects>(
         return answer;
     }
     let log = &partition.log;
+    if item.fetch_offset >= log.log_end_offset()
+        && let Err(code) = partition.check_end_known()
+    {
+        answer.error = code;
+        return answer;
+    }
     let stable = partition.last_stable_offset();
     let up_to = if committed_only { stable } else { partition.high_watermark() };
     answer.high_watermark = partition.high_watermark().0;

@@ -125,6 +125,10 @@ async fn find<E: Effects>(
         Ok(found) => Ok(found.unwrap_or(nothing)),
         Err(error) => Err(read_error_code(&error)),
     };
+    let earliest = [EARLIEST, EARLIEST_LOCAL.0].contains(&question.timestamp);
+    if !earliest {
+        partition.check_end_known()?;
+    }
     match question.timestamp {
         LATEST => Ok(at(end)),
         EARLIEST => Ok(at(log.log_start_offset())),

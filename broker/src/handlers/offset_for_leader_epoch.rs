@@ -41,6 +41,7 @@ pub async fn handle<E: Effects>(
                             let find = move |shard: Rc<Shard<E>>| async move {
                                 let partition = shard.partition(topic_id, id)?;
                                 check_epoch(client, partition.leader_epoch())?;
+                                partition.check_end_known()?;
                                 Ok(partition.log.end_offset_for_epoch(epoch))
                             };
                             shard.call(shard.owner(topic_id, id), find).await
