@@ -277,12 +277,12 @@ def record_batch(records, timestamp=None, magic=2, attributes=0, producer=(-1, -
 
 
 def parse_batches(data):
-    """(base offset, record count, whole batch) of each complete batch."""
+    """(base offset, record count, whole batch) of each complete batch, up to the first thing that is none."""
     at = 0
     while at + HEADER_BYTES <= len(data):
         base, size = struct.unpack_from(">qi", data, at)
         batch = data[at:at + 12 + size]
-        if len(batch) < 12 + size:
+        if size < HEADER_BYTES - 12 or len(batch) < 12 + size:
             return
         yield base, struct.unpack_from(">i", batch, 57)[0], batch
         at += 12 + size
