@@ -37,7 +37,7 @@ mod tests {
             (8, 4096, 64 << 10, 60 << 10, None),
             (8, 4096, 64 << 10, 32 << 10, Some(128 << 10)),
             (8, 4096, STEP_MAX, 0, Some(STEP_MAX)),
-            (8, 16 << 10, 0, 0, None),
+            (8, 128 << 10, 0, 0, None),
         ] {
             assert_eq!(
                 prewrite_step(writes, average, last, left),
