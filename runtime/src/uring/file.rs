@@ -9,22 +9,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use super::clock;
+use super::durable_write::DurableChooser;
 use super::fd::Descriptor;
 use super::helper;
 use super::payload::{Parts, Payload};
 use super::reactor::Reactor;
 use crate::buffer::{AlignedBuf, BufferPool, ChunkSlice, PAGE_SIZE};
 use crate::effects::{Durability, File};
-
-/// How a write becomes durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DurableWrite {
-    /// One call: RWF_DSYNC. The quicker way while cores are idle; waits for kernel threads when they are not.
-    Dsync,
-    /// The write, then fdatasync. Keeps its latency on a busy machine (figures: ADR 0001).
-    #[default]
-    WriteThenSync,
-}
 
 /// Zeros are written in pieces of this size.
 const PREWRITE_PIECE: usize = 1 << 20;
@@ -36,7 +28,7 @@ const PREWRITE_JOB: u64 = 8 << 20;
 #[derive(Clone)]
 pub(super) struct DiskContext {
     pub(super) reactor: Rc<Reactor>,
-    pub(super) durable: DurableWrite,
+    pub(super) durable: Rc<DurableChooser>,
 }
 
 thread_local! {
@@ -161,7 +153,9 @@ impl UringFile {
             return Ok(());
         }
         let context = context()?;
-        let dsync = durability == Durability::Durable && context.durable == DurableWrite::Dsync;
+        let durable = durability == Durability::Durable;
+        let dsync = durable && context.durable.dsync(total);
+        let started = clock::now();
         let mut payload = Payload::Write {
             file: Arc::clone(&self.shared.fd),
             slices,
@@ -184,8 +178,11 @@ impl UringFile {
                 Err(error) => return Err(error),
             }
         }
-        if durability == Durability::Durable && !dsync {
-            return self.sync().await;
+        if durable && !dsync {
+            self.sync().await?;
+        }
+        if durable {
+            context.durable.took(total, dsync, clock::now().since(started));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod address;
 mod clock;
 mod disk;
+mod durable_write;
 mod fd;
 mod file;
 mod helper;
@@ -26,8 +27,9 @@ use std::time::Duration;
 pub use clock::UringClock;
 pub use disk::UringDisk;
 pub(crate) use disk::space;
+pub use durable_write::DurableWrite;
 pub(crate) use fd::{check, exit_now, pin_to_core};
-pub use file::{DurableWrite, UringFile};
+pub use file::UringFile;
 pub use net::{UringListener, UringNet, UringStream};
 pub use reactor::Sleep;
 
@@ -36,6 +38,7 @@ use crate::effects::Effects;
 use crate::executor::{self, Executor};
 use crate::shards::ShardOptions;
 use crate::stats::RuntimeStats;
+use durable_write::DurableChooser;
 use reactor::{Reactor, ReactorDriver};
 
 /// All effects of one shard, for real. Clones are the same shard; it stays on its thread.
@@ -137,7 +140,8 @@ impl PreparedShard {
     pub(crate) fn new(options: &ShardOptions) -> io::Result<Self> {
         let reactor = Reactor::new(options.ring_entries)?;
         let executor = Executor::new(reactor.unparker(), options.stall_threshold);
-        let context = file::DiskContext { reactor: Rc::clone(&reactor), durable: options.durable_write };
+        let durable = Rc::new(DurableChooser::new(options.durable_write));
+        let context = file::DiskContext { reactor: Rc::clone(&reactor), durable };
         file::set_context(Some(context));
         let shard = Shard {
             clock: UringClock { reactor: Rc::clone(&reactor) },

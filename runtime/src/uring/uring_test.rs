@@ -93,7 +93,7 @@ fn pattern(len: usize) -> Vec<u8> {
 /// What is written by direct I/O is read back, from the middle, to the end, and through a second slice.
 #[test]
 fn a_direct_file_gives_back_what_was_written() {
-    for durable_write in [DurableWrite::Dsync, DurableWrite::WriteThenSync] {
+    for durable_write in [DurableWrite::Dsync, DurableWrite::WriteThenSync, DurableWrite::Adaptive] {
         check_direct_file(ShardOptions { durable_write, ..ShardOptions::default() });
     }
 }
