@@ -52,7 +52,7 @@ fn check(
     if batch.last_offset_delta() < 0 || count <= 0 {
         return Err(invalid(batch_index, format!("invalid reported count for record batch: {count}")));
     }
-    if count != batch.last_offset_delta().saturating_add(1) {
+    if i64::from(count) != i64::from(batch.last_offset_delta()) + 1 {
         let last = batch.last_offset_delta();
         return Err(invalid(
             batch_index,
@@ -157,6 +157,15 @@ mod tests {
         bytes
     }
 
+    /// A batch that claims this distance to its last offset and this many records.
+    fn patched_count(last_offset_delta: i32, count: i32) -> Vec<u8> {
+        let mut bytes = patched(23, &last_offset_delta.to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[RecordBatch::CRC_START..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
     fn name(error: &AppendError) -> &'static str {
         match error {
             AppendError::Corrupt(_) => "corrupt",
@@ -196,6 +205,7 @@ mod tests {
             (patched(57, &0i32.to_be_bytes()), &default, "record"),
             (patched(57, &2i32.to_be_bytes()), &default, "record"),
             (patched(23, &(-1i32).to_be_bytes()), &default, "record"),
+            (patched_count(i32::MAX, i32::MAX), &default, "record"),
             (patched(0, &5i64.to_be_bytes()), &default, "record"),
             (negative, &default, "record"),
             (good.clone(), &small, "large"),

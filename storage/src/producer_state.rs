@@ -40,9 +40,11 @@ pub(crate) struct BatchMetadata {
 }
 
 impl BatchMetadata {
+    /// Wraps as Kafka does, whatever a batch of a log or a snapshot claims.
     fn first_sequence(&self) -> Sequence {
         let (last, delta) = (self.last_sequence.0, self.offset_delta);
-        if last < delta { Sequence(i32::MAX - (delta - last) + 1) } else { Sequence(last - delta) }
+        let first = last.wrapping_sub(delta);
+        if last < delta { Sequence(first.wrapping_add(i32::MAX).wrapping_add(1)) } else { Sequence(first) }
     }
 
     pub(crate) fn first_offset(&self) -> Offset {

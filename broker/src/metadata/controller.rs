@@ -89,7 +89,7 @@ impl<E: Effects> Controller<E> {
             if batch.is_control() || failed.is_some() {
                 return;
             }
-            if let Err(error) = records::decode_batch(&batch, |record| builder.apply(&record)) {
+            if let Err(error) = builder.apply_batch(&batch) {
                 failed = Some(error.context(format!("metadata log at offset {}", batch.base_offset())));
             }
         };

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{LeaderEpoch, NodeId, PartitionId, TopicId};
+use model::{LeaderEpoch, NodeId, PartitionId, RecordBatch, TopicId};
 
 use super::is_internal;
-use super::records::MetadataRecord;
+use super::records::{self, MetadataRecord};
 
 /// One partition as the metadata has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,14 @@ impl ImageBuilder {
     #[must_use]
     pub fn build(self) -> MetadataImage {
         self.image
+    }
+
+    /// Applies every record of a batch of the metadata log, up to one that cannot be read.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn apply_batch(&mut self, batch: &RecordBatch<'_>) -> anyhow::Result<()> {
+        records::decode_batch(batch, |record| self.apply(&record))
     }
 
     /// Applies one record. A record that refers to a topic which is not there is skipped, as in

@@ -1,10 +1,11 @@
 //! Fuzzes every parser of outside bytes with mutations of valid input from a seeded generator: no nightly compiler, and
 //! a failure names the seed that repeats it.
 //!
-//! `cargo run -p millrace-test-fuzz -- [TARGET] [--seed N] [--cases N]` runs for as long as it is told;
+//! `cargo run -p millrace-test-fuzz -- [TARGET] [--seed N] [--cases N]` runs for as long as it is told, fewer cases of a
+//! target whose cases cost more;
 //! `tests/smoke.rs` runs a fixed number of cases of every target.
 //!
-//! **To add a target** (segment scan, offset and time index, checkpoints, config file, ...): add a file to `targets/`
+//! **To add a target**: add a file to `targets/`
 //! with one `pub fn case(mutator: &mut Mutator)`, which makes one valid input, mutates it and feeds it to the parser, and
 //! name it in [`TARGETS`]. A case fails by panicking: by an assertion of its own or inside the parser.
 #![forbid(unsafe_code)]
@@ -21,15 +22,23 @@ pub struct Target {
     pub name: &'static str,
     /// Runs one case.
     pub case: fn(&mut Mutator),
+    /// How many cases of a simple target take as long as one of this.
+    pub cost: u64,
 }
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
-    Target { name: "request", case: targets::request::case },
-    Target { name: "response", case: targets::response::case },
-    Target { name: "record", case: targets::record::case },
-    Target { name: "record_batch", case: targets::record_batch::case },
-    Target { name: "connection", case: targets::connection::case },
+    Target { name: "request", case: targets::request::case, cost: 1 },
+    Target { name: "response", case: targets::response::case, cost: 1 },
+    Target { name: "record", case: targets::record::case, cost: 1 },
+    Target { name: "record_batch", case: targets::record_batch::case, cost: 1 },
+    Target { name: "connection", case: targets::connection::case, cost: 1 },
+    Target { name: "log_directory", case: targets::log_directory::case, cost: 20 },
+    Target { name: "append", case: targets::append::case, cost: 10 },
+    Target { name: "dump_log", case: targets::dump_log::case, cost: 5 },
+    Target { name: "config", case: targets::config::case, cost: 100 },
+    Target { name: "metadata_log", case: targets::metadata_log::case, cost: 1 },
+    Target { name: "coordinator", case: targets::coordinator::case, cost: 5 },
 ];
 
 /// Runs `cases` cases of a target, from `seed` on.

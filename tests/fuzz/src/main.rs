@@ -27,6 +27,7 @@ fn main() {
     let targets: Vec<_> = TARGETS.iter().filter(wanted).collect();
     assert!(!targets.is_empty(), "no such target");
     for target in targets {
+        let cases = cases.div_ceil(target.cost);
         println!("{}: {cases} cases from seed {seed}", target.name);
         run(target, seed, cases);
     }

@@ -31,3 +31,33 @@ fn record_batch() {
 fn connection() {
     smoke("connection", 5_000);
 }
+
+#[test]
+fn log_directory() {
+    smoke("log_directory", 1_500);
+}
+
+#[test]
+fn append() {
+    smoke("append", 4_000);
+}
+
+#[test]
+fn dump_log() {
+    smoke("dump_log", 3_000);
+}
+
+#[test]
+fn config() {
+    smoke("config", 300);
+}
+
+#[test]
+fn metadata_log() {
+    smoke("metadata_log", 5_000);
+}
+
+#[test]
+fn coordinator() {
+    smoke("coordinator", 3_000);
+}

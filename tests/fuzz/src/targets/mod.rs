@@ -1,6 +1,14 @@
 //! One file for each parser.
 
+pub(crate) mod append;
+mod batches;
+pub(crate) mod config;
 pub(crate) mod connection;
+pub(crate) mod coordinator;
+mod data_directory;
+pub(crate) mod dump_log;
+pub(crate) mod log_directory;
+pub(crate) mod metadata_log;
 pub(crate) mod record;
 pub(crate) mod record_batch;
 pub(crate) mod request;
