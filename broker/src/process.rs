@@ -1,6 +1,6 @@
 //! `millrace serve` as a process: real shards, signals, the admin listener and the banner.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -126,6 +126,9 @@ fn addresses(config: &BrokerConfig) -> anyhow::Result<Vec<SocketAddr>> {
         let text = listener.address();
         let resolved = text.to_socket_addrs().with_context(|| format!("cannot resolve {text}"))?;
         let Some(address) = resolved.into_iter().next() else { bail!("{text} has no address") };
+        // The shards share the port by SO_REUSEPORT, and so would another broker's, each getting some of the
+        // clients. A listener that shares with nobody finds that out.
+        drop(TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?);
         addresses.push(address);
     }
     Ok(addresses)
