@@ -48,7 +48,7 @@ class Report:
             print(f"failed: {name}")
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         print(f"{self.passed} passed, {len(self.failed)} failed{skipped}", flush=True)
-        return 1 if self.failed or not self.passed else 0
+        return 1 if self.failed or not (self.passed or self.skipped) else 0
 
 
 def check(condition, message):
