@@ -80,7 +80,7 @@ impl Recent {
         let number = self.writes.get();
         self.writes.set(number.wrapping_add(1));
         if number < TRY_FIRST {
-            return number % 2 == 0;
+            return number.is_multiple_of(2);
         }
         // A quarter slower is worth the CPU that it saves.
         let dsync = self.dsync.get() <= self.sync.get().saturating_add(self.sync.get() / 4);
