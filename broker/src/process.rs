@@ -1,14 +1,15 @@
 //! `millrace serve` as a process: real shards, signals, the admin listener and the banner.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
 use runtime::signal::{Signal, Signals};
-use runtime::{Effects, ShardOptions, UringEffects, run_shards};
+use runtime::{Effects, ShardOptions, UringEffects, run_shards, wait_for_port};
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
@@ -26,6 +27,9 @@ pub const EXIT_SHARD_FAILED: i32 = 71;
 
 /// The process's exit code when it is told a second time to end.
 pub const EXIT_SECOND_SIGNAL: i32 = 72;
+
+/// How long a start waits for a port that a killed broker is still about to give back.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Entries of each shard's submission queue.
 const RING_ENTRIES: u32 = 1024;
@@ -126,9 +130,7 @@ fn addresses(config: &BrokerConfig) -> anyhow::Result<Vec<SocketAddr>> {
         let text = listener.address();
         let resolved = text.to_socket_addrs().with_context(|| format!("cannot resolve {text}"))?;
         let Some(address) = resolved.into_iter().next() else { bail!("{text} has no address") };
-        // The shards share the port by SO_REUSEPORT, and so would another broker's, each getting some of the
-        // clients. A listener that shares with nobody finds that out.
-        drop(TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?);
+        wait_for_port(address, PORT_PATIENCE)?;
         addresses.push(address);
     }
     Ok(addresses)

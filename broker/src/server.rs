@@ -13,7 +13,7 @@ use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
 use runtime::mesh::MeshPort;
 use runtime::sync::Notify;
 use runtime::{Clock, Effects, ListenOptions, Listener, Net};
-use storage::{LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions};
+use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions};
 
 use crate::calls::Job;
 use crate::config::{BrokerConfig, TopicConfig};
@@ -95,7 +95,8 @@ async fn open_first<E: Effects>(
 ) -> anyhow::Result<Opened<E>> {
     let config = &options.config;
     let node_id = NodeId(config.node_id());
-    let dir_options = LogDirOptions { node_id, cluster_id: None, lock: options.lock };
+    let dir_options =
+        LogDirOptions { node_id, cluster_id: None, lock: options.lock.then_some(LOCK_PATIENCE) };
     let log_dir = LogDir::open(effects, config.log_dir(), dir_options).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
     let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards });

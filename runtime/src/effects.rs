@@ -6,10 +6,12 @@
 //! the same thing. Dropping a future cancels what it waits for; the buffer it lent to the kernel is
 //! kept alive by the operation until the kernel is done with it.
 
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -37,6 +39,13 @@ pub trait Effects: Clone + 'static {
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
     /// 64 random bits; reproducible under simulation.
     fn random(&self) -> u64;
+    /// Keeps `file` open until the last operation of this shard has ended, even if the process is killed: the kernel
+    /// goes on with what is under way when the process is gone already. For the lock that tells the next process to
+    /// wait. At most one file per shard.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn hold_open(&self, file: &Arc<fs::File>) -> io::Result<()>;
     /// Sends `length` bytes of `file` from `offset` to `stream` without copying them through user space
     /// (sendfile) where that is safe, after what was sent before. Completes when all bytes are handed to the
     /// kernel.

@@ -42,4 +42,4 @@ pub use mesh::{MeshPort, mesh};
 pub use shards::{RunningShards, ShardOptions, run_shards};
 pub use stats::RuntimeStats;
 pub use time::Monotonic;
-pub use uring::{DurableWrite, UringEffects};
+pub use uring::{DurableWrite, UringEffects, wait_for_port};

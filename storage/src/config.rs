@@ -82,6 +82,10 @@ impl Default for LogConfig {
     }
 }
 
+/// How long a start waits for the lock of a broker that was killed. The kernel finishes its writes in milliseconds
+/// unless the device is stuck.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How to open a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogDirOptions {
@@ -89,14 +93,14 @@ pub struct LogDirOptions {
     pub node_id: NodeId,
     /// `cluster.id` for a new directory; `None` draws one. If both are there they must be the same.
     pub cluster_id: Option<String>,
-    /// Whether to lock the directory against a second broker. Off only where the disk is simulated: the lock is one of the
-    /// operating system's.
-    pub lock: bool,
+    /// Locks the directory against a second broker, and waits so long for one that has just been killed. Off only where the
+    /// disk is simulated: the lock is one of the operating system's.
+    pub lock: Option<Duration>,
 }
 
 impl Default for LogDirOptions {
     fn default() -> Self {
-        Self { node_id: NodeId(1), cluster_id: None, lock: true }
+        Self { node_id: NodeId(1), cluster_id: None, lock: Some(LOCK_PATIENCE) }
     }
 }
 

@@ -33,7 +33,7 @@ mod tail;
 mod time_index;
 mod timestamps;
 
-pub use config::{CommitMode, LogConfig, LogDirOptions, LogManagerOptions, SealedRead};
+pub use config::{CommitMode, LOCK_PATIENCE, LogConfig, LogDirOptions, LogManagerOptions, SealedRead};
 pub use error::{AppendError, ReadError, StorageError};
 pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, ReadPart, TimestampOffset};
 pub use log_dir::LogDir;

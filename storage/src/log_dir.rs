@@ -19,6 +19,8 @@ use crate::meta_properties::MetaProperties;
 use crate::{LogDirOptions, StorageError};
 
 const LOCK_FILE: &str = ".lock";
+
+const LOCK_RETRY_PAUSE: Duration = Duration::from_millis(2);
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 const META_PROPERTIES_FILE: &str = "meta.properties";
 const CHECKPOINT_FILE_BYTES_MAX: u64 = 256 << 20;
@@ -33,7 +35,7 @@ pub struct LogDir {
     failed: AtomicBool,
     state: Mutex<State>,
     /// Held as long as the directory is in use.
-    _lock: Option<fs::File>,
+    lock: Option<Arc<fs::File>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +75,10 @@ impl LogDir {
     ) -> Result<Arc<Self>, StorageError> {
         let disk = effects.disk();
         disk.create_dir_all(path).await.map_err(|error| StorageError::io("create", path, &error))?;
-        let lock = if options.lock { Some(take_lock(path)?) } else { None };
+        let lock = match options.lock {
+            Some(patience) => Some(Arc::new(take_lock(effects, path, patience).await?)),
+            None => None,
+        };
         let meta = open_meta(effects, path, &options).await?;
         let marker = path.join(CLEAN_SHUTDOWN_FILE);
         let clean = read_optional(disk, &marker, METADATA_FILE_BYTES_MAX).await?.is_some();
@@ -98,8 +103,13 @@ impl LogDir {
             clean,
             failed: AtomicBool::new(false),
             state: Mutex::new(state),
-            _lock: lock,
+            lock,
         }))
+    }
+
+    /// What keeps other processes out; a shard that writes here must hold it until its last write is over.
+    pub(crate) fn lock(&self) -> Option<&Arc<fs::File>> {
+        self.lock.as_ref()
     }
 
     /// Where it is.
@@ -277,8 +287,13 @@ impl LogDir {
     }
 }
 
-/// Locks the directory against other processes until the file is dropped.
-fn take_lock(path: &Path) -> Result<fs::File, StorageError> {
+/// Locks the directory against other processes until the file is closed. A killed process holds the lock until the
+/// kernel is done with its writes, which is worth waiting for; a living one does not give it back.
+async fn take_lock<E: Effects>(
+    effects: &E,
+    path: &Path,
+    patience: Duration,
+) -> Result<fs::File, StorageError> {
     let lock = path.join(LOCK_FILE);
     let file = fs::OpenOptions::new()
         .create(true)
@@ -286,10 +301,17 @@ fn take_lock(path: &Path) -> Result<fs::File, StorageError> {
         .write(true)
         .open(&lock)
         .map_err(|error| StorageError::io("open", &lock, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StorageError::Locked { path: path.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(StorageError::io("lock", &lock, &error)),
+    let clock = effects.clock();
+    let deadline = clock.now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if clock.now() < deadline => {
+                clock.sleep_until(clock.now() + LOCK_RETRY_PAUSE).await;
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(StorageError::Locked { path: path.to_owned() }),
+            Err(fs::TryLockError::Error(error)) => return Err(StorageError::io("lock", &lock, &error)),
+        }
     }
 }
 

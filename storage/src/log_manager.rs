@@ -39,6 +39,11 @@ impl<E: Effects> LogManager<E> {
         dir: Arc<LogDir>,
         options: LogManagerOptions,
     ) -> Result<Rc<Self>, StorageError> {
+        if let Some(lock) = dir.lock() {
+            effects
+                .hold_open(lock)
+                .map_err(|error| StorageError::io("hold the lock of", dir.path(), &error))?;
+        }
         let shard = Rc::new(Shard::new(effects, dir, options));
         check_space(&shard).await?;
         shard.spawn(commit_loop::run(Rc::clone(&shard)));

@@ -78,7 +78,7 @@ mod tests {
             [(3, None, true), (3, Some("c"), true), (4, None, false), (3, Some("d"), false)]
         {
             let options =
-                LogDirOptions { node_id: NodeId(node), cluster_id: cluster.map(str::to_owned), lock: false };
+                LogDirOptions { node_id: NodeId(node), cluster_id: cluster.map(str::to_owned), lock: None };
             assert_eq!(meta.check(&options).is_ok(), fits, "{node} {cluster:?}");
         }
         for bad in

@@ -121,7 +121,7 @@ fn another_nodes_directory_is_refused() {
     let meta = String::from_utf8(meta).unwrap().replace("node.id=1", "node.id=2");
     world.disk("a").set_content("/data/meta.properties", meta.into_bytes());
     world.block_on(async {
-        let refused = start_in(node.clone(), Path::new("/data"), LogManagerOptions::default(), false).await;
+        let refused = start_in(node.clone(), Path::new("/data"), LogManagerOptions::default(), None).await;
         let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(message.contains("belongs to node 2, this is node 1"), "{message}");
     });

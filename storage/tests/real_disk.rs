@@ -6,10 +6,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use model::Offset;
 use runtime::{ShardOptions, UringEffects, run_shards};
-use storage::{LogConfig, LogManagerOptions, SealedRead, StorageError};
+use storage::{LOCK_PATIENCE, LogConfig, LogManagerOptions, SealedRead, StorageError};
 use support::{append, append_durably, batch, idempotent, read_all, start_in};
 
 /// Runs `test` on a real shard; a panic in it ends the process, which is a failed test too.
@@ -60,9 +61,9 @@ fn a_log_on_a_real_disk_comes_back() {
                     ..LogManagerOptions::default()
                 };
                 // The unclean life before the last never lets go of its lock, since its process goes on.
-                let lock = life < 3;
+                let lock = (life < 3).then_some(LOCK_PATIENCE);
                 let broker = start_in(effects.clone(), &path, options.clone(), lock).await.unwrap();
-                let second = start_in(effects.clone(), &path, options, true).await;
+                let second = start_in(effects.clone(), &path, options, Some(Duration::ZERO)).await;
                 assert!(matches!(second.err(), Some(StorageError::Locked { .. })));
                 assert_eq!(broker.dir.was_clean(), life == 1 || life == 2);
                 let log = broker.log(0, &config).await;

@@ -32,7 +32,7 @@ fn partition(n: i32) -> TopicPartition {
 }
 
 async fn broker(effects: &UringEffects, path: &std::path::Path) -> Broker<UringEffects> {
-    start_in(effects.clone(), path, LogManagerOptions::default(), false).await.unwrap()
+    start_in(effects.clone(), path, LogManagerOptions::default(), None).await.unwrap()
 }
 
 #[test]

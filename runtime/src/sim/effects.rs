@@ -1,7 +1,9 @@
 //! All effects of one simulated shard.
 
+use std::fs;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 
 use super::clock::SimClock;
 use super::disk::{SimDisk, SimFile};
@@ -88,6 +90,11 @@ impl Effects for SimEffects {
 
     fn random(&self) -> u64 {
         self.world.shared.lock().rng.u64(..)
+    }
+
+    /// A simulated node's operations end with its life.
+    fn hold_open(&self, _file: &Arc<fs::File>) -> io::Result<()> {
+        Ok(())
     }
 
     async fn send_file(

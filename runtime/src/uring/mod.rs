@@ -12,6 +12,7 @@ mod file;
 mod helper;
 mod net;
 mod payload;
+mod port;
 mod reactor;
 mod ring;
 mod send_file;
@@ -20,8 +21,10 @@ mod timers;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::UringClock;
@@ -31,6 +34,7 @@ pub use durable_write::DurableWrite;
 pub(crate) use fd::{check, exit_now, pin_to_core};
 pub use file::UringFile;
 pub use net::{UringListener, UringNet, UringStream};
+pub use port::wait_for_port;
 pub use reactor::Sleep;
 
 use crate::buffer::BufferPool;
@@ -116,6 +120,10 @@ impl Effects for UringEffects {
 
     fn random(&self) -> u64 {
         self.shard.random.borrow_mut().u64(..)
+    }
+
+    fn hold_open(&self, file: &Arc<fs::File>) -> io::Result<()> {
+        self.shard.reactor.hold_open(file)
     }
 
     async fn send_file(

@@ -20,14 +20,14 @@ pub struct UringNet {
     pub(super) reactor: Rc<Reactor>,
 }
 
-fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
+pub(super) fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory is involved.
     own(unsafe { libc::socket(family, kind, 0) })
 }
 
-fn set_option(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     let len = len_of::<libc::c_int>();
     // SAFETY: the value is an int that lives across the call, and `len` is its size.

@@ -5,6 +5,7 @@
 //! module runs while a cell of the reactor is borrowed.
 
 use std::cell::{Cell, RefCell};
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -92,6 +93,11 @@ impl Reactor {
     pub(crate) fn submit(self: &Rc<Self>, payload: Payload) -> Operation {
         let key = self.start(payload);
         Operation { reactor: Rc::clone(self), key: Some(key) }
+    }
+
+    /// Has the ring itself hold a file, see [`crate::Effects::hold_open`].
+    pub(super) fn hold_open(&self, file: &fs::File) -> io::Result<()> {
+        self.ring.borrow().hold_open(file)
     }
 
     fn cancel(&self, key: Key) {

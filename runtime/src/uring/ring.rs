@@ -1,7 +1,9 @@
 //! One io_uring instance: set up with the best flags that the kernel knows, filled and emptied by the reactor.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -53,6 +55,11 @@ impl Ring {
             ));
         }
         Ok(Self { ring, backlog: VecDeque::new(), flags_taskrun, sqes: 0, enters: 0 })
+    }
+
+    /// Registers a file, which the kernel lets go only when the ring is torn down behind its last operation.
+    pub(crate) fn hold_open(&self, file: &fs::File) -> io::Result<()> {
+        self.ring.submitter().register_files(&[file.as_raw_fd()])
     }
 
     /// Queues an entry. If the queue is full, it is handed to the kernel first.

@@ -37,7 +37,7 @@ impl Scratch {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("millrace-runtime-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
@@ -48,7 +48,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
+        fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
@@ -324,4 +324,22 @@ fn files_need_a_shard() {
     let mut sync = Box::pin(file.sync());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(matches!(sync.as_mut().poll(&mut context), std::task::Poll::Ready(Err(_))));
+}
+
+/// The ring itself keeps a lock, whoever else lets go of it, and gives it back when it ends.
+#[test]
+fn a_ring_holds_a_lock_as_long_as_it_lives() {
+    let scratch = Scratch::new();
+    let path = scratch.join("lock");
+    let create = || fs::File::create(&path).unwrap();
+    let (held, asked) = (Arc::new(create()), create());
+    held.try_lock().unwrap();
+    let refused = on_shard(async move |effects| {
+        effects.hold_open(&held).unwrap();
+        drop(held);
+        (asked.try_lock().is_err(), asked)
+    });
+    assert!(refused.0);
+    // The kernel takes the ring down in its own time.
+    refused.1.lock().unwrap();
 }

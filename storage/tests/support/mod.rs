@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::{
@@ -35,14 +36,14 @@ pub struct Broker<E: Effects = SimEffects> {
 }
 
 pub async fn start<E: Effects>(effects: E, options: LogManagerOptions) -> Result<Broker<E>, StorageError> {
-    start_in(effects, Path::new(DIR), options, false).await
+    start_in(effects, Path::new(DIR), options, None).await
 }
 
 pub async fn start_in<E: Effects>(
     effects: E,
     path: &Path,
     options: LogManagerOptions,
-    lock: bool,
+    lock: Option<Duration>,
 ) -> Result<Broker<E>, StorageError> {
     let dir_options = LogDirOptions { node_id: NodeId(1), cluster_id: None, lock };
     let dir = LogDir::open(&effects, path, dir_options).await?;
@@ -177,5 +178,5 @@ pub fn listen<E: Effects>(log: &Log<E>) -> Rc<Heard> {
 
 pub async fn pause<E: Effects>(effects: &E, ms: u64) {
     let clock = effects.clock();
-    clock.sleep_until(clock.now() + std::time::Duration::from_millis(ms)).await;
+    clock.sleep_until(clock.now() + Duration::from_millis(ms)).await;
 }

@@ -1,6 +1,7 @@
 """Starts, stops and kills one Millrace process."""
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -25,9 +26,15 @@ def binary(name="millrace"):
 
 
 def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """A port below those that the kernel gives to clients: a broker that is down must find its own again."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
+            except OSError:
+                continue
+            return f"127.0.0.1:{probe.getsockname()[1]}"
+    raise RuntimeError("no free port between 10000 and 32000")
 
 
 class Broker:

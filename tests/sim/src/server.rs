@@ -70,7 +70,7 @@ impl Server {
         commit_mode: CommitMode,
     ) -> Result<Self, Broken> {
         let refused = |error: storage::StorageError| Broken::Refused(error.to_string());
-        let options_of_dir = LogDirOptions { lock: false, ..LogDirOptions::default() };
+        let options_of_dir = LogDirOptions { lock: None, ..LogDirOptions::default() };
         let dir = LogDir::open(effects, Path::new(DATA_DIR), options_of_dir).await.map_err(refused)?;
         let found = dir.partitions(effects).await.map_err(refused)?;
         if let Some((tp, _)) = found.iter().find(|(tp, _)| clients.deleted.borrow().contains(tp)) {

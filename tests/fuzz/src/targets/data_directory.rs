@@ -52,7 +52,7 @@ pub(super) struct Opened {
 }
 
 pub(super) async fn open(effects: &SimEffects) -> Result<Opened, StorageError> {
-    let options = LogDirOptions { node_id: NodeId(1), cluster_id: None, lock: false };
+    let options = LogDirOptions { node_id: NodeId(1), cluster_id: None, lock: None };
     let dir = LogDir::open(effects, Path::new(DIR), options).await?;
     dir.partitions(effects).await?;
     let options = LogManagerOptions { producer_id_expiration_ms: u64::MAX, ..LogManagerOptions::default() };
