@@ -61,8 +61,6 @@ pub(crate) struct FetchedPartition<'a> {
     pub(crate) partition: u32,
     /// Kafka error code, 0 for success.
     pub(crate) error: i16,
-    /// First offset not yet readable.
-    pub(crate) high_watermark: i64,
     /// Record batches, the last one perhaps cut off.
     pub(crate) records: &'a [u8],
 }
@@ -83,8 +81,9 @@ pub(crate) fn parse_fetch_response<'a>(
         for _ in 0..cursor.compact_len()? {
             let partition = cursor.u32()?;
             let error = cursor.i16()?;
-            let high_watermark = cursor.i64()?;
-            cursor.take(16)?; // Last stable offset and log start offset.
+            // High watermark, last stable offset, log start offset. Apache Kafka takes the first before it reads, so a
+            // record may lie above it.
+            cursor.take(24)?;
             for _ in 0..cursor.compact_len()? {
                 cursor.take(16)?;
                 cursor.skip_tags()?;
@@ -92,7 +91,7 @@ pub(crate) fn parse_fetch_response<'a>(
             cursor.i32()?; // Preferred replica.
             let records = cursor.compact_bytes()?;
             cursor.skip_tags()?;
-            each(FetchedPartition { partition, error, high_watermark, records })?;
+            each(FetchedPartition { partition, error, records })?;
         }
         cursor.skip_tags()?;
     }
@@ -148,11 +147,11 @@ mod tests {
 
         let mut seen = Vec::new();
         let parsed = parse_fetch_response(&frame, |part| {
-            seen.push((part.partition, part.error, part.high_watermark, part.records.to_vec()));
+            seen.push((part.partition, part.error, part.records.to_vec()));
             Ok(())
         });
         assert_eq!(parsed.unwrap(), (3, 0));
-        assert_eq!(seen, [(6, 0, 44, b"abc".to_vec()), (7, 1, 0, Vec::new())]);
+        assert_eq!(seen, [(6, 0, b"abc".to_vec()), (7, 1, Vec::new())]);
         for len in 0..frame.len() {
             assert!(parse_fetch_response(&frame[..len], |_| Ok(())).is_err(), "cut at {len}");
         }
