@@ -27,6 +27,8 @@ const DELETED_NAME_MAX: usize = 255;
 /// All logs of one shard. Lives on every shard.
 pub struct LogManager<E: Effects> {
     shard: Rc<Shard<E>>,
+    /// Whoever holds it is the next to be admitted.
+    admission: Semaphore,
 }
 
 impl<E: Effects> LogManager<E> {
@@ -51,7 +53,7 @@ impl<E: Effects> LogManager<E> {
         shard.spawn(retention::unlink(Rc::clone(&shard)));
         shard.effects.spawn(retention::run(Rc::clone(&shard)));
         shard.effects.spawn(watch_space(Rc::clone(&shard)));
-        Ok(Rc::new(Self { shard }))
+        Ok(Rc::new(Self { shard, admission: Semaphore::new(1) }))
     }
 
     /// Opens a log, creating or recovering it. A damaged log is opened all the same, to be read as far as it is
@@ -123,15 +125,18 @@ impl<E: Effects> LogManager<E> {
         &self.shard.dir
     }
 
-    /// Whether `bytes` may be appended now, as far as memory goes; drops cold cached chunks to make room.
-    pub fn admit(&self, bytes: usize) -> bool {
-        self.shard.make_room(bytes)
-    }
-
-    /// Waits until [`LogManager::admit`] says yes.
+    /// Waits until `bytes` may be appended, as far as memory goes, and drops cold cached chunks to make room. First come,
+    /// first served: an append right behind this wait keeps the order in which the waits began. Does not wait for a disk
+    /// that takes no writes: the append then says so.
     pub async fn admitted(&self, bytes: usize) {
-        let clock = self.shard.effects.clock();
-        while !self.admit(bytes) && !self.shard.dir.is_failed() && !self.shard.closing.get() {
+        let shard = &self.shard;
+        let _turn = self.admission.acquire(1).await;
+        let clock = shard.effects.clock();
+        while !shard.make_room(bytes)
+            && shard.disk_full.get().is_none()
+            && !shard.dir.is_failed()
+            && !shard.closing.get()
+        {
             // Chunks become evictable as writes complete, which is soon.
             clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
         }

@@ -203,11 +203,13 @@ impl<E: Effects> Shard<E> {
         self.unlink_wake.notify_one();
     }
 
-    /// Frees cached chunks until `bytes` more fit into the budget; says whether they do.
+    /// Frees cached chunks until `bytes` more fit into the budget; says whether they do. What is larger than half the
+    /// budget need not fit: it could wait for ever, since every log keeps its last page.
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
-        let wanted = self.chunk_bytes.get().saturating_add(bytes);
-        self.evict(wanted.saturating_sub(self.options.append_bytes_max));
-        self.chunk_bytes.get().saturating_add(bytes) <= self.options.append_bytes_max
+        let budget = self.options.append_bytes_max;
+        let excess = || (self.chunk_bytes.get() + bytes.min(budget / 2)).saturating_sub(budget);
+        self.evict(excess());
+        excess() == 0
     }
 
     /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is: full chunks first,

@@ -3,10 +3,13 @@
 
 mod support;
 
+use std::rc::Rc;
+
 use model::Offset;
+use runtime::Effects;
 use runtime::sim::SimWorld;
 use storage::{LogConfig, LogManagerOptions, SealedRead};
-use support::{append_durably, batch, idempotent, listen, read_all, start};
+use support::{append, append_durably, batch, idempotent, listen, read_all, start};
 
 fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 64 << 10, ..LogConfig::default() }
@@ -60,6 +63,31 @@ fn evicted_ranges_are_read_from_the_active_file() {
         assert!(broker.manager.stats().chunk_bytes <= 80 << 10, "{:?}", broker.manager.stats());
         assert_eq!(read_all(&log, Offset(0), 10_000).await.unwrap(), expected);
         assert!(broker.manager.stats().reads_file > 0);
+    });
+    world.end();
+}
+
+/// A large append that waits for memory is not overtaken by a small one that would fit, and none waits for ever.
+#[test]
+fn appends_are_admitted_in_order() {
+    let world = SimWorld::new(2);
+    let options = LogManagerOptions { append_bytes_max: 64 << 10, ..LogManagerOptions::default() };
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = Rc::new(start(node.clone(), options).await.unwrap());
+        let log = broker.log(0, &LogConfig::default()).await;
+        let sizes = [30_000, 30_000, 30_000, 10, 30_000, 10, 500_000, 10];
+        for (number, size) in (0..).zip(sizes) {
+            let (broker, log) = (Rc::clone(&broker), Rc::clone(&log));
+            node.spawn(async move {
+                let sent = batch(number, 1, size, 1_000);
+                broker.manager.admitted(sent.len()).await;
+                assert_eq!(append(&log, &sent).unwrap().first_offset, Offset(i64::try_from(number).unwrap()));
+            });
+        }
+        while log.durable_end() < Offset(8) {
+            support::pause(&node, 10).await;
+        }
     });
     world.end();
 }
@@ -137,9 +165,9 @@ fn producer_state_survives_stop_and_kill() {
                     let broker = start(node.clone(), options.clone()).await.unwrap();
                     let log = broker.log(0, &small_segments()).await;
                     if life > 0 {
-                        let again = support::append(&log, &idempotent(42, life * 2 - 1, 1)).unwrap();
+                        let again = append(&log, &idempotent(42, life * 2 - 1, 1)).unwrap();
                         assert!(again.duplicate, "life {life}");
-                        assert!(support::append(&log, &idempotent(42, life * 2 + 5, 1)).is_err());
+                        assert!(append(&log, &idempotent(42, life * 2 + 5, 1)).is_err());
                     }
                     append_durably(&log, &idempotent(42, life * 2, 1)).await;
                     append_durably(&log, &idempotent(42, life * 2 + 1, 1)).await;

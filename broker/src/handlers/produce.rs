@@ -98,6 +98,8 @@ pub async fn start<E: Effects>(
         calls.push(append_on(shard, target, items, acks, timeout).await);
     }
     let shard = Rc::clone(shard);
+    // What is appended stands in the log's own memory.
+    let context = RequestContext { frame: Bytes::new(), ..context };
     let no_reply = request.acks == 0;
     Ok(Box::pin(async move {
         let answers = match calls.len() {
@@ -206,14 +208,16 @@ async fn append_on<E: Effects>(
     acks: Acks,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+    let bytes = items.iter().map(|item| item.records.len()).sum();
     if target == shard.index {
-        let bytes = items.iter().map(|item| item.records.len()).sum();
-        if !shard.logs.admit(bytes) {
-            shard.logs.admitted(bytes).await;
-        }
+        shard.logs.admitted(bytes).await;
         return Either::Left(append(shard, items, acks, timeout));
     }
-    Either::Right(shard.send_call(target, move |shard| append(&shard, items, acks, timeout)).await)
+    let append_there = move |shard: Rc<Shard<E>>| async move {
+        shard.logs.admitted(bytes).await;
+        append(&shard, items, acks, timeout).await
+    };
+    Either::Right(shard.send_call(target, append_there).await)
 }
 
 /// Appends the items before it returns; the returned future waits for their acknowledgement.
