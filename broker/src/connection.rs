@@ -5,9 +5,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use net::protocol::{ApiKey, DecodeError, RequestHeader, Segment, unsupported_api_versions_response};
 use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
 use runtime::sync::Notify;
@@ -15,6 +19,7 @@ use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
 use crate::handlers;
 use crate::request::{CloseReason, FilePart, Reply, RequestContext};
+use crate::request_memory::{FREE_BYTES, RequestGrant};
 use crate::shard::Shard;
 
 type StreamOf<E> = <<E as Effects>::Net as Net>::Stream;
@@ -35,6 +40,10 @@ pub struct Connection<E: Effects> {
     closing: Cell<bool>,
     closed: Cell<bool>,
     last_active: Cell<Monotonic>,
+    /// Memory for the request that is arriving or expected, if it is large.
+    grant: RefCell<Option<RequestGrant>>,
+    /// The size of a large request has arrived, and all of it not yet.
+    arriving: Cell<bool>,
 }
 
 impl<E: Effects> Connection<E> {
@@ -57,6 +66,8 @@ impl<E: Effects> Connection<E> {
             closing: Cell::new(false),
             closed: Cell::new(false),
             last_active: Cell::new(now),
+            grant: RefCell::default(),
+            arriving: Cell::new(false),
         })
     }
 
@@ -66,10 +77,22 @@ impl<E: Effects> Connection<E> {
         self.last_active.get()
     }
 
+    /// The client's address.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.stream.peer_addr()
+    }
+
     /// Whether no request is being worked on.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.protocol.borrow().is_idle()
+    }
+
+    /// Whether it holds memory for a large request of which nothing has arrived since `since`.
+    #[must_use]
+    pub fn is_stalled(&self, since: Monotonic) -> bool {
+        self.arriving.get() && self.last_active.get() < since
     }
 
     /// Ends the connection at once.
@@ -104,7 +127,8 @@ impl<E: Effects> Connection<E> {
                 self.progress.notified().await;
                 continue;
             }
-            let buffer = self.protocol.borrow_mut().take_buffer();
+            let room_max = self.reserve().await;
+            let buffer = self.protocol.borrow_mut().take_buffer(room_max);
             let (received, buffer) = self.stream.recv(buffer).await;
             self.protocol.borrow_mut().received(buffer);
             match received {
@@ -118,16 +142,63 @@ impl<E: Effects> Connection<E> {
         Ok(())
     }
 
+    /// Gets memory for what is received next; yields the room that it may take.
+    async fn reserve(&self) -> usize {
+        let (announced, wanted) = {
+            let protocol = self.protocol.borrow();
+            (protocol.next_request_bytes(), protocol.wanted())
+        };
+        match announced {
+            Some(bytes) if bytes > FREE_BYTES => {
+                let held = self.grant.borrow().as_ref().map_or(0, RequestGrant::bytes);
+                if held < bytes {
+                    drop(self.grant.take());
+                    let grant = self.acquire(bytes).await;
+                    *self.grant.borrow_mut() = Some(grant);
+                }
+                self.arriving.set(true);
+            }
+            None if wanted > FREE_BYTES => {
+                let mut grant = self.grant.borrow_mut();
+                if grant.is_none() {
+                    *grant = self.shard.request_memory.try_expect(wanted);
+                }
+                if grant.is_none() {
+                    return FREE_BYTES;
+                }
+            }
+            _ => {}
+        }
+        usize::MAX
+    }
+
+    /// Waits for memory, at the expense of connections whose request has stopped arriving.
+    async fn acquire(&self, bytes: usize) -> RequestGrant {
+        let mut acquire = pin!(self.shard.request_memory.acquire(bytes));
+        let clock = self.shard.effects.clock();
+        loop {
+            let since = clock.now();
+            let patience = pin!(clock.sleep_until(since + STALLED_AFTER));
+            match select(acquire.as_mut(), patience).await {
+                Either::Left((grant, _)) => return grant,
+                Either::Right(_) => self.shard.connections.abort_stalled(since),
+            }
+        }
+    }
+
     /// Starts a request and, unless it is a Produce, runs it to its end. A request that cannot be answered
     /// completes without a response, so that those before it still go out.
     async fn start(self: &Rc<Self>, request: StartedRequest) -> Result<(), CloseReason> {
         let StartedRequest { slot, frame } = request;
+        let grant = if frame.len() > FREE_BYTES { self.grant.take() } else { None };
+        self.arriving.set(false);
         let started = self.shard.effects.clock().now();
         match self.handle(frame).await {
             Ok(Handled::Replied(key, reply)) => self.complete(slot, key, started, Some(reply)),
             Ok(Handled::Producing(pending)) => {
                 let connection = Rc::clone(self);
                 self.shard.effects.spawn(async move {
+                    let _charged = grant;
                     match pending.await {
                         Ok(reply) => connection.complete(slot, ApiKey::Produce, started, reply),
                         Err(reason) => connection.fail(slot, &reason),
@@ -270,6 +341,9 @@ enum Handled<E: Effects> {
     /// Its batches are appended; the acknowledgement is waited for.
     Producing(handlers::produce::Pending<E>),
 }
+
+/// A large request that does not go on arriving for so long loses its memory to others that wait for some.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Responses are gathered into one send until there are so many pieces.
 const SEND_SEGMENTS_MAX: usize = 512;

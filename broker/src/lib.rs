@@ -18,6 +18,7 @@ pub mod partition;
 pub mod process;
 pub mod producer_ids;
 pub mod request;
+pub mod request_memory;
 pub mod server;
 pub mod shard;
 pub mod stats;

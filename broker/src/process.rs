@@ -117,7 +117,8 @@ fn shard_options(config: &BrokerConfig, core: usize) -> ShardOptions {
     ShardOptions {
         core: Some(core),
         ring_entries: RING_ENTRIES,
-        buffer_budget_bytes: config.memory_per_shard_bytes(),
+        // The rest is for requests on their way in.
+        buffer_budget_bytes: config.memory_per_shard_bytes() / 4 * 3,
         spin: config.spin(),
         stall_threshold: config.stall_threshold(),
         ..ShardOptions::default()

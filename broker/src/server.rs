@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
 use runtime::mesh::MeshPort;
 use runtime::sync::Notify;
-use runtime::{Clock, Effects, ListenOptions, Listener, Net};
+use runtime::{Clock, Effects, ListenOptions, Listener, Monotonic, Net};
 use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions};
 
 use crate::calls::Job;
@@ -248,6 +248,14 @@ impl<E: Effects> Connections<E> {
             }
         }
         for connection in self.open.borrow().values() {
+            connection.abort();
+        }
+    }
+
+    /// Ends the connections that hold memory for a request of which nothing has arrived since `since`.
+    pub fn abort_stalled(&self, since: Monotonic) {
+        for connection in self.open.borrow().values().filter(|connection| connection.is_stalled(since)) {
+            tracing::warn!(peer = %connection.peer_addr(), "a large request stopped arriving while others wait for its memory");
             connection.abort();
         }
     }

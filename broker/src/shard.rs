@@ -22,6 +22,7 @@ use crate::fetch_waits::FetchWaits;
 use crate::metadata::{Controller, MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::producer_ids::ProducerIds;
+use crate::request_memory::RequestMemory;
 use crate::server::Connections;
 use crate::stats::Stats;
 
@@ -65,6 +66,8 @@ pub struct Shard<E: Effects> {
     pub producer_ids: ProducerIds,
     /// Group coordinators of the `__consumer_offsets` partitions owned here.
     pub coordinators: Coordinators<E>,
+    /// Memory for large requests on their way in.
+    pub request_memory: RequestMemory,
     /// Client connections accepted here.
     pub connections: Connections<E>,
     /// What happened here, counted.
@@ -105,6 +108,7 @@ impl<E: Effects> Shard<E> {
             effects,
             identity,
             logs,
+            request_memory: RequestMemory::new(config.memory_per_shard_bytes() / 4),
             connections: Connections::default(),
             stats: Stats::default(),
             controller,

@@ -87,11 +87,17 @@ impl Connection {
         self.decoder.wanted()
     }
 
-    /// Lends the buffer to receive into; it has at least some room, and as much as [`Connection::wanted`] says when
-    /// a large request has begun to arrive.
+    /// The size of the next request, when it has begun to arrive.
     #[must_use]
-    pub fn take_buffer(&mut self) -> BytesMut {
-        self.decoder.take_buffer()
+    pub fn next_request_bytes(&self) -> Option<usize> {
+        self.decoder.next_frame_bytes()
+    }
+
+    /// Lends the buffer to receive into; it has at least some room, and as much as [`Connection::wanted`] says unless
+    /// that is more than `room_max`.
+    #[must_use]
+    pub fn take_buffer(&mut self, room_max: usize) -> BytesMut {
+        self.decoder.take_buffer(room_max)
     }
 
     /// Takes back the buffer, with what was received at its end.
@@ -149,7 +155,7 @@ mod tests {
     }
 
     fn receive(connection: &mut Connection, bytes: &[u8]) {
-        let mut buffer = connection.take_buffer();
+        let mut buffer = connection.take_buffer(usize::MAX);
         buffer.extend_from_slice(bytes);
         connection.received(buffer);
     }

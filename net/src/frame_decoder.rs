@@ -80,10 +80,16 @@ impl FrameDecoder {
         if large && size >= LARGE_FRAME_BYTES { room } else { room.max(self.read_bytes) }
     }
 
-    /// Lends the buffer, with at least [`FrameDecoder::wanted`] bytes of room, to receive into.
+    /// The size of the next frame, when it has begun to arrive and can be.
     #[must_use]
-    pub fn take_buffer(&mut self) -> BytesMut {
-        let wanted = self.wanted();
+    pub fn next_frame_bytes(&self) -> Option<usize> {
+        self.announced_size().ok().flatten()
+    }
+
+    /// Lends the buffer to receive into, with [`FrameDecoder::wanted`] bytes of room, but not much more than `room_max`.
+    #[must_use]
+    pub fn take_buffer(&mut self, room_max: usize) -> BytesMut {
+        let wanted = self.wanted().min(room_max);
         let mut buffer = std::mem::take(&mut self.buffer);
         let room = buffer.capacity() - buffer.len();
         if self.frame_bytes >= LARGE_FRAME_BYTES {
@@ -169,7 +175,7 @@ mod tests {
         let mut decoder = FrameDecoder::new(1 << 20, 64);
         let mut frames = Vec::new();
         for chunk in bytes.chunks(piece) {
-            let mut buffer = decoder.take_buffer();
+            let mut buffer = decoder.take_buffer(usize::MAX);
             buffer.extend_from_slice(chunk);
             decoder.received(buffer);
             while let Some(frame) = decoder.next_frame().unwrap() {
@@ -198,7 +204,7 @@ mod tests {
         let mut seen = 0;
         while seen < 20 {
             let held = decoder.buffered_bytes();
-            let mut buffer = decoder.take_buffer();
+            let mut buffer = decoder.take_buffer(usize::MAX);
             if held == 0 {
                 start = buffer.as_ptr();
             }
@@ -240,7 +246,7 @@ mod tests {
         decoder.receive_copy(&(900_000_u32).to_be_bytes());
         decoder.receive_copy(&[1; 96]);
         assert_eq!(decoder.wanted(), 900_000 - 96);
-        let mut buffer = decoder.take_buffer();
+        let mut buffer = decoder.take_buffer(usize::MAX);
         let place = buffer.as_ptr();
         buffer.resize(900_004, 2);
         assert_eq!(buffer.as_ptr(), place, "no second allocation");
@@ -254,7 +260,7 @@ mod tests {
         let mut decoder = FrameDecoder::new(1 << 20, 64 << 10);
         assert_eq!(decoder.wanted(), READ_BYTES_MIN);
         for expect in [4 * READ_BYTES_MIN, 16 * READ_BYTES_MIN, 64 << 10, 64 << 10] {
-            let mut buffer = decoder.take_buffer();
+            let mut buffer = decoder.take_buffer(usize::MAX);
             let room = buffer.capacity() - buffer.len();
             let small = frame(&[1; 1020]);
             buffer.extend_from_slice(&small.repeat(room / small.len()));
@@ -263,7 +269,7 @@ mod tests {
             assert_eq!(decoder.wanted(), expect);
         }
         for _ in 0..10 {
-            let mut buffer = decoder.take_buffer();
+            let mut buffer = decoder.take_buffer(usize::MAX);
             buffer.extend_from_slice(&frame(b"small"));
             decoder.received(buffer);
             assert!(decoder.next_frame().unwrap().is_some());

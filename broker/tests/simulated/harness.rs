@@ -120,7 +120,7 @@ impl Client {
             if let Some(frame) = self.decoder.next_frame().expect("the broker's frames are well-formed") {
                 return Some(frame);
             }
-            let buffer = self.decoder.take_buffer();
+            let buffer = self.decoder.take_buffer(usize::MAX);
             let (received, buffer) = self.stream.recv(buffer).await;
             self.decoder.received(buffer);
             if !matches!(received, Ok(1..)) {

@@ -227,3 +227,33 @@ fn bad_requests_hurt_nobody_else() {
         assert_eq!(produce(&mut good, "unknown", &[0], 1, "v").await, Some(vec![(3, -1)]));
     });
 }
+
+/// Clients that begin large requests and stop take their share of memory, no more, and not for ever.
+#[test]
+fn requests_that_stop_arriving_give_way() {
+    in_world(11, async |world| {
+        let node = world.node("a");
+        let settings = [("millrace.memory.per.shard.bytes", "16777216")];
+        let broker = Broker::start(node.clone(), 1, &settings).await;
+        let mut client = Client::connect(&node, broker.address).await;
+        create_topic(&mut client, "t", 1).await;
+        let memory = &broker.shard.request_memory;
+        let mut stopped = Vec::new();
+        for _ in 0..8 {
+            let mut client = Client::connect(&node, broker.address).await;
+            client.send_raw(&framed(&[0; 1_000_000])[..300_000]).await.expect("the broker is there");
+            stopped.push(client);
+        }
+        node.clock().sleep_until(node.clock().now() + Duration::from_millis(100)).await;
+        assert_eq!(memory.used_bytes() / 1_000_000, 3, "three of eight have memory");
+        let value = "x".repeat(900_000);
+        assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, 0)]));
+        let mut closed = 0;
+        for client in &mut stopped {
+            closed += usize::from(client.frame().await.is_none());
+        }
+        assert_eq!(closed, 8);
+        node.clock().sleep_until(node.clock().now() + Duration::from_millis(100)).await;
+        assert!(memory.used_bytes() <= 1 << 20, "{}", memory.used_bytes());
+    });
+}
