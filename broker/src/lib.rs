@@ -10,6 +10,7 @@ pub mod connection;
 pub mod coordinator;
 pub mod coordinators;
 mod errors;
+pub mod fetch_memory;
 pub mod fetch_session;
 pub mod fetch_waits;
 pub mod handlers;

@@ -17,6 +17,7 @@ use storage::{LogDir, LogManager};
 use crate::calls::{Calls, Job};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordinators::Coordinators;
+use crate::fetch_memory::FetchMemory;
 use crate::fetch_session::FetchSessions;
 use crate::fetch_waits::FetchWaits;
 use crate::metadata::{Controller, MetadataImage, TopicImage};
@@ -60,6 +61,8 @@ pub struct Shard<E: Effects> {
     pub calls: Calls<E>,
     /// Fetch sessions of the connections accepted here.
     pub sessions: RefCell<FetchSessions>,
+    /// Memory for records on their way out.
+    pub fetch_memory: FetchMemory,
     /// Fetches that wait for partitions owned here.
     pub fetch_waits: FetchWaits,
     /// Producer ids to give away.
@@ -101,6 +104,7 @@ impl<E: Effects> Shard<E> {
         let shard = Rc::new(Self {
             index,
             sessions: RefCell::new(FetchSessions::new(index, identity.shards, &config)),
+            fetch_memory: FetchMemory::new(config.memory_per_shard_bytes() / 8),
             fetch_waits: FetchWaits::default(),
             producer_ids: ProducerIds::default(),
             coordinators: Coordinators::default(),

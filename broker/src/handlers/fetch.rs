@@ -13,9 +13,10 @@ use net::protocol::fetch::{
 };
 use net::protocol::{ErrorCode, Records, RecordsPart};
 use runtime::{Clock, Disk, Effects, Monotonic};
-use storage::{LogRead, ReadPart};
+use storage::{Log, LogRead, ReadError, ReadPart, StorageError};
 
 use crate::errors::read_error_code;
+use crate::fetch_memory::FetchMemory;
 use crate::fetch_session::{FetchScope, FetchWish, PartitionKey, SessionRequest};
 use crate::fetch_waits::ConnectionKey;
 use crate::metadata::MetadataImage;
@@ -34,6 +35,12 @@ const VERSION_HINTS: i16 = 12;
 
 /// `read_committed`.
 const READ_COMMITTED: i8 = 1;
+
+/// How long a read waits for memory.
+const MEMORY_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// How often it looks.
+const MEMORY_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
 /// One partition of a request, on its way to the shard that owns it.
 #[derive(Debug, Clone)]
@@ -253,12 +260,13 @@ fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
 
 async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limits) -> Vec<Fetched<E>> {
     let mut fetched = Vec::with_capacity(items.len());
-    let mut left = limits.max_bytes;
+    // Fewer bytes than asked for are as good an answer.
+    let mut left = limits.max_bytes.min(shard.fetch_memory.allowance_bytes());
     let mut first = true;
     for item in items {
         let answer = match shard.partition(item.topic_id, item.partition) {
             Err(code) => Fetched::failed(item.slot, code),
-            Ok(partition) => read_one(&partition, item, left, first, limits.committed_only).await,
+            Ok(partition) => read_one(shard, &partition, item, left, first, limits.committed_only).await,
         };
         left = left.saturating_sub(answer.bytes);
         first &= answer.bytes == 0;
@@ -269,6 +277,7 @@ async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limi
 }
 
 async fn read_one<E: Effects>(
+    shard: &Shard<E>,
     partition: &Rc<Partition<E>>,
     item: &Item,
     bytes_left: usize,
@@ -303,10 +312,10 @@ async fn read_one<E: Effects>(
     }
     // A consumer whose limits are spent still learns about the offsets.
     let max_bytes = item.max_bytes.min(bytes_left);
-    match log.read(item.fetch_offset, max_bytes, first, up_to).await {
+    match read_in_memory_limits(shard, log, item.fetch_offset, max_bytes, first, up_to).await {
         Ok(LogRead { parts, size_bytes }) => {
             answer.bytes = size_bytes;
-            answer.parts = parts.into_iter().map(Part::from).collect();
+            answer.parts = parts.into_iter().map(|part| Part::charged(part, &shard.fetch_memory)).collect();
         }
         Err(error) => {
             let code = read_error_code(&error);
@@ -336,10 +345,35 @@ pub fn check_epoch(client: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCo
     }
 }
 
-impl<E: Effects> From<ReadPart<E>> for Part<E> {
-    fn from(part: ReadPart<E>) -> Self {
+/// Reads, and waits a little while memory is spent. Only what holds no memory itself may wait for others to give
+/// theirs back; nothing at all is an answer too, and the client asks again.
+async fn read_in_memory_limits<E: Effects>(
+    shard: &Shard<E>,
+    log: &Log<E>,
+    from: Offset,
+    max_bytes: usize,
+    first: bool,
+    up_to: Offset,
+) -> Result<LogRead<E>, ReadError> {
+    let clock = shard.effects.clock();
+    let deadline = clock.now() + if first { MEMORY_WAIT_MAX } else { Duration::ZERO };
+    loop {
+        match log.read(from, max_bytes, first, up_to).await {
+            Err(ReadError::Storage(StorageError::OverBudget)) if clock.now() >= deadline => {
+                return Ok(LogRead { parts: Vec::new(), size_bytes: 0 });
+            }
+            Err(ReadError::Storage(StorageError::OverBudget)) => {
+                clock.sleep_until(clock.now() + MEMORY_WAIT_PAUSE).await;
+            }
+            read => return read,
+        }
+    }
+}
+
+impl<E: Effects> Part<E> {
+    fn charged(part: ReadPart<E>, memory: &FetchMemory) -> Self {
         match part {
-            ReadPart::Memory(bytes) => Self::Memory(bytes),
+            ReadPart::Memory(bytes) => Self::Memory(memory.charge(bytes)),
             ReadPart::File { file, position, length } => Self::File { file, position, length },
         }
     }

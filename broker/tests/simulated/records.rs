@@ -68,6 +68,17 @@ pub(crate) async fn fetch(
     min_bytes: i32,
     max_wait: Duration,
 ) -> Option<FetchResponse> {
+    send_fetch(client, topic, partitions, min_bytes, max_wait).await?;
+    client.response(12).await
+}
+
+pub(crate) async fn send_fetch(
+    client: &mut Client,
+    topic: &str,
+    partitions: &[(i32, i64)],
+    min_bytes: i32,
+    max_wait: Duration,
+) -> Option<()> {
     let partitions: Vec<_> = partitions
         .iter()
         .map(|(partition, offset)| FetchPartition {
@@ -76,7 +87,7 @@ pub(crate) async fn fetch(
             fetch_offset: *offset,
             last_fetched_epoch: -1,
             log_start_offset: -1,
-            partition_max_bytes: 1 << 20,
+            partition_max_bytes: 50 << 20,
             ..FetchPartition::default()
         })
         .collect();
@@ -90,7 +101,7 @@ pub(crate) async fn fetch(
         topics: (&topics[..]).into(),
         ..FetchRequest::default()
     };
-    client.call(12, &request).await
+    client.send(12, &request).await
 }
 
 /// The offsets and values in a response, partition by partition.
@@ -255,5 +266,42 @@ fn requests_that_stop_arriving_give_way() {
         assert_eq!(closed, 8);
         node.clock().sleep_until(node.clock().now() + Duration::from_millis(100)).await;
         assert!(memory.used_bytes() <= 1 << 20, "{}", memory.used_bytes());
+    });
+}
+
+/// Clients that ask for records and do not read them keep a bounded part of the memory; others are served.
+#[test]
+fn readers_that_stop_reading_keep_little() {
+    in_world(12, async |world| {
+        let node = world.node("a");
+        let settings = [("millrace.memory.per.shard.bytes", "33554432")];
+        let broker = Broker::start(node.clone(), 1, &settings).await;
+        let mut client = Client::connect(&node, broker.address).await;
+        create_topic(&mut client, "t", 1).await;
+        let value = "x".repeat(60_000);
+        for offset in 0..600 {
+            assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, offset)]));
+        }
+        let mut stopped = Vec::new();
+        for reader in 0..40 {
+            let mut client = Client::connect(&node, broker.address).await;
+            send_fetch(&mut client, "t", &[(0, reader * 10)], 1, Duration::ZERO)
+                .await
+                .expect("the broker is there");
+            stopped.push(client);
+        }
+        node.clock().sleep_until(node.clock().now() + Duration::from_secs(1)).await;
+        let used = broker.shard.fetch_memory.used_bytes();
+        assert!((1 << 20..8 << 20).contains(&used), "{used} bytes are kept");
+        for offset in 600..700 {
+            assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, offset)]));
+        }
+        let mut next = 0;
+        while next < 700 {
+            let response = fetch(&mut client, "t", &[(0, next)], 1, Duration::ZERO).await.expect("an answer");
+            let [(0, read)] = &values(&response)[..] else { panic!("one partition") };
+            assert_eq!(read.first().map(|(offset, _)| *offset), Some(next));
+            next += i64::try_from(read.len()).expect("few");
+        }
     });
 }
