@@ -105,7 +105,7 @@ pub trait Disk: Clone + 'static {
     /// An open file.
     type File: File;
 
-    /// Opens a file.
+    /// Opens a file. `ResourceBusy`: there are no descriptors left, which passes.
     fn open(&self, path: &Path, options: OpenOptions) -> impl Future<Output = io::Result<Self::File>>;
     /// Creates a directory and its missing parents, all of them durable when this returns.
     fn create_dir_all(&self, path: &Path) -> impl Future<Output = io::Result<()>>;

@@ -77,9 +77,14 @@ impl<E: Effects> Log<E> {
         let last_offset = first_offset.plus(records - 1);
         let mut active = state.active();
         if active.should_roll(config, size, max_timestamp, last_offset, now_ms) {
-            active = self.roll(state, now_ms);
+            // An append without memory must leave the log as it is.
+            let next = self.next_segment(state, now_ms);
+            self.reserve(&next, size)?;
+            self.roll(state, Rc::clone(&next));
+            active = next;
+        } else {
+            self.reserve(&active, size)?;
         }
-        self.reserve(&active, size)?;
         let mut segment = active.state.borrow_mut();
         if segment.size == 0 {
             segment.created_ms = now_ms;
@@ -102,18 +107,23 @@ impl<E: Effects> Log<E> {
         })
     }
 
-    /// Starts a new segment; the full one is cut and indexed by maintenance when all of it is durable.
-    pub(crate) fn roll(&self, state: &mut LogState<E>, now_ms: i64) -> Rc<LogSegment<E>> {
+    /// Starts the segment that goes on behind the active one; the full one is cut and indexed by maintenance when all
+    /// of it is durable.
+    pub(crate) fn roll(&self, state: &mut LogState<E>, next: Rc<LogSegment<E>>) {
         let full = state.active();
         full.state.borrow_mut().finish_time_index();
         state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.snapshot() });
+        state.segments.push_back(next);
+        self.shard.stats.borrow_mut().segments_rolled += 1;
+    }
+
+    /// An empty segment behind everything in the log.
+    pub(crate) fn next_segment(&self, state: &LogState<E>, now_ms: i64) -> Rc<LogSegment<E>> {
         let segment = Rc::new(LogSegment::new(Rc::clone(&self.dir), state.log_end, now_ms));
         let jitter_max = self.config().segment_jitter_ms;
         if jitter_max > 0 {
             segment.state.borrow_mut().jitter_ms = self.shard.effects.random() % jitter_max;
         }
-        state.segments.push_back(Rc::clone(&segment));
-        self.shard.stats.borrow_mut().segments_rolled += 1;
         segment
     }
 

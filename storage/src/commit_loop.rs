@@ -67,22 +67,32 @@ async fn commit<E: Effects>(log: Rc<Log<E>>) {
     loop {
         let done = match next_step(&log) {
             Step::Rest => {
-                log.committing.set(false);
+                log.rest();
+                if let Some(error) = log.shard.dir_failure() {
+                    // Another shard may have met it: whoever waits for this log has to hear of it, too.
+                    log.notify_failed(&error);
+                }
                 return;
             }
             Step::Open(segment) => open_active(&log, &segment).await,
             Step::Write(write) => write_pages(&log, write).await,
         };
-        if let Err(error) = done {
+        let Err(error) = done else { continue };
+        if log.is_closed() {
+            // It was deleted meanwhile, and its files with it.
+            log.rest();
+        } else if error.is_passing() {
+            // Nothing of it was acknowledged; the same bytes are written again a little later.
             if error.is_disk_full() {
-                // Nothing of it was acknowledged; the same bytes are written again when there is room.
                 log.shard.note_disk_full();
-                log.shard.stalled.borrow_mut().push(log.clone());
             } else {
-                log.shard.fail(&error);
+                tracing::warn!(partition = %log.tp, %error, "could not be written now, is tried again");
             }
-            return;
+            log.shard.stalled.borrow_mut().push(log.clone());
+        } else {
+            log.shard.fail(&error);
         }
+        return;
     }
 }
 
@@ -148,7 +158,7 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
     }
     written.map_err(|error| StorageError::io("write", &segment.path("log"), &error))?;
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
-    if let Some(error) = log.offline() {
+    if let Some(error) = log.shard.dir_failure() {
         return Err(error);
     }
     let durable_end = note_written(log, &segment, end, bytes);

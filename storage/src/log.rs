@@ -219,11 +219,21 @@ impl<E: Effects> Log<E> {
         if let Some(error) = &self.state.borrow().offline {
             return Some(error.clone());
         }
-        if self.shard.dir.is_failed() {
-            let reason = self.shard.dir.failure().map(|error| error.to_string());
-            return Some(StorageError::DirectoryFailed(reason.unwrap_or_default()));
+        self.shard.dir_failure()
+    }
+
+    /// Whether the log was deleted or shut.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state.borrow().offline, Some(StorageError::Closed))
+    }
+
+    /// Ends a turn of the commit loop or of a cut.
+    pub(crate) fn rest(&self) {
+        self.committing.set(false);
+        if self.is_closed() {
+            // Its deletion waits for that.
+            self.progress.notify_all();
         }
-        None
     }
 
     /// The end of `epoch` (or of the largest one before it), as OffsetForLeaderEpoch answers it.
@@ -371,9 +381,11 @@ impl<E: Effects> LogState<E> {
         Some((at, Rc::clone(&self.segments[at])))
     }
 
-    /// The first segment with bytes to be written.
+    /// The first segment with bytes to be written. Empty segments may stand behind it.
     pub(crate) fn first_dirty(&self) -> Option<Rc<LogSegment<E>>> {
-        self.segments.iter().rev().take_while(|segment| !segment.is_durable()).last().cloned()
+        let newest = self.segments.iter().rev();
+        let unfinished = newest.take_while(|segment| segment.size() == 0 || !segment.is_durable());
+        unfinished.filter(|segment| !segment.is_durable()).last().cloned()
     }
 }
 

@@ -86,6 +86,13 @@ impl<E: Effects> LogManager<E> {
         log.state.borrow_mut().offline = Some(StorageError::Closed);
         log.progress.notify_all();
         let _permit = log.maintenance.acquire(1).await;
+        if self.shard.stalled.borrow_mut().extract_if(.., |stalled| Rc::ptr_eq(stalled, &log)).count() > 0 {
+            log.committing.set(false);
+        }
+        // What is under way finds its files by name.
+        while log.committing.get() && !self.shard.dir.is_failed() {
+            log.progress.notified().await;
+        }
         let random = self.shard.effects.random();
         let suffix = format!(".{random:032x}-delete");
         let mut name = tp.dir_name();

@@ -199,11 +199,11 @@ impl<E: Effects> Log<E> {
     async fn cut_to_size(self: &Rc<Self>) {
         let active = self.active();
         let prewriting = active.state.borrow().prewriting_from.is_some();
-        if prewriting || !active.is_durable() || self.committing.replace(true) {
+        if self.is_closed() || prewriting || !active.is_durable() || self.committing.replace(true) {
             return;
         }
         let cut = self.cut(&active).await;
-        self.committing.set(false);
+        self.rest();
         if let Err(error) = cut {
             self.shard.background_error(&error);
         }
@@ -317,7 +317,10 @@ impl<E: Effects> Log<E> {
         }
         self.flush().await?;
         let _permit = self.maintenance.acquire(1).await;
-        let flushed = self.flush().await;
+        let mut flushed = self.flush().await;
+        while flushed.is_ok() && self.durable_end() < self.log_end_offset() {
+            flushed = self.flush().await;
+        }
         self.state.borrow_mut().offline = Some(StorageError::Closed);
         flushed?;
         let active = self.active();

@@ -139,10 +139,16 @@ impl<E: Effects> Log<E> {
     async fn delete_first(self: &Rc<Self>, count: usize) -> Result<(), StorageError> {
         if count == self.segment_count() {
             let now = self.shard.effects.clock().unix_ms();
-            self.roll(&mut self.state.borrow_mut(), now);
+            let mut state = self.state.borrow_mut();
+            let next = self.next_segment(&state, now);
+            self.roll(&mut state, next);
         }
         // Not while a segment is being sealed: its files would come back.
         let _permit = self.maintenance.acquire(1).await;
+        if self.offline().is_some() {
+            // It was deleted meanwhile; another log may have its name by now.
+            return Ok(());
+        }
         self.seal_and_checkpoint().await?;
         // The name of the first segment left is what tells the next start where the log goes on.
         let kept = {

@@ -158,6 +158,15 @@ impl<E: Effects> Shard<E> {
         }
     }
 
+    /// Why nothing in the directory is written any more, if so.
+    pub(crate) fn dir_failure(&self) -> Option<StorageError> {
+        if !self.dir.is_failed() {
+            return None;
+        }
+        let reason = self.dir.failure().map(|error| error.to_string());
+        Some(StorageError::DirectoryFailed(reason.unwrap_or_default()))
+    }
+
     /// Notes the directory's failure and tells every log of the shard.
     pub(crate) fn fail(&self, error: &StorageError) {
         self.dir.fail(error);
@@ -167,10 +176,12 @@ impl<E: Effects> Shard<E> {
         }
     }
 
-    /// Takes an error of a write in the background: a full disk passes, everything else fails the directory.
+    /// Takes an error of a write in the background: it passes, or it fails the directory.
     pub(crate) fn background_error(&self, error: &StorageError) {
         if error.is_disk_full() {
             self.note_disk_full();
+        } else if error.is_passing() {
+            tracing::warn!(%error, "work in the background is tried again later");
         } else {
             self.fail(error);
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use model::Offset;
 use runtime::Effects;
 use runtime::sim::SimWorld;
-use storage::{LogConfig, LogManagerOptions, SealedRead};
+use storage::{AppendError, LogConfig, LogManagerOptions, SealedRead};
 use support::{append, append_durably, batch, idempotent, listen, read_all, start};
 
 fn small_segments() -> LogConfig {
@@ -88,6 +88,57 @@ fn appends_are_admitted_in_order() {
         while log.durable_end() < Offset(8) {
             support::pause(&node, 10).await;
         }
+    });
+    world.end();
+}
+
+/// Deleting a log that is being written hurts no other log, and the name is free again.
+#[test]
+fn a_log_is_deleted_while_it_is_written() {
+    for seed in 0..100 {
+        let world = SimWorld::new(seed);
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+            let other = broker.log(1, &LogConfig::default()).await;
+            for round in 0..5 {
+                let log = broker.log(0, &small_segments()).await;
+                for number in 0..seed % 30 {
+                    append(&log, &batch(number, 1, 10_000, 1_000)).unwrap();
+                }
+                if seed % 3 > 0 {
+                    support::pause(&node, seed % 7).await;
+                }
+                broker.manager.delete_log(&support::tp(0)).await.unwrap();
+                append_durably(&other, &batch(round, 1, 100, 1_000)).await;
+            }
+            assert_eq!(broker.log(0, &LogConfig::default()).await.log_end_offset(), Offset(0));
+            broker.stop().await;
+        });
+        world.end();
+    }
+}
+
+/// An append that would begin a segment and finds no memory leaves the log as it is, so what came before is written.
+#[test]
+fn a_segment_that_finds_no_memory_holds_up_nothing() {
+    let world = SimWorld::new(3);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        let log = broker.log(0, &small_segments()).await;
+        append(&log, &batch(0, 1, 60_000, 1_000)).unwrap();
+        let mut hoard = Vec::new();
+        for size in [64 << 20, 1 << 20, 4 << 10] {
+            hoard.extend(std::iter::from_fn(|| node.buffers().buffer(size).ok()));
+        }
+        let refused = append(&log, &batch(1, 1, 60_000, 1_000));
+        assert!(matches!(refused, Err(AppendError::OverBudget)), "{refused:?}");
+        assert_eq!(log.segment_count(), 1);
+        log.flush().await.unwrap();
+        drop(hoard);
+        append_durably(&log, &batch(1, 1, 60_000, 1_000)).await;
+        broker.stop().await;
     });
     world.end();
 }

@@ -25,7 +25,15 @@ impl UringDisk {
 /// Adds what was tried, and with which path, to an error.
 fn explain(what: &str, path: &Path) -> impl FnOnce(Error) -> Error {
     let context = format!("cannot {what} {}", path.display());
-    move |error| Error::new(error.kind(), PathError { context, error })
+    move |error| Error::new(kind_of(&error), PathError { context, error })
+}
+
+/// The kind of an error, with one for a lack of descriptors, for which `std` has none that can be named.
+fn kind_of(error: &Error) -> ErrorKind {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => ErrorKind::ResourceBusy,
+        _ => error.kind(),
+    }
 }
 
 /// An error of the file system with its path; the cause stays reachable.
