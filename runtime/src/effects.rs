@@ -100,12 +100,13 @@ pub struct DiskSpace {
     pub available: u64,
 }
 
-/// A file system. All calls that may block run on the helper thread, never on the shard.
+/// A file system. All calls that may block run on the helper thread, never on the shard. An error of kind `ResourceBusy`
+/// means that there are no descriptors left, which passes.
 pub trait Disk: Clone + 'static {
     /// An open file.
     type File: File;
 
-    /// Opens a file. `ResourceBusy`: there are no descriptors left, which passes.
+    /// Opens a file.
     fn open(&self, path: &Path, options: OpenOptions) -> impl Future<Output = io::Result<Self::File>>;
     /// Creates a directory and its missing parents, all of them durable when this returns.
     fn create_dir_all(&self, path: &Path) -> impl Future<Output = io::Result<()>>;

@@ -112,6 +112,7 @@ impl<E: Effects> Log<E> {
     pub(crate) fn roll(&self, state: &mut LogState<E>, next: Rc<LogSegment<E>>) {
         let full = state.active();
         full.state.borrow_mut().finish_time_index();
+        full.full.set(true);
         state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.snapshot() });
         state.segments.push_back(next);
         self.shard.stats.borrow_mut().segments_rolled += 1;

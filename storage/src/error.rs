@@ -64,12 +64,11 @@ impl StorageError {
         Self::Io { action, path: path.to_owned(), kind: error.kind(), message: error.to_string() }
     }
 
-    /// Whether the same may succeed later: then the directory is not to be given up.
+    /// Whether the same may succeed later: the disk is full, or there are no descriptors left (see `runtime::Disk`). Then
+    /// the directory is not to be given up.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        let short =
-            matches!(self, Self::Io { action: "open", kind, .. } if SHORT_OF_RESOURCES.contains(kind));
-        short || self.is_disk_full()
+        matches!(self, Self::Io { kind: io::ErrorKind::ResourceBusy, .. }) || self.is_disk_full()
     }
 
     /// Whether the disk is full, which passes, unlike other failures.
@@ -78,9 +77,6 @@ impl StorageError {
         matches!(self, Self::Io { kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, .. })
     }
 }
-
-/// Kinds of errors that say nothing about the disk: no descriptors (see `runtime::Disk::open`), no memory.
-const SHORT_OF_RESOURCES: [io::ErrorKind; 2] = [io::ErrorKind::ResourceBusy, io::ErrorKind::OutOfMemory];
 
 /// Why a batch was not appended; nothing was stored.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -41,6 +41,8 @@ pub(crate) struct LogSegment<E: Effects> {
     dir: Rc<Path>,
     /// Whether the shard's list of segments with cached chunks has it.
     pub(crate) cached: Cell<bool>,
+    /// Nothing more is appended: not even the last page is needed in memory once it is durable.
+    pub(crate) full: Cell<bool>,
     pub(crate) state: RefCell<SegmentState>,
     /// Opened for direct I/O (writing while active, reading when sealed); `None` while nobody needs it.
     pub(crate) file: RefCell<Option<FileOf<E>>>,
@@ -111,6 +113,7 @@ impl<E: Effects> LogSegment<E> {
             base,
             dir,
             cached: Cell::new(false),
+            full: Cell::new(false),
             state: RefCell::new(state),
             file: RefCell::new(None),
             buffered: RefCell::new(None),
@@ -149,18 +152,26 @@ impl<E: Effects> LogSegment<E> {
     /// Drops the first cached chunk, if it is durable; returns the bytes freed.
     pub(crate) fn evict_first(&self) -> usize {
         let mut state = self.state.borrow_mut();
-        let durable = state.durable_size;
-        state.tail.evict_first(durable).unwrap_or(0)
+        let (durable, before) = (state.durable_size, state.tail.capacity());
+        if state.tail.evict_first(durable).is_none() && self.full.get() && durable == state.size {
+            // The last chunk, which nobody goes on to fill.
+            state.tail.clear();
+        }
+        before - state.tail.capacity()
     }
 
-    /// Keeps only the last page in memory, if all is durable; returns the bytes freed.
+    /// Keeps only the last page in memory, if all is durable, and none of a full segment; returns the bytes freed.
     pub(crate) fn shrink(&self, pool: &BufferPool) -> usize {
         let mut state = self.state.borrow_mut();
         if state.durable_size < state.size {
             return 0;
         }
         let (before, size) = (state.tail.capacity(), state.size);
-        state.tail.shrink(pool, size);
+        if self.full.get() {
+            state.tail.clear();
+        } else {
+            state.tail.shrink(pool, size);
+        }
         before - state.tail.capacity()
     }
 

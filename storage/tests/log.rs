@@ -143,6 +143,27 @@ fn a_segment_that_finds_no_memory_holds_up_nothing() {
     world.end();
 }
 
+/// What is sealed can leave memory without a rest: else segment by segment would take it away for good.
+#[test]
+fn sealed_segments_keep_nothing_in_memory() {
+    let world = SimWorld::new(4);
+    let options = LogManagerOptions { append_bytes_max: 64 << 10, ..LogManagerOptions::default() };
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options).await.unwrap();
+        let log = broker.log(0, &LogConfig { segment_bytes: 10_000, ..LogConfig::default() }).await;
+        for number in 0..100 {
+            let sent = batch(number, 1, 9_000, 1_000);
+            broker.manager.admitted(sent.len()).await;
+            append_durably(&log, &sent).await;
+        }
+        assert!(log.segment_count() > 64 / 4, "more segments than pages in the budget");
+        assert_eq!(read_all(&log, Offset(0), 10_000).await.unwrap().len(), 100);
+        broker.stop().await;
+    });
+    world.end();
+}
+
 #[test]
 fn reads_keep_their_limits() {
     let world = SimWorld::new(3);
