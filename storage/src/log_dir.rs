@@ -1,7 +1,7 @@
 //! The data directory as a whole: one per process, shared by all shards. Off the data path, so a mutex is
 //! fine here; the data path looks only at the flag that says whether the directory has failed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,8 @@ struct State {
     writing: bool,
     /// What the partitions' metadata said, as far as it was read.
     topic_ids: BTreeMap<TopicPartition, TopicId>,
+    /// Names that the checkpoints have forgotten, but perhaps not yet their files.
+    forgotten: BTreeSet<TopicPartition>,
     failure: Option<StorageError>,
 }
 
@@ -229,13 +231,28 @@ impl LogDir {
         self.state().topic_ids.get(tp).copied()
     }
 
-    pub(crate) fn forget(&self, tp: &TopicPartition) {
-        let mut state = self.state();
-        state.topic_ids.remove(tp);
-        for offsets in &mut state.checkpoints {
-            offsets.remove(tp);
+    /// Drops what the checkpoints say of `tp`, durably: neither a log of the same name nor the next start may take it
+    /// for theirs. Costs no write if they say nothing.
+    pub(crate) async fn forget<E: Effects>(
+        &self,
+        effects: &E,
+        tp: &TopicPartition,
+    ) -> Result<(), StorageError> {
+        {
+            let mut state = self.state();
+            state.topic_ids.remove(tp);
+            let entries = state.checkpoints.iter_mut().filter_map(|offsets| offsets.remove(tp)).count();
+            if entries > 0 {
+                state.changes += 1;
+                state.forgotten.insert(tp.clone());
+            }
+            if !state.forgotten.contains(tp) {
+                return Ok(());
+            }
         }
-        state.changes += 1;
+        self.write_checkpoints(effects).await?;
+        self.state().forgotten.remove(tp);
+        Ok(())
     }
 
     /// Whether change number `change` is on disk.

@@ -93,6 +93,12 @@ impl<E: Effects> LogManager<E> {
         while log.committing.get() && !self.shard.dir.is_failed() {
             log.progress.notified().await;
         }
+        // Before the directory goes, so that no checkpoint ever speaks of a log that is not there.
+        match self.shard.dir.forget(&self.shard.effects, tp).await {
+            // A deletion is what makes room; a log that is created under the name forgets again.
+            Err(error) if !error.is_disk_full() => return Err(error),
+            _ => {}
+        }
         let random = self.shard.effects.random();
         let suffix = format!(".{random:032x}-delete");
         let mut name = tp.dir_name();
@@ -104,7 +110,6 @@ impl<E: Effects> LogManager<E> {
             .rename(&log.dir, &renamed)
             .await
             .map_err(|error| StorageError::io("rename", &log.dir, &error))?;
-        self.shard.dir.forget(tp);
         let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
         for segment in segments {
             let lag = segment.state.borrow().size - segment.state.borrow().durable_size;

@@ -104,8 +104,9 @@ async fn create<E: Effects>(
 ) -> Result<(), StorageError> {
     let disk = shard.effects.disk();
     disk.create_dir_all(dir).await.map_err(|error| StorageError::io("create", dir, &error))?;
-    // What a log of this name had before says nothing about this one.
-    shard.dir.forget(tp);
+    // What a log of this name had before says nothing about this one. Durable before the identity is: as soon as that
+    // is there, checkpoints count.
+    shard.dir.forget(&shard.effects, tp).await?;
     drop(shard.open_direct(&dir.join(file_name(Offset::ZERO, "log")), true).await?);
     // Makes the directory's entries durable, the log's file included.
     shard.write_whole(metadata, format_partition_metadata(topic_id)).await
