@@ -18,7 +18,7 @@ use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogMa
 use crate::calls::Job;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::connection::Connection;
-use crate::metadata::Controller;
+use crate::metadata::{Controller, MetadataImage};
 use crate::partition::Partition;
 use crate::shard::{Identity, Shard};
 
@@ -38,6 +38,9 @@ const METADATA_TOPIC_ID: TopicId = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 
 
 /// Kafka's name of the metadata topic.
 const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// Directories of no known topic that the start names.
+const UNKNOWN_NAMED_MAX: usize = 10;
 
 /// How long a shutdown waits for requests that are being worked on.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -98,6 +101,8 @@ async fn open_first<E: Effects>(
     let dir_options =
         LogDirOptions { node_id, cluster_id: None, lock: options.lock.then_some(LOCK_PATIENCE) };
     let log_dir = LogDir::open(effects, config.log_dir(), dir_options).await?;
+    // Before the first logs are opened, which then remove what is left of deleted partitions.
+    let found = log_dir.partitions(effects).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
     let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards });
     let logs = open_logs(effects, &identity, config).await?;
@@ -115,7 +120,22 @@ async fn open_first<E: Effects>(
     let topic_config = TopicConfig::resolve(config, &BTreeMap::new());
     let partition = Partition::lead(effects.clone(), node_id, LeaderEpoch(0), log, &topic_config);
     let controller = Controller::load(partition).await?;
+    warn_of_unknown(&found, &*controller.image().await);
     Ok((identity, logs, Rc::new(controller)))
+}
+
+/// Names the directories that no topic accounts for: a deletion was cut off, or the metadata is not what it was. They
+/// stay until a topic needs their name.
+fn warn_of_unknown(found: &[TopicPartition], image: &MetadataImage) {
+    let is_unknown = |tp: &&TopicPartition| {
+        let topic = image.topic(&tp.topic);
+        &*tp.topic != METADATA_TOPIC && topic.is_none_or(|topic| topic.partition(tp.partition).is_none())
+    };
+    let unknown: Vec<String> = found.iter().filter(is_unknown).map(TopicPartition::dir_name).collect();
+    if !unknown.is_empty() {
+        let first = unknown[..unknown.len().min(UNKNOWN_NAMED_MAX)].join(", ");
+        tracing::warn!(count = unknown.len(), first, "partitions on disk belong to no known topic");
+    }
 }
 
 async fn open_logs<E: Effects>(

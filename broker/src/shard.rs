@@ -12,7 +12,7 @@ use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
 use net::protocol::ErrorCode;
 use runtime::mesh::MeshPort;
 use runtime::{Clock, Effects};
-use storage::{LogDir, LogManager};
+use storage::{Log, LogDir, LogManager, StorageError};
 
 use crate::calls::{Calls, Job};
 use crate::config::{BrokerConfig, TopicConfig};
@@ -43,8 +43,8 @@ pub struct Identity {
 pub enum Hosted<E: Effects> {
     /// Open and serving.
     Online(Rc<Partition<E>>),
-    /// Its log could not be opened, or has failed.
-    Offline,
+    /// The log of this name could not be opened.
+    Offline(TopicPartition),
 }
 
 /// One shard's state. Everything in it is used by the shard's own thread only.
@@ -168,7 +168,7 @@ impl<E: Effects> Shard<E> {
     ) -> Result<Rc<Partition<E>>, ErrorCode> {
         match self.partitions.borrow().get(&(topic_id, partition)) {
             Some(Hosted::Online(partition)) => Ok(Rc::clone(partition)),
-            Some(Hosted::Offline) => Err(ErrorCode::KafkaStorageError),
+            Some(Hosted::Offline(_)) => Err(ErrorCode::KafkaStorageError),
             None => Err(ErrorCode::UnknownTopicOrPartition),
         }
     }
@@ -181,7 +181,7 @@ impl<E: Effects> Shard<E> {
             .values()
             .filter_map(|hosted| match hosted {
                 Hosted::Online(partition) => Some(Rc::clone(partition)),
-                Hosted::Offline => None,
+                Hosted::Offline(_) => None,
             })
             .collect()
     }
@@ -237,7 +237,7 @@ impl<E: Effects> Shard<E> {
                     partition.log.set_config(config.to_log_config());
                     partition.configure(&config);
                 }
-                Some(Hosted::Offline) => {}
+                Some(Hosted::Offline(_)) => {}
                 None => work.push(LogChange::Open { topic: Arc::clone(topic), partition: id }),
             }
         }
@@ -255,11 +255,20 @@ impl<E: Effects> Shard<E> {
             LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
             LogChange::Delete { topic_id, partition } => {
                 let hosted = self.partitions.borrow_mut().remove(&(topic_id, partition));
-                let Some(Hosted::Online(partition)) = hosted else { return };
-                self.coordinators.resign(self, &partition.name).await;
-                partition.close(ErrorCode::UnknownTopicOrPartition);
-                if let Err(error) = self.logs.delete_log(&partition.name).await {
-                    tracing::error!(partition = %partition.name, %error, "could not delete the log");
+                let (name, deleted) = match hosted {
+                    Some(Hosted::Online(partition)) => {
+                        self.coordinators.resign(self, &partition.name).await;
+                        partition.close(ErrorCode::UnknownTopicOrPartition);
+                        (partition.name.clone(), self.logs.delete_log(&partition.name).await)
+                    }
+                    Some(Hosted::Offline(name)) => {
+                        let deleted = self.logs.delete_unopened(&name, topic_id).await;
+                        (name, deleted)
+                    }
+                    None => return,
+                };
+                if let Err(error) = deleted {
+                    tracing::error!(partition = %name, %error, "could not delete the log");
                 }
             }
         }
@@ -268,7 +277,7 @@ impl<E: Effects> Shard<E> {
     async fn open_partition(self: &Rc<Self>, topic: &Arc<TopicImage>, id: PartitionId) {
         let name = TopicPartition::new(Arc::clone(&topic.name), id);
         let config = self.topic_config(topic);
-        let hosted = match self.logs.open_log(name.clone(), topic.id, config.to_log_config()).await {
+        let hosted = match self.open_log(&name, topic.id, &config).await {
             Ok(log) => {
                 let epoch = topic.partition(id).map_or(LeaderEpoch(0), |image| image.leader_epoch);
                 log.assign_epoch(epoch);
@@ -282,16 +291,36 @@ impl<E: Effects> Shard<E> {
             }
             Err(error) => {
                 tracing::error!(partition = %name, %error, "partition is offline");
-                Hosted::Offline
+                Hosted::Offline(name)
             }
         };
         let opened = match &hosted {
             Hosted::Online(partition) => Some(Rc::clone(partition)),
-            Hosted::Offline => None,
+            Hosted::Offline(_) => None,
         };
         self.partitions.borrow_mut().insert((topic.id, id), hosted);
         if let Some(partition) = opened {
             self.coordinators.elected(self, &partition);
+        }
+    }
+
+    /// Opens a log. A directory that was left by a topic that is no more makes way.
+    async fn open_log(
+        &self,
+        name: &TopicPartition,
+        topic_id: TopicId,
+        config: &TopicConfig,
+    ) -> Result<Rc<Log<E>>, StorageError> {
+        let open = || self.logs.open_log(name.clone(), topic_id, config.to_log_config());
+        match open().await {
+            Err(error @ StorageError::OtherTopic { found, .. })
+                if self.image().topic_by_id(found).is_none() =>
+            {
+                tracing::warn!(partition = %name, %error, "the directory of a topic that is not known is in the way");
+                self.logs.set_aside(name).await?;
+                open().await
+            }
+            opened => opened,
         }
     }
 

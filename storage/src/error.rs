@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use model::{BatchError, Offset, ProducerEpoch, ProducerId, Sequence};
+use model::{BatchError, Offset, ProducerEpoch, ProducerId, Sequence, TopicId};
 
 /// A failure of the data directory or of one log as a whole.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,6 +34,16 @@ pub enum StorageError {
         path: PathBuf,
         /// What does not fit.
         message: String,
+    },
+    /// The directory of a partition is that of another topic of the same name, which was not deleted to the end.
+    #[error("{path} belongs to the topic with the id {found}, not to the one with the id {expected}")]
+    OtherTopic {
+        /// The directory.
+        path: PathBuf,
+        /// The topic it belongs to.
+        found: TopicId,
+        /// The topic that was asked for.
+        expected: TopicId,
     },
     /// Data that was once durable is damaged. The log stays offline, nothing was changed.
     #[error("{path} is damaged at byte {position} (offset {offset}): {message}")]

@@ -25,6 +25,7 @@ mod prewrite;
 mod producer_state;
 mod read;
 mod recovery;
+mod removal;
 mod retention;
 mod scan;
 mod shard;

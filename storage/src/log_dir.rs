@@ -1,7 +1,7 @@
 //! The data directory as a whole: one per process, shared by all shards. Off the data path, so a mutex is
 //! fine here; the data path looks only at the flag that says whether the directory has failed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,10 +45,10 @@ struct State {
     changes: u64,
     written: u64,
     writing: bool,
-    /// What the partitions' metadata said, as far as it was read.
-    topic_ids: BTreeMap<TopicPartition, TopicId>,
     /// Names that the checkpoints have forgotten, but perhaps not yet their files.
     forgotten: BTreeSet<TopicPartition>,
+    /// Directories whose deletion a former broker began.
+    leftovers: Vec<PathBuf>,
     failure: Option<StorageError>,
 }
 
@@ -150,43 +150,39 @@ impl LogDir {
         self.state().failure.clone()
     }
 
-    /// The partitions on disk, in order of name. Partitions whose deletion was under way are removed for good.
+    /// The partitions on disk, in order of name. Directories whose deletion was under way are noted: the next
+    /// [`crate::LogManager`] to be opened removes them.
     ///
     /// # Errors
     /// [`StorageError::Io`].
-    pub async fn partitions<E: Effects>(
+    pub async fn partitions<E: Effects>(&self, effects: &E) -> Result<Vec<TopicPartition>, StorageError> {
+        let entries = effects.disk().list_dir(&self.path).await;
+        let entries = entries.map_err(|error| StorageError::io("list", &self.path, &error))?;
+        let (leftovers, others): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .filter(|entry| entry.is_dir)
+            .partition(|entry| entry.name.ends_with("-delete"));
+        self.state().leftovers = leftovers.into_iter().map(|entry| self.path.join(entry.name)).collect();
+        Ok(others.iter().filter_map(|entry| TopicPartition::from_dir_name(&entry.name)).collect())
+    }
+
+    /// The id of the topic that a partition's directory belongs to; `None` if it does not say: then its creation was
+    /// cut off, or it is not there.
+    ///
+    /// # Errors
+    /// [`StorageError::Mismatch`] if the file is there and cannot be understood.
+    pub async fn topic_id<E: Effects>(
         &self,
         effects: &E,
-    ) -> Result<Vec<(TopicPartition, TopicId)>, StorageError> {
-        let disk = effects.disk();
-        let entries =
-            disk.list_dir(&self.path).await.map_err(|error| StorageError::io("list", &self.path, &error))?;
-        let mut partitions = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.is_dir) {
-            let path = self.path.join(&entry.name);
-            if entry.name.ends_with("-delete") {
-                disk.remove_dir_all(&path)
-                    .await
-                    .map_err(|error| StorageError::io("remove", &path, &error))?;
-                continue;
-            }
-            let Some(tp) = TopicPartition::from_dir_name(&entry.name) else { continue };
-            let file = path.join(PARTITION_METADATA_FILE);
-            let metadata = read_optional(disk, &file, METADATA_FILE_BYTES_MAX).await?;
-            // A creation that was cut off before the identity was written leaves a directory without data.
-            match metadata.as_deref().map(parse_partition_metadata) {
-                Some(Some(topic_id)) => {
-                    self.state().topic_ids.insert(tp.clone(), topic_id);
-                    partitions.push((tp, topic_id));
-                }
-                Some(None) => {
-                    let message = "not a partition's metadata".to_owned();
-                    return Err(StorageError::Mismatch { path: file, message });
-                }
-                None => tracing::warn!(path = %path.display(), "a partition without metadata is ignored"),
-            }
-        }
-        Ok(partitions)
+        tp: &TopicPartition,
+    ) -> Result<Option<TopicId>, StorageError> {
+        let path = self.path.join(tp.dir_name()).join(PARTITION_METADATA_FILE);
+        let Some(bytes) = read_optional(effects.disk(), &path, METADATA_FILE_BYTES_MAX).await? else {
+            return Ok(None);
+        };
+        let topic_id = parse_partition_metadata(&bytes);
+        let mismatch = || StorageError::Mismatch { path, message: "not a partition's metadata".to_owned() };
+        topic_id.ok_or_else(mismatch).map(Some)
     }
 
     /// Writes the clean-shutdown marker. The last thing a broker does, after all shards' managers are closed.
@@ -227,8 +223,9 @@ impl LogDir {
         state.changes
     }
 
-    pub(crate) fn topic_id(&self, tp: &TopicPartition) -> Option<TopicId> {
-        self.state().topic_ids.get(tp).copied()
+    /// Directories whose deletion was under way when [`LogDir::partitions`] looked; whoever takes them removes them.
+    pub(crate) fn take_leftovers(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.state().leftovers)
     }
 
     /// Drops what the checkpoints say of `tp`, durably: neither a log of the same name nor the next start may take it
@@ -240,7 +237,6 @@ impl LogDir {
     ) -> Result<(), StorageError> {
         {
             let mut state = self.state();
-            state.topic_ids.remove(tp);
             let entries = state.checkpoints.iter_mut().filter_map(|offsets| offsets.remove(tp)).count();
             if entries > 0 {
                 state.changes += 1;

@@ -12,7 +12,7 @@ use runtime::{Clock, Disk, Effects};
 use crate::shard::Shard;
 use crate::{
     Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, maintenance,
-    recovery, retention,
+    recovery, removal, retention,
 };
 
 /// How often free space is looked at.
@@ -21,12 +21,9 @@ const SPACE_CHECK: Duration = Duration::from_secs(1);
 /// Logs that are closed at the same time.
 const CLOSES_MAX: usize = 64;
 
-/// The longest file name of a partition's directory that is going to be removed.
-const DELETED_NAME_MAX: usize = 255;
-
 /// All logs of one shard. Lives on every shard.
 pub struct LogManager<E: Effects> {
-    shard: Rc<Shard<E>>,
+    pub(crate) shard: Rc<Shard<E>>,
     /// Whoever holds it is the next to be admitted.
     admission: Semaphore,
 }
@@ -48,6 +45,9 @@ impl<E: Effects> LogManager<E> {
         }
         let shard = Rc::new(Shard::new(effects, dir, options));
         check_space(&shard).await?;
+        for path in shard.dir.take_leftovers() {
+            shard.unlink_at(shard.effects.clock().now(), path);
+        }
         shard.spawn(commit_loop::run(Rc::clone(&shard)));
         shard.spawn(maintenance::run(Rc::clone(&shard)));
         shard.spawn(retention::unlink(Rc::clone(&shard)));
@@ -60,6 +60,7 @@ impl<E: Effects> LogManager<E> {
     /// good: see [`Log::offline`].
     ///
     /// # Errors
+    /// [`StorageError::OtherTopic`] if the directory is that of another topic, see [`LogManager::set_aside`]; any other
     /// [`StorageError`].
     pub async fn open_log(
         self: &Rc<Self>,
@@ -93,23 +94,7 @@ impl<E: Effects> LogManager<E> {
         while log.committing.get() && !self.shard.dir.is_failed() {
             log.progress.notified().await;
         }
-        // Before the directory goes, so that no checkpoint ever speaks of a log that is not there.
-        match self.shard.dir.forget(&self.shard.effects, tp).await {
-            // A deletion is what makes room; a log that is created under the name forgets again.
-            Err(error) if !error.is_disk_full() => return Err(error),
-            _ => {}
-        }
-        let random = self.shard.effects.random();
-        let suffix = format!(".{random:032x}-delete");
-        let mut name = tp.dir_name();
-        name.truncate(DELETED_NAME_MAX - suffix.len());
-        let renamed = self.shard.dir.path().join(name + &suffix);
-        self.shard
-            .effects
-            .disk()
-            .rename(&log.dir, &renamed)
-            .await
-            .map_err(|error| StorageError::io("rename", &log.dir, &error))?;
+        let renamed = removal::rename_away(&self.shard, tp, "delete").await?;
         let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
         for segment in segments {
             let lag = segment.state.borrow().size - segment.state.borrow().durable_size;

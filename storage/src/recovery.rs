@@ -13,7 +13,6 @@ use runtime::{Clock, DirEntry, Disk, Effects, File};
 
 use crate::checkpoint::{
     LEADER_EPOCH_FILE, PARTITION_METADATA_FILE, format_partition_metadata, parse_epochs,
-    parse_partition_metadata,
 };
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::{Log, LogState, ToSeal};
@@ -69,20 +68,13 @@ pub(crate) async fn open<E: Effects>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StorageError::io("list", &dir, &error)),
     };
-    let metadata = dir.join(PARTITION_METADATA_FILE);
-    // Read already if the directory's partitions have been listed.
-    let known = match shard.dir.topic_id(&tp) {
-        Some(known) => Some(Some(known)),
-        None => {
-            let bytes = shard.read_whole(&metadata, SIDE_FILE_BYTES_MAX).await?;
-            bytes.as_deref().map(parse_partition_metadata)
+    let known = shard.dir.topic_id(&shard.effects, &tp).await?;
+    match known {
+        None => create(shard, &tp, topic_id, &dir).await?,
+        Some(found) if found != topic_id => {
+            return Err(StorageError::OtherTopic { path: dir.to_path_buf(), found, expected: topic_id });
         }
-    };
-    if known.is_none() {
-        create(shard, &tp, topic_id, &dir, &metadata).await?;
-    } else if known != Some(Some(topic_id)) {
-        let message = format!("the partition's topic id is not {topic_id}");
-        return Err(StorageError::Mismatch { path: metadata, message });
+        Some(_) => {}
     }
     let files = segment_files(&entries);
     remove_leftovers(shard, &dir, &entries).await?;
@@ -100,7 +92,6 @@ async fn create<E: Effects>(
     tp: &TopicPartition,
     topic_id: TopicId,
     dir: &Path,
-    metadata: &Path,
 ) -> Result<(), StorageError> {
     let disk = shard.effects.disk();
     disk.create_dir_all(dir).await.map_err(|error| StorageError::io("create", dir, &error))?;
@@ -109,7 +100,7 @@ async fn create<E: Effects>(
     shard.dir.forget(&shard.effects, tp).await?;
     drop(shard.open_direct(&dir.join(file_name(Offset::ZERO, "log")), true).await?);
     // Makes the directory's entries durable, the log's file included.
-    shard.write_whole(metadata, format_partition_metadata(topic_id)).await
+    shard.write_whole(&dir.join(PARTITION_METADATA_FILE), format_partition_metadata(topic_id)).await
 }
 
 fn fresh_state<E: Effects>(

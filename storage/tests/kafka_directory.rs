@@ -56,7 +56,8 @@ fn a_directory_of_apache_kafka_opens_and_goes_on() {
                 "the marker goes as soon as the directory is in use"
             );
             assert_eq!(broker.dir.cluster_id(), "MkU3OEVBNTcwNTJENDM2Qg");
-            let (tp, topic_id) = broker.dir.partitions(&node).await.unwrap().remove(0);
+            let tp = broker.dir.partitions(&node).await.unwrap().remove(0);
+            let topic_id = broker.dir.topic_id(&node, &tp).await.unwrap().unwrap();
             assert_eq!(&*tp.topic, "golden");
             let log = broker.manager.open_log(tp, topic_id, LogConfig::default()).await.unwrap();
             log.check_invariants();

@@ -3,6 +3,7 @@
 mod every_version;
 mod groups;
 mod harness;
+mod leftovers;
 mod metadata;
 mod power_cut;
 mod records;

@@ -19,7 +19,7 @@ async fn topics(client: &mut Client) -> Vec<(String, usize)> {
     topics.map(|topic| (topic.name.unwrap_or_default(), topic.partitions.len())).collect()
 }
 
-async fn delete(client: &mut Client, name: &str) {
+pub(crate) async fn delete(client: &mut Client, name: &str) {
     let topics = [DeleteTopicState { name: Some(name), ..DeleteTopicState::default() }];
     let request = DeleteTopicsRequest { topics: (&topics[..]).into(), ..DeleteTopicsRequest::default() };
     let response = client.call(6, &request).await.expect("an answer");
