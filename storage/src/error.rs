@@ -45,6 +45,16 @@ pub enum StorageError {
         /// The topic that was asked for.
         expected: TopicId,
     },
+    /// Files of a partition are gone. Nothing was created in their place.
+    #[error(
+        "{path} is missing, but the checkpoints know of records below offset {below}; restore it, or delete the topic"
+    )]
+    Missing {
+        /// The file or directory.
+        path: PathBuf,
+        /// The records that were there lie below.
+        below: Offset,
+    },
     /// Data that was once durable is damaged. The log stays offline, nothing was changed.
     #[error("{path} is damaged at byte {position} (offset {offset}): {message}")]
     Corrupt {

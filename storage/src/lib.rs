@@ -21,6 +21,7 @@ mod log_segment;
 mod maintenance;
 mod meta_properties;
 mod offset_index;
+mod opening;
 mod prewrite;
 mod producer_state;
 mod read;

@@ -11,8 +11,8 @@ use runtime::{Clock, Disk, Effects};
 
 use crate::shard::Shard;
 use crate::{
-    Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, maintenance,
-    recovery, removal, retention,
+    Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, maintenance, opening,
+    removal, retention,
 };
 
 /// How often free space is looked at.
@@ -71,7 +71,7 @@ impl<E: Effects> LogManager<E> {
         if let Some(log) = self.log(&tp) {
             return Ok(log);
         }
-        let log = recovery::open(&self.shard, tp.clone(), topic_id, config).await?;
+        let log = opening::open(&self.shard, tp.clone(), topic_id, config).await?;
         self.shard.logs.borrow_mut().insert(tp, Rc::clone(&log));
         // Has the recovery point follow, so that the next start is short.
         log.mark_busy();

@@ -1,4 +1,4 @@
-//! Opening a log that is on disk: what the last broker left is read back, a torn tail is cut off, damage
+//! Recovering a log that is on disk: what the last broker left is read back, a torn tail is cut off, damage
 //! to durable data takes the log offline.
 //!
 //! The scan starts at the recovery point (at the end, after a clean stop) and goes to the end of the last file.
@@ -8,12 +8,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 
-use model::{Offset, TopicId, TopicPartition};
+use model::{Offset, TopicPartition};
 use runtime::{Clock, DirEntry, Disk, Effects, File};
 
-use crate::checkpoint::{
-    LEADER_EPOCH_FILE, PARTITION_METADATA_FILE, format_partition_metadata, parse_epochs,
-};
+use crate::checkpoint::{LEADER_EPOCH_FILE, parse_epochs};
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::{Log, LogState, ToSeal};
 use crate::log_dir::Checkpoint;
@@ -48,78 +46,13 @@ struct Recovery<'a, E: Effects> {
 
 /// A segment file as the directory lists it.
 #[derive(Debug, Clone, Copy)]
-struct SegmentFile {
+pub(crate) struct SegmentFile {
     base: Offset,
     length: u64,
     next_base: Option<Offset>,
 }
 
-/// Opens the log of `tp`, creating it if it is not there.
-pub(crate) async fn open<E: Effects>(
-    shard: &Rc<Shard<E>>,
-    tp: TopicPartition,
-    topic_id: TopicId,
-    config: LogConfig,
-) -> Result<Rc<Log<E>>, StorageError> {
-    let dir: Rc<Path> = Rc::from(shard.dir.path().join(tp.dir_name()));
-    let disk = shard.effects.disk();
-    let entries = match disk.list_dir(&dir).await {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(StorageError::io("list", &dir, &error)),
-    };
-    let known = shard.dir.topic_id(&shard.effects, &tp).await?;
-    match known {
-        None => create(shard, &tp, topic_id, &dir).await?,
-        Some(found) if found != topic_id => {
-            return Err(StorageError::OtherTopic { path: dir.to_path_buf(), found, expected: topic_id });
-        }
-        Some(_) => {}
-    }
-    let files = segment_files(&entries);
-    remove_leftovers(shard, &dir, &entries).await?;
-    let state = if files.is_empty() {
-        fresh_state(shard, &dir, &tp, known.is_none())
-    } else {
-        recover(shard, &tp, &dir, &config, &entries, &files).await?
-    };
-    Ok(Log::new(shard, tp, topic_id, dir, config, state))
-}
-
-/// Creates the partition's directory; all of it is durable when this returns.
-async fn create<E: Effects>(
-    shard: &Shard<E>,
-    tp: &TopicPartition,
-    topic_id: TopicId,
-    dir: &Path,
-) -> Result<(), StorageError> {
-    let disk = shard.effects.disk();
-    disk.create_dir_all(dir).await.map_err(|error| StorageError::io("create", dir, &error))?;
-    // What a log of this name had before says nothing about this one. Durable before the identity is: as soon as that
-    // is there, checkpoints count.
-    shard.dir.forget(&shard.effects, tp).await?;
-    drop(shard.open_direct(&dir.join(file_name(Offset::ZERO, "log")), true).await?);
-    // Makes the directory's entries durable, the log's file included.
-    shard.write_whole(&dir.join(PARTITION_METADATA_FILE), format_partition_metadata(topic_id)).await
-}
-
-fn fresh_state<E: Effects>(
-    shard: &Shard<E>,
-    dir: &Rc<Path>,
-    tp: &TopicPartition,
-    created: bool,
-) -> LogState<E> {
-    // Retention may have removed everything but the start.
-    let start = shard.dir.checkpoint(Checkpoint::LogStart, tp).unwrap_or(Offset::ZERO);
-    let segment = Rc::new(LogSegment::new(Rc::clone(dir), start, shard.effects.clock().unix_ms()));
-    segment.state.borrow_mut().created = created && start == Offset::ZERO;
-    let mut state = LogState::new(segment, start);
-    state.last_append_ms = shard.now_ms();
-    state.last_checkpoint_ms = shard.now_ms();
-    state
-}
-
-fn segment_files(entries: &[DirEntry]) -> Vec<SegmentFile> {
+pub(crate) fn segment_files(entries: &[DirEntry]) -> Vec<SegmentFile> {
     let mut files: Vec<SegmentFile> = entries
         .iter()
         .filter_map(|entry| {
@@ -134,23 +67,8 @@ fn segment_files(entries: &[DirEntry]) -> Vec<SegmentFile> {
     files
 }
 
-async fn remove_leftovers<E: Effects>(
-    shard: &Shard<E>,
-    dir: &Path,
-    entries: &[DirEntry],
-) -> Result<(), StorageError> {
-    for entry in entries {
-        let leftover = [".deleted", ".cleaned", ".swap", ".tmp"].iter().any(|end| entry.name.ends_with(end));
-        if leftover {
-            let path = dir.join(&entry.name);
-            let removed = shard.effects.disk().remove_file(&path).await;
-            removed.map_err(|error| StorageError::io("remove", &path, &error))?;
-        }
-    }
-    Ok(())
-}
-
-async fn recover<E: Effects>(
+/// Reads back a log that has at least one file.
+pub(crate) async fn recover<E: Effects>(
     shard: &Rc<Shard<E>>,
     tp: &TopicPartition,
     dir: &Rc<Path>,
@@ -227,7 +145,9 @@ impl<E: Effects> Recovery<'_, E> {
             Rc::new(LogSegment::new(Rc::clone(&self.dir), file.base, self.shard.effects.clock().unix_ms()));
         segment.state.borrow_mut().created = true;
         if file.length == 0 {
-            return Ok((segment, None));
+            let path = segment.path("log");
+            let problem = self.missing(&segment, file, &path, &ScanEnd { position: 0, problem: None });
+            return Ok((segment, problem));
         }
         let path = segment.path("log");
         let handle = self.shard.open_direct(&path, true).await?;
@@ -297,44 +217,48 @@ impl<E: Effects> Recovery<'_, E> {
         end: &ScanEnd,
     ) -> Result<Option<StorageError>, StorageError> {
         let next = segment.next_offset();
-        let corrupt = |message: String| {
-            Some(StorageError::Corrupt {
-                path: scan.path.to_owned(),
-                position: end.position,
-                offset: next,
-                message,
-            })
-        };
         // Without waiting for the disk, a power cut may leave anything; Kafka cuts the log there.
         if self.config.commit_mode == CommitMode::Kafka {
             return Ok(None);
         }
         let clean = end.problem.is_none() || scan.only_zeros(end.position).await?;
-        let why = end.problem.clone().unwrap_or_else(|| "the file ends".to_owned());
-        if let Some(next_base) = file.next_base {
-            if !clean {
-                return Ok(corrupt(format!("{why}, but another segment follows")));
-            }
-            if next < next_base && !self.config.compact {
-                return Ok(corrupt(format!("{why}, but the next segment starts at offset {next_base}")));
-            }
-            return Ok(None);
+        let why = end.why();
+        if file.next_base.is_some() && !clean {
+            return Ok(Some(corrupt(scan.path, end, next, format!("{why}, but another segment follows"))));
         }
-        if next < self.recovery_point {
-            return Ok(corrupt(format!(
-                "{why}, but everything below offset {} was durable",
-                self.recovery_point
-            )));
-        }
-        if clean {
-            return Ok(None);
+        let missing = self.missing(segment, file, scan.path, end);
+        if missing.is_some() || clean {
+            return Ok(missing);
         }
         if let Some(found) = scan.proof_of_damage(end.position, next).await? {
-            return Ok(corrupt(format!("{why}, but a valid batch follows at byte {found}")));
+            let message = format!("{why}, but a valid batch follows at byte {found}");
+            return Ok(Some(corrupt(scan.path, end, next, message)));
         }
         tracing::warn!(partition = %self.tp, path = %scan.path.display(), position = end.position, offset = %next, reason = %why,
             "unfinished write cut off; nothing in it was acknowledged");
         Ok(None)
+    }
+
+    /// Whether the segment ends before the data does that was durable.
+    fn missing(
+        &self,
+        segment: &LogSegment<E>,
+        file: &SegmentFile,
+        path: &Path,
+        end: &ScanEnd,
+    ) -> Option<StorageError> {
+        let next = segment.next_offset();
+        let because = match file.next_base {
+            _ if self.config.commit_mode == CommitMode::Kafka => return None,
+            Some(next_base) if next < next_base && !self.config.compact => {
+                format!("the next segment starts at offset {next_base}")
+            }
+            None if next < self.recovery_point => {
+                format!("everything below offset {} was durable", self.recovery_point)
+            }
+            _ => return None,
+        };
+        Some(corrupt(path, end, next, format!("{}, but {because}", end.why())))
     }
 
     /// Brings files and state of a scanned segment in line: cut to size, durable, last page loaded.
@@ -415,7 +339,11 @@ impl<E: Effects> Recovery<'_, E> {
         state.epochs_dirty = state.epochs.truncate_from_start(state.log_start);
         state.offline = offline;
         (state.last_append_ms, state.last_checkpoint_ms) = (shard.now_ms(), shard.now_ms());
-        let change = shard.dir.set_checkpoint(Checkpoint::LogStart, self.tp, state.log_start);
+        let change = match &state.offline {
+            None => shard.dir.set_checkpoint(Checkpoint::LogStart, self.tp, state.log_start),
+            // The start may lie in what is damaged, and must be known when that has been repaired.
+            Some(_) => 0,
+        };
         let (known, lost): (Vec<Offset>, Vec<Offset>) =
             snapshots(entries).into_iter().partition(|&offset| offset <= state.recovery_point);
         state.snapshots = known.into_iter().map(|offset| (offset, change)).collect();
@@ -427,6 +355,10 @@ impl<E: Effects> Recovery<'_, E> {
         }
         Ok(state)
     }
+}
+
+fn corrupt(path: &Path, end: &ScanEnd, next: Offset, message: String) -> StorageError {
+    StorageError::Corrupt { path: path.to_owned(), position: end.position, offset: next, message }
 }
 
 /// Bytes of a file in a listing; 0 if it is not there.

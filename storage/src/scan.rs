@@ -23,6 +23,13 @@ pub(crate) struct ScanEnd {
     pub(crate) problem: Option<String>,
 }
 
+impl ScanEnd {
+    /// Why the walk ended, in words.
+    pub(crate) fn why(&self) -> String {
+        self.problem.clone().unwrap_or_else(|| "the file ends".to_owned())
+    }
+}
+
 /// A segment file being walked over. Nothing is written.
 pub(crate) struct Scan<'a, E: Effects> {
     pub(crate) effects: &'a E,

@@ -1,0 +1,137 @@
+//! Proves that a restart tells durable data that is gone from what an unfinished write leaves.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::path::Path;
+
+use model::Offset;
+use runtime::sim::SimWorld;
+use runtime::{Disk, Effects};
+use storage::{LogConfig, LogManagerOptions, StorageError};
+use support::{append, append_durably, batch, pause, read_all, start, topic_id, tp};
+
+const PARTITION: &str = "/data/topic-0";
+
+fn log_file(base: u64) -> String {
+    format!("{PARTITION}/{base:020}.log")
+}
+
+/// A log of eight records in segments of four, checkpointed, its start at 2; the broker is gone.
+fn stopped_log(world: &SimWorld, clean: bool) {
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        let log = broker.log(0, &LogConfig { segment_bytes: 5_000, ..LogConfig::default() }).await;
+        for i in 0..8 {
+            append_durably(&log, &batch(i, 1, 1_100, 1_000)).await;
+        }
+        assert_eq!(log.segment_count(), 2);
+        log.advance_log_start(Offset(2)).await.unwrap();
+        pause(&node, 5_000).await;
+        if clean {
+            broker.stop().await;
+        }
+    });
+    world.kill("a");
+}
+
+fn remove(world: &SimWorld, which: impl Fn(&str) -> bool) {
+    let node = world.node("a");
+    world.block_on(async {
+        for file in world.disk("a").files().iter().filter(|file| file.to_str().is_some_and(&which)) {
+            node.disk().remove_file(file).await.unwrap();
+        }
+    });
+    world.kill("a");
+}
+
+/// Opens the log and says why it takes no appends.
+fn refusal(world: &SimWorld) -> String {
+    let node = world.node("a");
+    let refusal = world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        match broker.manager.open_log(tp(0), topic_id(), LogConfig::default()).await {
+            Err(error @ StorageError::Missing { .. }) => error.to_string(),
+            Err(error) => panic!("{error}"),
+            Ok(log) => {
+                assert!(append(&log, &batch(0, 1, 1, 1_000)).is_err() || log.offline().is_none());
+                log.offline().map(|error| error.to_string()).unwrap_or_default()
+            }
+        }
+    });
+    world.kill("a");
+    refusal
+}
+
+#[test]
+fn lost_files_with_durable_data_take_the_log_offline() {
+    let all: &[u64] = &[0, 4];
+    // Files that are emptied, files that are removed, what the refusal says.
+    let cases: [(&[u64], &[u64], &str); 5] = [
+        (&[4], &[], "everything below offset 8 was durable"),
+        (all, &[], "the next segment starts at offset 4"),
+        (&[], &[4], "everything below offset 8 was durable"),
+        (&[], all, "00000000000000000002.log is missing"),
+        (&[0], &[4], "everything below offset 8 was durable"),
+    ];
+    for clean in [false, true] {
+        for (emptied, removed, expected) in cases {
+            let world = SimWorld::new(1);
+            stopped_log(&world, clean);
+            let disk = world.disk("a");
+            // Only what lies behind the newest snapshot is looked at.
+            remove(&world, |name| name.ends_with(".snapshot"));
+            let kept: Vec<_> = [0, 4].map(|base| disk.read(log_file(base)).unwrap()).into();
+            emptied.iter().for_each(|&base| disk.set_content(log_file(base), Vec::new()));
+            remove(&world, |name| removed.iter().any(|&base| name == log_file(base)));
+            for _ in 0..2 {
+                let said = refusal(&world);
+                assert!(said.contains(expected), "{emptied:?} {removed:?}: {said:?}");
+            }
+            // When the files are back, all is there.
+            for (base, content) in [0, 4].into_iter().zip(kept) {
+                disk.set_content(log_file(base), content);
+            }
+            let node = world.node("a");
+            world.block_on(async {
+                let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+                let log = broker.log(0, &LogConfig::default()).await;
+                assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(2), Offset(8)));
+                assert_eq!(read_all(&log, Offset(2), 1 << 20).await.unwrap().len(), 6);
+            });
+            world.end();
+        }
+    }
+}
+
+#[test]
+fn a_lost_directory_or_identity_takes_the_log_offline() {
+    for whole in [false, true] {
+        let world = SimWorld::new(2);
+        stopped_log(&world, true);
+        let identity = format!("{PARTITION}/partition.metadata");
+        if whole {
+            let node = world.node("a");
+            world.block_on(async { node.disk().remove_dir_all(Path::new(PARTITION)).await.unwrap() });
+            world.kill("a");
+        } else {
+            remove(&world, |name| name == identity);
+        }
+        for _ in 0..2 {
+            let said = refusal(&world);
+            let missing = if whole { PARTITION } else { &identity };
+            assert!(said.starts_with(&format!("{missing} is missing")), "{said}");
+        }
+        // The way out without a copy: the topic is deleted and created again.
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+            broker.manager.delete_unopened(&tp(0), topic_id()).await.unwrap();
+            let log = broker.log(0, &LogConfig::default()).await;
+            append_durably(&log, &batch(0, 1, 1, 1_000)).await;
+            assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(0), Offset(1)));
+        });
+        world.end();
+    }
+}
