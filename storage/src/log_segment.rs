@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use model::{Offset, RecordBatch};
-use runtime::buffer::BufferPool;
 use runtime::{Disk, Effects};
 
 use crate::LogConfig;
@@ -160,8 +159,9 @@ impl<E: Effects> LogSegment<E> {
         before - state.tail.capacity()
     }
 
-    /// Keeps only the last page in memory, if all is durable, and none of a full segment; returns the bytes freed.
-    pub(crate) fn shrink(&self, pool: &BufferPool) -> usize {
+    /// Keeps only the last page in memory, outside the pool, if all is durable, and nothing of a full segment; returns the
+    /// bytes freed.
+    pub(crate) fn shrink(&self) -> usize {
         let mut state = self.state.borrow_mut();
         if state.durable_size < state.size {
             return 0;
@@ -170,7 +170,7 @@ impl<E: Effects> LogSegment<E> {
         if self.full.get() {
             state.tail.clear();
         } else {
-            state.tail.shrink(pool, size);
+            state.tail.shrink(size);
         }
         before - state.tail.capacity()
     }

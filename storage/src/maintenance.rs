@@ -305,7 +305,7 @@ impl<E: Effects> Log<E> {
     /// Keeps only the last page of an idle log in memory, and no file open.
     fn give_back_memory(&self) {
         let active = self.active();
-        let freed = active.shrink(self.shard.effects.buffers());
+        let freed = active.shrink();
         self.shard.chunks_changed(freed, 0);
         drop(active.file.borrow_mut().take());
     }

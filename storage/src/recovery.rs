@@ -152,7 +152,7 @@ impl<E: Effects> Recovery<'_, E> {
         let path = segment.path("log");
         let handle = self.shard.open_direct(&path, true).await?;
         let length = file.length;
-        let scan = Scan::new(&self.shard.effects, &handle, &path, length);
+        let scan = Scan::patient(&self.shard.effects, &handle, &path, length);
         self.load_side_files(&segment, &scan).await?;
         let from = segment.state.borrow().size;
         let expected = segment.state.borrow().next_offset;
@@ -289,12 +289,9 @@ impl<E: Effects> Recovery<'_, E> {
         }
         let page = page_down(size);
         if page < size {
-            let scan = Scan::new(&self.shard.effects, &handle, &path, size);
+            let scan = Scan::patient(&self.shard.effects, &handle, &path, size);
             let bytes = scan.read(page, size - page).await?;
-            let mut state = segment.state.borrow_mut();
-            let pool = self.shard.effects.buffers();
-            state.tail.load_page(pool, page, &bytes).map_err(|_| StorageError::OverBudget)?;
-            self.shard.chunks_changed(0, state.tail.capacity());
+            segment.state.borrow_mut().tail.park(&bytes);
         }
         self.cut_side_files(segment).await
     }

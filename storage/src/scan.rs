@@ -2,17 +2,22 @@
 //! damage to data that was durable.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::{BatchError, Offset, RecordBatch};
-use runtime::{Effects, File};
+use runtime::buffer::AlignedBuf;
+use runtime::{Clock, Effects, File};
 
 use crate::StorageError;
 use crate::log_segment::{FileOf, GROUP_WRITE_MAX, page_down, page_up};
 use crate::tail::to_u64;
 
-/// Bytes per read.
-const WINDOW: u64 = 1 << 20;
+/// Bytes per read; with the rest of a page it takes a mebibyte of memory.
+const WINDOW: u64 = (1 << 20) - (4 << 10);
+
+/// How long a read waits before it looks for memory again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Where a walk ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +42,18 @@ pub(crate) struct Scan<'a, E: Effects> {
     pub(crate) path: &'a Path,
     /// Bytes of the file.
     pub(crate) length: u64,
+    /// Whether reads wait for memory.
+    patient: bool,
 }
 
 impl<'a, E: Effects> Scan<'a, E> {
     pub(crate) const fn new(effects: &'a E, file: &'a FileOf<E>, path: &'a Path, length: u64) -> Self {
-        Self { effects, file, path, length }
+        Self { effects, file, path, length, patient: false }
+    }
+
+    /// A scan whose reads wait for memory. Only for who holds none meanwhile: others may wait for that.
+    pub(crate) const fn patient(effects: &'a E, file: &'a FileOf<E>, path: &'a Path, length: u64) -> Self {
+        Self { effects, file, path, length, patient: true }
     }
 
     /// Visits every good batch from `position` on, up to the first that is not good: cut off, bad checksum, not of
@@ -104,19 +116,22 @@ impl<'a, E: Effects> Scan<'a, E> {
         while position < self.length {
             let bytes = self.read(position, WINDOW).await?;
             // A header may start in one window and end in the next, so windows overlap by a header.
-            for at in 0..bytes.len() {
-                if bytes.get(at + 16) == Some(&2) && plausible(&bytes[at..], expected) {
-                    let found = position + to_u64(at);
-                    if self.is_batch(found, expected).await? {
-                        return Ok(Some(found));
-                    }
+            let is_candidate =
+                |&at: &usize| bytes.get(at + 16) == Some(&2) && plausible(&bytes[at..], expected);
+            let candidates: Vec<u64> =
+                (0..bytes.len()).filter(is_candidate).map(|at| position + to_u64(at)).collect();
+            let read = to_u64(bytes.len());
+            drop(bytes);
+            for found in candidates {
+                if self.is_batch(found, expected).await? {
+                    return Ok(Some(found));
                 }
             }
             let header = to_u64(RecordBatch::HEADER_SIZE);
-            if to_u64(bytes.len()) <= header || position + to_u64(bytes.len()) >= self.length {
+            if read <= header || position + read >= self.length {
                 break;
             }
-            position += to_u64(bytes.len()) - header;
+            position += read - header;
         }
         Ok(None)
     }
@@ -125,6 +140,7 @@ impl<'a, E: Effects> Scan<'a, E> {
     pub(crate) async fn is_batch(&self, position: u64, expected: Offset) -> Result<bool, StorageError> {
         let head = self.read(position, to_u64(RecordBatch::HEADER_SIZE)).await?;
         let Ok(size) = RecordBatch::peek_size(&head) else { return Ok(false) };
+        drop(head);
         if position + to_u64(size) > self.length {
             return Ok(false);
         }
@@ -137,7 +153,7 @@ impl<'a, E: Effects> Scan<'a, E> {
         let end = position.saturating_add(length).min(self.length);
         let start = page_down(position);
         let aligned = usize::try_from(page_up(end) - start).map_err(|_| StorageError::OverBudget)?;
-        let buffer = self.effects.buffers().buffer(aligned).map_err(|_| StorageError::OverBudget)?;
+        let buffer = self.buffer(aligned).await?;
         let (read, buffer) = self.file.read_at(buffer, start, aligned).await;
         let read = read.map_err(|error| StorageError::io("read", self.path, &error))?;
         let skip = usize::try_from(position - start).unwrap_or(0);
@@ -148,6 +164,21 @@ impl<'a, E: Effects> Scan<'a, E> {
             return Err(StorageError::Corrupt { path, position, offset: Offset(-1), message });
         }
         Ok(buffer.into_bytes(skip..skip + wanted))
+    }
+
+    async fn buffer(&self, size: usize) -> Result<AlignedBuf, StorageError> {
+        let pool = self.effects.buffers();
+        loop {
+            match pool.buffer(size) {
+                Ok(buffer) => return Ok(buffer),
+                // Others give back what they have, since none of them waits for more.
+                Err(error) if self.patient && error.wanted_bytes <= error.budget_bytes => {
+                    let clock = self.effects.clock();
+                    clock.sleep_until(clock.now() + MEMORY_PAUSE).await;
+                }
+                Err(_) => return Err(StorageError::OverBudget),
+            }
+        }
     }
 }
 

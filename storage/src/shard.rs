@@ -8,7 +8,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use model::TopicPartition;
-use runtime::buffer::PAGE_SIZE;
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 
@@ -16,8 +15,11 @@ use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
 
-/// Logs that are recovered at the same time.
+/// Logs that are recovered at the same time, if there is memory for it.
 const RECOVERIES_MAX: usize = 16;
+
+/// Memory for one recovery: what it reads at a time, and a batch that is larger than that.
+const RECOVERY_BYTES: usize = 8 << 20;
 
 /// The common ground of one shard's logs. Lives on every shard.
 pub(crate) struct Shard<E: Effects> {
@@ -40,7 +42,7 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) space_credit: Cell<u64>,
     space_checking: Cell<bool>,
     pub(crate) closing: Cell<bool>,
-    /// Segments with chunks of more than a page, the next to give some up first.
+    /// Segments with chunks, the next to give some up first.
     pub(crate) cached: RefCell<VecDeque<Weak<LogSegment<E>>>>,
     pub(crate) chunk_bytes: Cell<usize>,
     pub(crate) memory_freed: Notify,
@@ -59,6 +61,7 @@ pub(crate) struct Shard<E: Effects> {
 
 impl<E: Effects> Shard<E> {
     pub(crate) fn new(effects: E, dir: Arc<LogDir>, options: LogManagerOptions) -> Self {
+        let recoveries = (effects.buffers().budget_bytes() / RECOVERY_BYTES).clamp(1, RECOVERIES_MAX);
         Self {
             effects,
             dir,
@@ -82,7 +85,7 @@ impl<E: Effects> Shard<E> {
             unlink_wake: Notify::new(),
             tasks: Cell::new(0),
             tasks_done: Notify::new(),
-            recoveries: Semaphore::new(RECOVERIES_MAX),
+            recoveries: Semaphore::new(recoveries),
             direct: Cell::new(true),
         }
     }
@@ -215,7 +218,7 @@ impl<E: Effects> Shard<E> {
     }
 
     /// Frees cached chunks until `bytes` more fit into the budget; says whether they do. What is larger than half the
-    /// budget need not fit: it could wait for ever, since every log keeps its last page.
+    /// budget need not fit: other logs could keep it waiting for ever.
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
         let budget = self.options.append_bytes_max;
         let excess = || (self.chunk_bytes.get() + bytes.min(budget / 2)).saturating_sub(budget);
@@ -224,7 +227,7 @@ impl<E: Effects> Shard<E> {
     }
 
     /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is: full chunks first,
-    /// then the chunks that logs go on to fill, of which only the last page has to stay.
+    /// then the chunks that logs go on to fill.
     pub(crate) fn evict(&self, bytes: usize) {
         let mut freed = 0;
         for shrink in [false, true] {
@@ -232,11 +235,10 @@ impl<E: Effects> Shard<E> {
             while freed < bytes && fruitless < self.cached.borrow().len() {
                 let Some(oldest) = self.cached.borrow_mut().pop_front() else { break };
                 let Some(segment) = oldest.upgrade() else { continue };
-                let gone =
-                    if shrink { segment.shrink(self.effects.buffers()) } else { segment.evict_first() };
+                let gone = if shrink { segment.shrink() } else { segment.evict_first() };
                 freed += gone;
                 fruitless = if gone == 0 { fruitless + 1 } else { 0 };
-                if segment.state.borrow().tail.capacity() > PAGE_SIZE {
+                if segment.state.borrow().tail.capacity() > 0 {
                     self.cached.borrow_mut().push_back(oldest);
                 } else {
                     segment.cached.set(false);

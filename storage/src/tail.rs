@@ -2,8 +2,9 @@
 //! answered from.
 //!
 //! Chunks lie at page-aligned positions of the file, one behind the other. Marks say where batches
-//! start; a batch without a mark is not readable here (the first chunk after a restart holds only the
-//! page that the log ends in, to be rewritten with what follows).
+//! start; a batch without a mark is not readable here. A log at rest has no chunks: only what stands in the page that it
+//! ends in is kept, outside the pool, to be rewritten with what follows. So a log that can be written has what the next
+//! write needs, however many logs there are.
 
 use std::collections::VecDeque;
 
@@ -39,9 +40,11 @@ impl TailChunk {
 /// The bytes of a segment from some position to its end.
 ///
 /// Invariant: chunks are contiguous, all but the last full, the first at a page boundary; marks rise and lie
-/// within the chunks.
+/// within the chunks; if there are chunks, nothing is parked.
 #[derive(Default)]
 pub(crate) struct Tail {
+    /// The bytes of the page that a segment at rest ends in.
+    parked: Box<[u8]>,
     chunks: VecDeque<TailChunk>,
     marks: VecDeque<BatchMark>,
     size_class: usize,
@@ -69,31 +72,27 @@ impl Tail {
             () if since < FILLS_QUICKLY_MS => (self.size_class + 1).min(CHUNK_SIZES.len() - 1),
             () => self.size_class,
         };
-        let wanted = length - remaining;
-        let chunk = pool
+        let wanted = self.parked.len() + length - remaining;
+        let mut chunk = pool
             .chunk(wanted.max(CHUNK_SIZES[class].min(chunk_max)))
             .or_else(|_| pool.chunk(wanted.next_multiple_of(PAGE_SIZE)))?;
         // The last chunk is full when the new one receives its first byte, so that the new one starts where the
         // last one's capacity ends.
-        let position = self.chunks.back().map_or(size, |last| last.position + to_u64(last.chunk.capacity()));
-        debug_assert!(position.is_multiple_of(to_u64(PAGE_SIZE)), "chunks start at pages");
+        let position = self
+            .chunks
+            .back()
+            .map_or(size - to_u64(self.parked.len()), |last| last.position + to_u64(last.chunk.capacity()));
+        assert!(position.is_multiple_of(to_u64(PAGE_SIZE)), "chunks start at pages");
+        chunk.append(&std::mem::take(&mut self.parked));
         (self.size_class, self.allocated_at_ms) = (class, now_ms);
         self.chunks.push_back(TailChunk { position, chunk });
         Ok(())
     }
 
-    /// Takes the page that the segment ends in, read from disk.
-    pub(crate) fn load_page(
-        &mut self,
-        pool: &BufferPool,
-        position: u64,
-        page: &[u8],
-    ) -> Result<(), OverBudget> {
-        assert!(self.chunks.is_empty() && position.is_multiple_of(to_u64(PAGE_SIZE)), "loads the first page");
-        let mut chunk = pool.chunk(PAGE_SIZE)?;
-        chunk.append(page);
-        self.chunks.push_back(TailChunk { position, chunk });
-        Ok(())
+    /// Takes what stands in the page that the segment ends in, read from disk.
+    pub(crate) fn park(&mut self, page: &[u8]) {
+        assert!(self.chunks.is_empty() && page.len() < PAGE_SIZE, "loads the last page");
+        self.parked = page.into();
     }
 
     /// Appends a batch of two parts, for which [`Tail::reserve`] has made room.
@@ -194,18 +193,13 @@ impl Tail {
         Some(freed)
     }
 
-    /// Keeps only the page that the segment ends in, in the smallest chunk there is. All must be durable.
-    pub(crate) fn shrink(&mut self, pool: &BufferPool, size: u64) {
-        let page = size - size % to_u64(PAGE_SIZE);
-        if self.chunks.len() == 1 && self.chunks[0].chunk.capacity() == PAGE_SIZE && page < size {
-            return;
+    /// Keeps only what stands in the page that the segment ends in. All must be durable.
+    pub(crate) fn shrink(&mut self, size: u64) {
+        if !self.chunks.is_empty() {
+            let page = self.slices(size - size % to_u64(PAGE_SIZE), size).concat();
+            *self = Self::default();
+            self.park(&page);
         }
-        let rest = self.slices(page, size);
-        let mut small = Self::default();
-        if page < size {
-            let Ok(()) = small.load_page(pool, page, &rest.concat()) else { return };
-        }
-        *self = small;
     }
 
     /// Drops everything; the segment takes no more appends.
@@ -221,6 +215,8 @@ impl Tail {
         let end = self.chunks.iter().filter(|chunk| !chunk.chunk.is_empty()).map(TailChunk::end).max();
         assert!(end.is_none_or(|end| end == size), "{end:?} {size}");
         assert!(self.marks.iter().is_sorted_by(|a, b| a.position < b.position && a.next <= b.base));
+        assert!(self.parked.is_empty() || self.chunks.is_empty());
+        assert!(self.parked.is_empty() || to_u64(self.parked.len()) == size % to_u64(PAGE_SIZE));
         let start = self.chunks.front().map_or(size, |chunk| chunk.position);
         assert!(self.marks.front().is_none_or(|mark| mark.position >= start));
     }
@@ -297,11 +293,14 @@ mod tests {
         tail.check_invariants(size);
         assert_eq!(tail.find(Offset(1)), None);
         assert_eq!(tail.find(Offset(2)).unwrap().1.position, 20_000);
-        tail.shrink(&pool, size);
+        tail.shrink(size);
         tail.check_invariants(size);
-        assert_eq!((tail.capacity(), tail.find(Offset(4))), (PAGE_SIZE, None));
-        assert_eq!(pool.used_bytes(), PAGE_SIZE);
-        let pages = tail.pages(size - size % 4096, size);
-        assert_eq!(&*pages[0], &[4u8; 848][..]);
+        assert_eq!((tail.capacity(), tail.find(Offset(4)), pool.used_bytes()), (0, None, 0));
+        tail.reserve(&pool, size, 100, 1 << 20, 0).unwrap();
+        tail.append(BatchMark { position: size, base: Offset(5), next: Offset(6) }, &[5; 7], &[5; 93]);
+        tail.check_invariants(size + 100);
+        let pages = tail.pages(size, size + 100);
+        assert_eq!(&*pages[0], [&[4u8; 848][..], &[5; 100]].concat(), "the whole page is written again");
+        assert_eq!(tail.slices(size, size + 100).concat(), [5; 100]);
     }
 }

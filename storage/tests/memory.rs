@@ -1,0 +1,78 @@
+//! Proves that a start gets along with a small budget of memory, however much there is to recover.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use model::Offset;
+use runtime::Effects;
+use runtime::sim::SimWorld;
+use storage::{LogConfig, LogManagerOptions};
+use support::{append, append_durably, batch, pause, read_all, start, topic_id, tp};
+
+/// Kills a broker with `partitions` logs of so many batches and opens them all at once with `budget_bytes` of memory.
+fn check(partitions: i32, batches: u64, batch_bytes: usize, budget_bytes: usize) {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        // Never idle: everything lies above the recovery point.
+        let options = LogManagerOptions { idle_ms: 1 << 40, prewrite: false, ..LogManagerOptions::default() };
+        let broker = start(node.clone(), options).await.unwrap();
+        for partition in 0..partitions {
+            let config = LogConfig { max_message_bytes: 8 << 20, ..LogConfig::default() };
+            let log = broker.log(partition, &config).await;
+            for i in 0..batches {
+                append(&log, &batch(i, 1, batch_bytes, 1_000)).unwrap();
+            }
+            log.flush().await.unwrap();
+        }
+    });
+    world.kill("a");
+    let node = world.node("a").with_buffers(budget_bytes);
+    world.block_on(async {
+        let options =
+            LogManagerOptions { append_bytes_max: budget_bytes / 2, ..LogManagerOptions::default() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let opened = Rc::new(Cell::new(0));
+        for partition in 0..partitions {
+            let (manager, opened) = (Rc::clone(&broker.manager), Rc::clone(&opened));
+            node.spawn(async move {
+                let log = manager.open_log(tp(partition), topic_id(), LogConfig::default()).await;
+                let log = log.expect("there is memory for every log");
+                assert!(log.offline().is_none() && log.log_end_offset().0 == i64::try_from(batches).unwrap());
+                log.check_invariants();
+                opened.set(opened.get() + 1);
+            });
+        }
+        while opened.get() < partitions {
+            pause(&node, 100).await;
+        }
+        assert_eq!(node.buffers().used_bytes(), 0);
+        // And they go on.
+        for partition in 0..partitions {
+            let log = broker.log(partition, &LogConfig::default()).await;
+            append_durably(&log, &batch(99, 1, 10, 1_000)).await;
+            let found = read_all(&log, Offset(0), 64 << 10).await.unwrap();
+            assert_eq!(found.len(), usize::try_from(batches).unwrap() + 1);
+        }
+    });
+    world.end();
+}
+
+#[test]
+fn many_long_recoveries_share_a_small_budget() {
+    check(20, 15, 100_000, 12 << 20);
+    check(3, 15, 100_000, 2 << 20);
+}
+
+#[test]
+fn the_last_pages_of_many_logs_need_no_budget() {
+    check(600, 1, 100, 2 << 20);
+}
+
+#[test]
+fn batches_larger_than_a_window_are_recovered_too() {
+    check(4, 2, 3 << 20, 12 << 20);
+}
