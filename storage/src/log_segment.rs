@@ -17,9 +17,24 @@ use crate::time_index::TimeIndex;
 /// The file type of a set of effects.
 pub(crate) type FileOf<E> = <<E as Effects>::Disk as Disk>::File;
 
-/// Bytes at most in one write of one log (more only if a single batch is larger). Recovery relies on it: damage
-/// further than this before a valid batch cannot be a torn write.
+/// Bytes at most in one write of one log (more only if a single batch is larger). Recovery relies on it, see
+/// [`TORN_WRITE_MAX`].
 pub(crate) const GROUP_WRITE_MAX: u64 = 1 << 20;
+
+/// A good batch at least this far behind a bad one is not of the same write, unless that was of a single large batch.
+///
+/// A log has one write in flight, which starts at the first byte that is not durable, in its page, and covers whole
+/// batches up to some end, all of the last page included. What stands behind the end in that page may be written with it:
+/// batches that came later, whole ones too. Everything before the write is durable and everything behind its last page
+/// is zeros or the end of the file. So if the write is torn, the first bad batch starts at its first new byte or later, and
+/// a good batch lies less than the length of the new bytes and a page behind.
+///
+/// A write that is longer than [`GROUP_WRITE_MAX`] holds one batch and nothing else, so that good batches further behind
+/// than this can only stand in its last page, and only zeros follow that page; how large the batch was need not be known,
+/// and cannot be: `max.message.bytes` may have been lowered. A good batch of which that is not true proves that what was
+/// durable is damaged. (A torn large batch whose records hold whole batches in the clear, with offsets that would fit,
+/// looks like damage too. Then the log is offline and nothing is lost.)
+pub(crate) const TORN_WRITE_MAX: u64 = GROUP_WRITE_MAX + PAGE;
 
 /// The end of a batch that is not durable yet.
 #[derive(Debug, Clone, Copy)]

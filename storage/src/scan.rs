@@ -10,7 +10,7 @@ use runtime::buffer::AlignedBuf;
 use runtime::{Clock, Effects, File};
 
 use crate::StorageError;
-use crate::log_segment::{FileOf, GROUP_WRITE_MAX, page_down, page_up};
+use crate::log_segment::{FileOf, TORN_WRITE_MAX, page_down, page_up};
 use crate::tail::to_u64;
 
 /// Bytes per read; with the rest of a page it takes a mebibyte of memory.
@@ -112,7 +112,22 @@ impl<'a, E: Effects> Scan<'a, E> {
         bad: u64,
         expected: Offset,
     ) -> Result<Option<u64>, StorageError> {
-        let mut position = bad + GROUP_WRITE_MAX;
+        let Some((found, end)) = self.batch_behind(bad + TORN_WRITE_MAX, expected).await? else {
+            return Ok(None);
+        };
+        // Then it may have been written with a single large batch; see `TORN_WRITE_MAX`.
+        let page_end = page_up(found + 1);
+        let may_be_torn = end <= page_end && self.only_zeros(page_end).await?;
+        Ok((!may_be_torn).then_some(found))
+    }
+
+    /// The first good batch at `position` or behind with an offset of at least `expected`: its start and its end.
+    async fn batch_behind(
+        &self,
+        position: u64,
+        expected: Offset,
+    ) -> Result<Option<(u64, u64)>, StorageError> {
+        let mut position = position;
         while position < self.length {
             let bytes = self.read(position, WINDOW).await?;
             // A header may start in one window and end in the next, so windows overlap by a header.
@@ -123,8 +138,8 @@ impl<'a, E: Effects> Scan<'a, E> {
             let read = to_u64(bytes.len());
             drop(bytes);
             for found in candidates {
-                if self.is_batch(found, expected).await? {
-                    return Ok(Some(found));
+                if let Some(end) = self.batch_end(found, expected).await? {
+                    return Ok(Some((found, end)));
                 }
             }
             let header = to_u64(RecordBatch::HEADER_SIZE);
@@ -136,16 +151,17 @@ impl<'a, E: Effects> Scan<'a, E> {
         Ok(None)
     }
 
-    /// Whether the batch at `position` is good and has an offset above `expected`.
-    pub(crate) async fn is_batch(&self, position: u64, expected: Offset) -> Result<bool, StorageError> {
+    /// The end of the batch at `position`, if it is good and its offset at least `expected`.
+    async fn batch_end(&self, position: u64, expected: Offset) -> Result<Option<u64>, StorageError> {
         let head = self.read(position, to_u64(RecordBatch::HEADER_SIZE)).await?;
-        let Ok(size) = RecordBatch::peek_size(&head) else { return Ok(false) };
+        let Ok(size) = RecordBatch::peek_size(&head) else { return Ok(None) };
         drop(head);
-        if position + to_u64(size) > self.length {
-            return Ok(false);
+        let end = position + to_u64(size);
+        if end > self.length {
+            return Ok(None);
         }
         let bytes = self.read(position, to_u64(size)).await?;
-        Ok(good_batch(&bytes, expected).is_ok())
+        Ok(good_batch(&bytes, expected).is_ok().then_some(end))
     }
 
     /// Up to `length` bytes at `position`, neither aligned.

@@ -5,7 +5,8 @@ mod support;
 
 use std::path::Path;
 
-use model::Offset;
+use bytes::Bytes;
+use model::{Offset, RecordBatchBuilder};
 use runtime::sim::SimWorld;
 use runtime::{Disk, Effects};
 use storage::{LogConfig, LogManagerOptions, StorageError};
@@ -133,5 +134,60 @@ fn a_lost_directory_or_identity_takes_the_log_offline() {
             assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(0), Offset(1)));
         });
         world.end();
+    }
+}
+
+/// A batch of exactly `size` bytes at `offset`.
+fn sized(offset: i64, size: usize) -> Bytes {
+    let build = |value: usize| {
+        let value = vec![b'x'; value];
+        RecordBatchBuilder::new(Offset(offset)).record(1_000, None, Some(&value)).build()
+    };
+    // The lengths of value and record take more bytes the larger they are.
+    let value = (size.saturating_sub(100)..size).find(|&value| build(value).len() == size);
+    build(value.expect("there is a value for the size"))
+}
+
+/// Opens a log whose only file holds batches of these sizes and then zeros, with the page at 8192 torn. Yields the end
+/// of the log, or `None` if it is offline.
+fn torn(sizes: &[usize]) -> Option<i64> {
+    let world = SimWorld::new(3);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        broker.log(0, &LogConfig::default()).await;
+    });
+    world.kill("a");
+    let batches = (0..).zip(sizes).map(|(offset, &size)| sized(offset, size));
+    let mut content = batches.collect::<Vec<_>>().concat();
+    content.resize(content.len().next_multiple_of(4096) + 8192, 0);
+    content[8192..12_288].fill(0);
+    world.disk("a").set_content(log_file(0), content);
+    let node = world.node("a");
+    let end = world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        let log = broker.log(0, &LogConfig::default()).await;
+        log.offline().is_none().then(|| log.log_end_offset().0)
+    });
+    world.end();
+    end
+}
+
+#[test]
+fn whole_batches_behind_the_end_of_a_torn_write_are_no_proof_of_damage() {
+    const GROUP: usize = 1 << 20;
+    for (sizes, end) in [
+        // A group that ends just below the limit, and batches that came later in its last page.
+        (vec![200, GROUP - 10, 80, 80, 80], Some(1)),
+        (vec![200, GROUP / 2, GROUP / 2 - 10, 3_000, 80], Some(1)),
+        // One large batch, and batches that came later in its last page.
+        (vec![200, 3 * GROUP, 80, 80], Some(1)),
+        (vec![4 * GROUP + 300, 80, 80, 80], Some(0)),
+        // Good batches in more than one page are beyond any write.
+        (vec![200, GROUP - 10, 80, 4_100, 4_100], None),
+        (vec![200, 3 * GROUP, 80, 4_000, 80], None),
+        (vec![200, 3 * GROUP, 4_100], None),
+    ] {
+        assert_eq!(torn(&sizes), end, "{sizes:?}");
     }
 }
