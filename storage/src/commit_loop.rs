@@ -157,6 +157,11 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
         stats.commit_write_ns.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
     written.map_err(|error| StorageError::io("write", &segment.path("log"), &error))?;
+    match durability {
+        Durability::Buffered => segment.state.borrow_mut().buffered_to = end,
+        // The mode may have changed: what was written before must not be less durable than what is acknowledged now.
+        Durability::Durable => log.sync_buffered().await?,
+    }
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
     if let Some(error) = log.shard.dir_failure() {
         return Err(error);

@@ -72,6 +72,8 @@ pub(crate) struct SegmentState {
     pub(crate) size: u64,
     /// Bytes that are durable.
     pub(crate) durable_size: u64,
+    /// Bytes below were only handed to the kernel and not synced since (`durability=kafka`); 0 if there are none.
+    pub(crate) buffered_to: u64,
     /// Bytes that the file is known to have, padding and prewritten zeros included.
     pub(crate) physical_size: u64,
     /// The offset behind the last batch.
@@ -107,6 +109,7 @@ impl<E: Effects> LogSegment<E> {
         let state = SegmentState {
             size: 0,
             durable_size: 0,
+            buffered_to: 0,
             physical_size: 0,
             next_offset: base,
             pending: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! What happens to a log off the data path: full segments are cut and indexed, checkpoints bound the
 //! next recovery, idle logs give back disk space and memory.
 //!
-//! Order matters: epochs, producer snapshot and index entries are durable before the recovery point
+//! Order matters: data, epochs, producer snapshot and index entries are durable before the recovery point
 //! passes what they describe, and a snapshot is removed only when the recovery point on disk has passed it.
 
 use std::rc::Rc;
@@ -111,11 +111,33 @@ impl<E: Effects> Log<E> {
             let Some((segment, producers)) = next else { break };
             let end = segment.next_offset();
             self.durable_to(end).await?;
+            self.sync_buffered().await?;
             self.seal(&segment, producers).await?;
             self.state.borrow_mut().to_seal.pop_front();
             self.move_recovery_point(end, end);
         }
         self.take_checkpoint().await
+    }
+
+    /// Has what was only handed to the kernel on stable storage. Sealed segments have been through it.
+    pub(crate) async fn sync_buffered(&self) -> Result<(), StorageError> {
+        let buffered: Vec<Rc<LogSegment<E>>> = {
+            let state = self.state.borrow();
+            let full = state.to_seal.iter().map(|full| Rc::clone(&full.segment));
+            full.chain([state.active()]).filter(|segment| segment.state.borrow().buffered_to > 0).collect()
+        };
+        for segment in buffered {
+            let upto = segment.state.borrow().buffered_to;
+            let file = self.file(&segment, true).await?;
+            let synced = file.sync().await;
+            synced.map_err(|error| StorageError::io("sync", &segment.path("log"), &error))?;
+            let mut state = segment.state.borrow_mut();
+            // A write that completed meanwhile waits for the next sync.
+            if state.buffered_to == upto {
+                state.buffered_to = 0;
+            }
+        }
+        Ok(())
     }
 
     async fn seal(&self, segment: &Rc<LogSegment<E>>, producers: Vec<u8>) -> Result<(), StorageError> {
@@ -156,6 +178,7 @@ impl<E: Effects> Log<E> {
             return Ok(());
         }
         self.durable_to(target).await?;
+        self.sync_buffered().await?;
         self.shard.write_whole(&self.dir.join(file_name(target, "snapshot")), producers).await?;
         self.write_index_entries(&active, counts).await?;
         self.move_recovery_point(target, target);
