@@ -73,7 +73,7 @@ impl Server {
         let options_of_dir = LogDirOptions { lock: None, ..LogDirOptions::default() };
         let dir = LogDir::open(effects, Path::new(DATA_DIR), options_of_dir).await.map_err(refused)?;
         let found = dir.partitions(effects).await.map_err(refused)?;
-        if let Some((tp, _)) = found.iter().find(|(tp, _)| clients.deleted.borrow().contains(tp)) {
+        if let Some(tp) = found.iter().find(|tp| clients.deleted.borrow().contains(*tp)) {
             return Err(Broken::Resurrected(tp.dir_name()));
         }
         let manager =
