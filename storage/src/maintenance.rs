@@ -145,6 +145,7 @@ impl<E: Effects> Log<E> {
         self.write_indexes(segment, true).await?;
         let snapshot = self.dir.join(file_name(segment.next_offset(), "snapshot"));
         self.shard.write_whole(&snapshot, producers).await?;
+        segment.state.borrow_mut().tail.unpark();
         self.shard.note_opened(segment);
         Ok(())
     }

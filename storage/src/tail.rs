@@ -202,6 +202,11 @@ impl Tail {
         }
     }
 
+    /// Lets go of what is kept for the next write, of which there will be none.
+    pub(crate) fn unpark(&mut self) {
+        self.parked = Box::default();
+    }
+
     /// Drops everything; the segment takes no more appends.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
