@@ -341,8 +341,11 @@ impl<E: Effects> Log<E> {
             assert_eq!(a.next_offset(), b.base, "segments are contiguous");
         }
         assert_eq!(state.segments[state.segments.len() - 1].next_offset(), state.log_end);
-        for segment in &state.segments {
-            segment.state.borrow().check_invariants();
+        let sealed = state.segments.len() - state.to_seal.len() - 1;
+        for (at, segment) in state.segments.iter().enumerate() {
+            let segment = segment.state.borrow();
+            segment.check_invariants();
+            assert!(at >= sealed || !segment.tail.is_parked(), "sealed segments are not written");
         }
     }
 }

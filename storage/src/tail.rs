@@ -202,6 +202,11 @@ impl Tail {
         }
     }
 
+    /// Whether something is kept for a next write.
+    pub(crate) fn is_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     /// Lets go of what is kept for the next write, of which there will be none.
     pub(crate) fn unpark(&mut self) {
         self.parked = Box::default();

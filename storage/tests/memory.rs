@@ -76,3 +76,20 @@ fn the_last_pages_of_many_logs_need_no_budget() {
 fn batches_larger_than_a_window_are_recovered_too() {
     check(4, 2, 3 << 20, 12 << 20);
 }
+
+#[test]
+fn a_segment_that_was_at_rest_when_it_was_sealed_keeps_nothing() {
+    let world = SimWorld::new(2);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        let log = broker.log(0, &LogConfig { segment_ms: 1_000, ..LogConfig::default() }).await;
+        for i in 0..3 {
+            append_durably(&log, &batch(i, 1, 100, 10_000 * i64::try_from(i).unwrap())).await;
+            pause(&node, 20_000).await;
+        }
+        assert_eq!(log.segment_count(), 3);
+        log.check_invariants();
+    });
+    world.end();
+}
