@@ -46,6 +46,14 @@ pub trait Effects: Clone + 'static {
     /// # Errors
     /// The kernel refuses.
     fn hold_open(&self, file: &Arc<fs::File>) -> io::Result<()>;
+    /// Runs a job that takes longer than a shard may be held, on the helper thread, one at a time. Simulated: at once.
+    ///
+    /// # Errors
+    /// The job panicked.
+    fn offload<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>>;
     /// Sends `length` bytes of `file` from `offset` to `stream` without copying them through user space
     /// (sendfile) where that is safe, after what was sent before. Completes when all bytes are handed to the
     /// kernel.

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use model::{Offset, RecordBatch, RecordIter, TimestampType};
 use runtime::Effects;
 
-use crate::ReadError;
-use crate::decompress::{UNPACKED_BYTES_MAX, records};
+use crate::decompress::records;
 use crate::log::{Log, TimestampOffset};
 use crate::log_segment::LogSegment;
 use crate::read::Limits;
+use crate::{ReadError, StorageError};
+
+/// What a batch may unpack to for its records to be looked at one by one.
+const UNPACKED_BYTES_MAX: usize = 32 << 20;
 
 impl<E: Effects> Log<E> {
     /// The first record at or after `timestamp`, below `up_to`.
@@ -82,9 +85,16 @@ impl<E: Effects> Log<E> {
             let before = next;
             for batch in model::batches(&bytes).filter_map(Result::ok) {
                 next = batch.next_offset();
-                if batch.max_timestamp() >= timestamp
-                    && let Some(found) = first_in(&batch, timestamp, log_start)
-                {
+                if batch.max_timestamp() < timestamp {
+                    continue;
+                }
+                let batch = bytes.slice_ref(batch.bytes());
+                // Unpacking takes longer than the shard may be held.
+                let found = self.shard.effects.offload(move || first_in(&batch, timestamp, log_start)).await;
+                let found = found.map_err(|error| {
+                    ReadError::Storage(StorageError::io("unpack a batch of", &self.dir, &error))
+                })?;
+                if let Some(found) = found {
                     return Ok((found.offset < end).then_some(found));
                 }
             }
@@ -98,7 +108,8 @@ impl<E: Effects> Log<E> {
 
 /// The first record of the batch at or after `timestamp`. A batch that cannot be unpacked is named by its first
 /// offset, so that nothing is missed.
-fn first_in(batch: &RecordBatch<'_>, timestamp: i64, log_start: Offset) -> Option<TimestampOffset> {
+fn first_in(batch: &[u8], timestamp: i64, log_start: Offset) -> Option<TimestampOffset> {
+    let batch = RecordBatch::parse(batch).ok()?;
     let found = |offset: Offset, timestamp: i64| TimestampOffset {
         offset,
         timestamp,
@@ -108,7 +119,7 @@ fn first_in(batch: &RecordBatch<'_>, timestamp: i64, log_start: Offset) -> Optio
     if batch.timestamp_type() == TimestampType::LogAppendTime {
         return Some(whole);
     }
-    let Ok(bytes) = records(batch, UNPACKED_BYTES_MAX) else { return Some(whole) };
+    let Ok(bytes) = records(&batch, UNPACKED_BYTES_MAX) else { return Some(whole) };
     RecordIter::new(&bytes, batch.record_count(), batch.base_offset(), batch.base_timestamp())
         .filter_map(Result::ok)
         .find(|record| record.timestamp >= timestamp && record.offset >= log_start)

@@ -92,7 +92,7 @@ pub fn describe_broker_defaults(
 }
 
 fn wanted(definition: &Definition, keys: Option<&[&str]>) -> bool {
-    keys.is_none_or(|keys| keys.contains(&definition.name))
+    keys.is_none_or(|keys| keys.is_empty() || keys.contains(&definition.name))
 }
 
 fn entry(definition: &'static Definition, found: Vec<Found<'_>>, read_only: bool) -> ConfigEntry {

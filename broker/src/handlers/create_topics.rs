@@ -22,7 +22,7 @@ pub const VERSIONS: RangeInclusive<i16> = 2..=7;
 /// Answers one request.
 pub async fn handle<E: Effects>(
     shard: &Rc<Shard<E>>,
-    context: &RequestContext,
+    _context: &RequestContext,
     request: CreateTopicsRequest<'_>,
 ) -> CreateTopicsResponse {
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
@@ -36,7 +36,7 @@ pub async fn handle<E: Effects>(
             if *count > 1 {
                 return Err(refused(ErrorCode::InvalidRequest, "Duplicate topic name."));
             }
-            new_topic(context.api_version, &topic)
+            new_topic(&topic)
         })
         .collect();
     let wanted: Vec<NewTopic> = planned.iter().flatten().cloned().collect();
@@ -65,7 +65,7 @@ fn refused(code: ErrorCode, message: impl Into<String>) -> ControllerError {
     ControllerError::new(code, message)
 }
 
-fn new_topic(version: i16, topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
+fn new_topic(topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
     if is_internal(topic.name) {
         let message = format!("Topic '{}' is internal; the broker creates it when it is needed.", topic.name);
         return Err(refused(ErrorCode::InvalidRequest, message));
@@ -81,12 +81,6 @@ fn new_topic(version: i16, topic: &CreatableTopic<'_>) -> Result<NewTopic, Contr
         let assignments = topic.assignments.iter();
         TopicAssignment::Manual(assignments.map(|one| (one.partition_index, one.broker_ids.iter().collect())).collect())
     } else {
-        if version < 4 && (topic.num_partitions == -1 || topic.replication_factor == -1) {
-            return Err(refused(
-                ErrorCode::InvalidPartitions,
-                "Number of partitions and replication factor must be set below version 4.",
-            ));
-        }
         TopicAssignment::Count {
             partitions: topic.num_partitions,
             replication_factor: topic.replication_factor,

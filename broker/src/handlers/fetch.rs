@@ -126,9 +126,11 @@ pub async fn handle<E: Effects>(
             return Reply::encode(context, &response);
         }
     };
+    let max_bytes = shard.config().fetch_bytes_max().min(positive(request.max_bytes));
     let limits = Limits {
-        max_bytes: shard.config().fetch_bytes_max().min(positive(request.max_bytes)),
-        min_bytes: positive(request.min_bytes),
+        max_bytes,
+        // More than may be sent is never there.
+        min_bytes: positive(request.min_bytes).min(max_bytes),
         committed_only: request.isolation_level == READ_COMMITTED,
     };
     let deadline = now + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));

@@ -188,7 +188,12 @@ fn check_records(version: i16, records: Option<&[u8]>) -> Result<&[u8], Outcome>
             ),
         ));
     };
-    if let Ok(batch) = model::RecordBatch::parse(records)
+    let batch = model::RecordBatch::parse(records);
+    if batch.as_ref().is_ok_and(model::RecordBatch::is_transactional) {
+        // There is no coordinator that could ever end the transaction.
+        return Err(Outcome::refused(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+    }
+    if let Ok(batch) = batch
         && batch.compression() == Some(model::Compression::Zstd)
         && version < VERSION_ZSTD
     {

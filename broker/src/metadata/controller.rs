@@ -176,6 +176,13 @@ impl<E: Effects> Controller<E> {
         assignments: Option<Vec<Vec<i32>>>,
         validate_only: bool,
     ) -> Result<(), ControllerError> {
+        if super::is_internal(name) {
+            // Groups are found by hashing over the number of partitions: all of them would vanish.
+            return Err(ControllerError::new(
+                ErrorCode::InvalidRequest,
+                format!("The number of partitions of the internal topic '{name}' is fixed."),
+            ));
+        }
         let mut state = self.state.lock().await;
         let Some(topic) = state.topic(name).cloned() else {
             return Err(ControllerError::new(

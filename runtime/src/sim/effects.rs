@@ -97,6 +97,10 @@ impl Effects for SimEffects {
         Ok(())
     }
 
+    async fn offload<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        Ok(job())
+    }
+
     async fn send_file(
         &self,
         stream: &SimStream,

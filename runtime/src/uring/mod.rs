@@ -126,6 +126,10 @@ impl Effects for UringEffects {
         self.shard.reactor.hold_open(file)
     }
 
+    async fn offload<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        helper::run(move || Ok(job())).await
+    }
+
     async fn send_file(
         &self,
         stream: &UringStream,
