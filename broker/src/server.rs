@@ -159,6 +159,7 @@ fn log_manager_options(config: &BrokerConfig) -> LogManagerOptions {
         checkpoint_ms: millis(config.checkpoint_interval()),
         producer_id_expiration_ms: millis(config.producer_id_expiration()),
         unlink_pause: config.unlink_pause(),
+        journal_bytes: config.journal_bytes_per_shard(),
         ..LogManagerOptions::default()
     }
 }

@@ -9,7 +9,7 @@ use crate::append_validation::{header, parse};
 use crate::log::{AppendInfo, AppendOrigin, Log, LogState, ToSeal};
 use crate::log_segment::LogSegment;
 use crate::tail::to_u64;
-use crate::{AppendError, LogConfig};
+use crate::{AppendError, LogConfig, journal};
 
 impl<E: Effects> Log<E> {
     /// Appends batches in memory and wakes the commit loop. Does not wait; whether there is room in memory
@@ -150,6 +150,7 @@ impl<E: Effects> Log<E> {
         if reserve().is_err() {
             // The budget of the whole shard is spent: give up as much cache as the batch may need.
             shard.evict(size.max(1 << 20));
+            journal::empty(shard);
             reserve().map_err(|_| AppendError::OverBudget)?;
         }
         Ok(())

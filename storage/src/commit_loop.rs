@@ -2,7 +2,8 @@
 //! while those fly the next group collects. No timer: at low load a batch waits for one device write, at high load
 //! writes grow until the device is busy.
 //!
-//! Each log has at most one write in flight, so its bytes become durable in order; logs do not wait for each other.
+//! Each log has at most one write to its segment in flight, and one that acknowledges anything, so its bytes become durable
+//! in order; logs do not wait for each other, unless they share an entry of the journal.
 
 use std::rc::Rc;
 
@@ -15,34 +16,36 @@ use crate::log_segment::{FileOf, LogSegment, page_down, page_up};
 use crate::prewrite::prewrite_step;
 use crate::shard::Shard;
 use crate::tail::to_u64;
-use crate::{CommitMode, StorageError};
-
-/// Where a group of pending logs goes. A journal per shard would be another variant: one write that acknowledges
-/// all logs of the group, the segments following later.
-enum CommitSink {
-    /// Every log's pages go to its own segment.
-    Segments,
-}
+use crate::{CommitMode, StorageError, journal};
 
 /// Runs until the shard closes.
 pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
-    let sink = CommitSink::Segments;
     while !shard.closing.get() {
         let group = std::mem::take(&mut *shard.commit_queue.borrow_mut());
-        if group.is_empty() {
+        if group.is_empty() && !shard.journal.is_due() {
             shard.commit_wake.notified().await;
             continue;
         }
-        shard.stats.borrow_mut().commit_group_logs.record(to_u64(group.len()));
-        match sink {
-            CommitSink::Segments => {
-                for log in group {
-                    // Tasks spawned in one turn hand their writes to the kernel as one batch.
-                    shard.spawn(commit(log));
-                }
+        if !group.is_empty() {
+            shard.stats.borrow_mut().commit_group_logs.record(to_u64(group.len()));
+        }
+        for log in group {
+            if journal::suits(&log) {
+                shard.journal.join(log);
+            } else {
+                start(&shard, log);
             }
         }
+        if shard.journal.is_due() {
+            journal::commit(&shard);
+        }
     }
+}
+
+/// Has a log write to its segments what it has pending. Tasks that are started in one turn hand their writes to the kernel
+/// as one batch.
+pub(crate) fn start<E: Effects>(shard: &Rc<Shard<E>>, log: Rc<Log<E>>) {
+    shard.spawn(commit(log));
 }
 
 /// What a log needs next.
@@ -62,7 +65,7 @@ struct Write<E: Effects> {
     end: u64,
 }
 
-/// Writes what the log has pending, until nothing is.
+/// Writes what the log has pending, until nothing is, or little: then it may share an entry of the journal.
 async fn commit<E: Effects>(log: Rc<Log<E>>) {
     loop {
         let done = match next_step(&log) {
@@ -75,38 +78,97 @@ async fn commit<E: Effects>(log: Rc<Log<E>>) {
                 return;
             }
             Step::Open(segment) => open_active(&log, &segment).await,
-            Step::Write(write) => write_pages(&log, write).await,
+            Step::Write(write) => {
+                let written = write_pages(&log, write).await;
+                log.writing.set(false);
+                written
+            }
         };
-        let Err(error) = done else { continue };
+        let Err(error) = done else {
+            if journal::suits(&log) {
+                log.rest();
+                log.queue_commit();
+                return;
+            }
+            continue;
+        };
         if log.is_closed() {
             // It was deleted meanwhile, and its files with it.
             log.rest();
-        } else if error.is_passing() {
-            // Nothing of it was acknowledged; the same bytes are written again a little later.
-            if error.is_disk_full() {
-                log.shard.note_disk_full();
-            } else {
-                tracing::warn!(partition = %log.tp, %error, "could not be written now, is tried again");
-            }
-            log.shard.stalled.borrow_mut().push(log.clone());
         } else {
-            log.shard.fail(&error);
+            judge(&log, &error);
         }
         return;
     }
 }
 
+/// Takes an error of a write: it passes, and the same bytes are written again a little later, or it fails the directory.
+fn judge<E: Effects>(log: &Rc<Log<E>>, error: &StorageError) {
+    if !error.is_passing() {
+        log.shard.fail(error);
+        return;
+    }
+    if error.is_disk_full() {
+        log.shard.note_disk_full();
+    } else {
+        tracing::warn!(partition = %log.tp, %error, "could not be written now, is tried again");
+    }
+    log.shard.stalled.borrow_mut().push(Rc::clone(log));
+}
+
+/// Has written to the segment what the journal has of it, in the background, unless a write is under way already: that
+/// one's end is heard of.
+pub(crate) fn start_flush<E: Effects>(log: &Rc<Log<E>>) {
+    if log.writing.get() || log.offline().is_some() {
+        return;
+    }
+    let Some(write) = journaled_pages(log) else { return };
+    log.writing.set(true);
+    let log = Rc::clone(log);
+    let shard = Rc::clone(&log.shard);
+    shard.spawn(async move {
+        let written = write_pages(&log, write).await;
+        log.writing.set(false);
+        match written {
+            // What came meanwhile and was too much for the journal has waited.
+            Ok(()) if log.durable_end() < log.log_end_offset() => log.queue_commit(),
+            Ok(()) => {}
+            Err(_) if log.is_closed() => {}
+            // Whoever has the log now tries it again.
+            Err(error) if error.is_passing() && log.committing.replace(true) => {}
+            Err(error) => judge(&log, &error),
+        }
+        log.progress.notify_all();
+    });
+}
+
+/// What the journal has and the first segment has not.
+fn journaled_pages<E: Effects>(log: &Log<E>) -> Option<Write<E>> {
+    let segment = log.state.borrow().first_dirty()?;
+    let file = segment.file.borrow().clone()?;
+    let write = {
+        let mut state = segment.state.borrow_mut();
+        let (start, journaled) = (state.durable_size, state.journaled_size);
+        let end = state.write_end(journaled)?;
+        let pages = state.tail.pages(start, end);
+        Write { segment: Rc::clone(&segment), file, pages, position: page_down(start), end }
+    };
+    Some(write)
+}
+
 fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
-    if log.offline().is_some() {
+    // If the segment is being written, the end of that queues the log again.
+    if log.offline().is_some() || log.writing.get() {
         return Step::Rest;
     }
     let Some(segment) = log.state.borrow().first_dirty() else { return Step::Rest };
     let Some(file) = segment.file.borrow().clone() else { return Step::Open(segment) };
     let mut state = segment.state.borrow_mut();
-    let Some(end) = state.write_end() else { return Step::Rest };
+    let Some(end) = state.write_end(u64::MAX) else { return Step::Rest };
     let start = state.durable_size;
     let pages = state.tail.pages(start, end);
     drop(state);
+    log.writing.set(true);
     Step::Write(Write { segment, file, pages, position: page_down(start), end })
 }
 
@@ -175,14 +237,17 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
 fn note_written<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>, end: u64, bytes: u64) -> Offset {
     let mut state = log.state.borrow_mut();
     let mut changed = segment.state.borrow_mut();
-    let logical = end - changed.durable_size;
-    let durable_end = changed.written(end);
+    let acknowledged = end.saturating_sub(changed.acknowledged_size());
+    state.written_end = changed.written(end);
+    state.durable_end = state.durable_end.max(state.written_end);
+    let durable_end = state.durable_end;
+    if changed.durable_size >= changed.journaled_size {
+        log.shard.journal.release(log);
+    }
     let sealed = changed.durable_size == changed.size && !Rc::ptr_eq(segment, &state.active());
     drop(changed);
-    log.shard.stats.borrow_mut().durable_lag_bytes -= logical;
-    state.durable_end = durable_end;
-    state.writes += 1;
-    state.write_bytes_average = (state.write_bytes_average * 7 + bytes) / 8;
+    log.shard.stats.borrow_mut().durable_lag_bytes -= acknowledged;
+    state.note_write(bytes);
     drop(state);
     if sealed {
         log.start_maintenance();
@@ -191,7 +256,7 @@ fn note_written<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>, end: 
 }
 
 /// Prewrites ahead of the writer, in the background, where that pays.
-fn start_prewrite<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) {
+pub(crate) fn start_prewrite<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) {
     if !log.shard.options.prewrite || log.shard.disk_full.get().is_some() || log.shard.closing.get() {
         return;
     }

@@ -133,6 +133,8 @@ pub struct LogManagerOptions {
     pub sealed_open_max: usize,
     /// Whether files are prewritten ahead of small appends.
     pub prewrite: bool,
+    /// Bytes of the journal that acknowledges small appends to several logs by one write; 0 does without.
+    pub journal_bytes: u64,
 }
 
 impl Default for LogManagerOptions {
@@ -151,6 +153,7 @@ impl Default for LogManagerOptions {
             unlink_pause: Duration::from_millis(20),
             sealed_open_max: 256,
             prewrite: true,
+            journal_bytes: 1 << 20,
         }
     }
 }

@@ -13,6 +13,7 @@ use model::{LeaderEpoch, Offset, TopicId, TopicPartition};
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Disk, Effects};
 
+use crate::commit_loop::start_flush;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log_dir::Checkpoint;
 use crate::log_segment::LogSegment;
@@ -102,6 +103,10 @@ pub struct Log<E: Effects> {
     listener: RefCell<Option<Rc<dyn LogListener>>>,
     /// The commit queue or a task of it has the log; or its file is being cut.
     pub(crate) committing: Cell<bool>,
+    /// A write to a segment is under way.
+    pub(crate) writing: Cell<bool>,
+    /// The older half of the journal that has bytes of the log that its segments do not have.
+    pub(crate) journal_half: Cell<Option<usize>>,
     /// The shard's list of busy logs has it.
     pub(crate) busy: Cell<bool>,
     /// One at a time: sealing, checkpoint, deletion, close.
@@ -112,13 +117,15 @@ pub struct Log<E: Effects> {
 
 /// What changes in a log.
 ///
-/// Invariant: `log_start <= durable_end <= log_end`; segments are contiguous by offset, never none; all but the
+/// Invariant: `log_start <= durable_end <= log_end`, `written_end <= durable_end`; segments are contiguous by offset, never none; all but the
 /// last are sealed or wait in `to_seal`.
 pub(crate) struct LogState<E: Effects> {
     pub(crate) segments: VecDeque<Rc<LogSegment<E>>>,
     pub(crate) log_start: Offset,
     pub(crate) log_end: Offset,
     pub(crate) durable_end: Offset,
+    /// Everything below is durable in the segments; what is not, up to `durable_end`, is in the journal.
+    pub(crate) written_end: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) recovery_point: Offset,
     pub(crate) epochs: LeaderEpochCache,
@@ -163,6 +170,8 @@ impl<E: Effects> Log<E> {
             state: RefCell::new(state),
             listener: RefCell::new(None),
             committing: Cell::new(false),
+            writing: Cell::new(false),
+            journal_half: Cell::new(None),
             busy: Cell::new(false),
             maintenance: Semaphore::new(1),
             progress: Notify::new(),
@@ -289,6 +298,18 @@ impl<E: Effects> Log<E> {
         Ok(())
     }
 
+    /// Has everything below `end` written to the segments, where whatever outlives the journal needs it.
+    pub(crate) async fn written_to(self: &Rc<Self>, end: Offset) -> Result<(), StorageError> {
+        while self.state.borrow().written_end < end {
+            if let Some(error) = self.offline() {
+                return Err(error);
+            }
+            start_flush(self);
+            self.progress.notified().await;
+        }
+        Ok(())
+    }
+
     pub(crate) fn active(&self) -> Rc<LogSegment<E>> {
         self.state.borrow().active()
     }
@@ -336,6 +357,7 @@ impl<E: Effects> Log<E> {
     pub fn check_invariants(&self) {
         let state = self.state.borrow();
         assert!(state.log_start <= state.durable_end && state.durable_end <= state.log_end);
+        assert!(state.recovery_point <= state.written_end && state.written_end <= state.durable_end);
         assert!(!state.segments.is_empty());
         for (a, b) in state.segments.iter().zip(state.segments.iter().skip(1)) {
             assert_eq!(a.next_offset(), b.base, "segments are contiguous");
@@ -358,6 +380,7 @@ impl<E: Effects> LogState<E> {
             log_start: end,
             log_end: end,
             durable_end: end,
+            written_end: end,
             high_watermark: end,
             recovery_point: end,
             epochs: LeaderEpochCache::default(),
@@ -372,6 +395,12 @@ impl<E: Effects> LogState<E> {
             write_bytes_average: 0,
             offline: None,
         }
+    }
+
+    /// Counts a write of `bytes`.
+    pub(crate) fn note_write(&mut self, bytes: u64) {
+        self.writes += 1;
+        self.write_bytes_average = (self.write_bytes_average * 7 + bytes) / 8;
     }
 
     pub(crate) fn active(&self) -> Rc<LogSegment<E>> {

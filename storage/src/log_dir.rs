@@ -16,7 +16,7 @@ use crate::checkpoint::{
     format_offsets, parse_offsets, parse_partition_metadata,
 };
 use crate::meta_properties::MetaProperties;
-use crate::{LogDirOptions, StorageError};
+use crate::{LogDirOptions, StorageError, journal_replay};
 
 const LOCK_FILE: &str = ".lock";
 
@@ -50,6 +50,8 @@ struct State {
     /// Directories whose deletion a former broker began.
     leftovers: Vec<PathBuf>,
     failure: Option<StorageError>,
+    /// Journals that shards have begun.
+    journals: u32,
 }
 
 /// Which checkpoint file.
@@ -84,6 +86,7 @@ impl LogDir {
         let meta = open_meta(effects, path, &options).await?;
         let marker = path.join(CLEAN_SHUTDOWN_FILE);
         let clean = read_optional(disk, &marker, METADATA_FILE_BYTES_MAX).await?.is_some();
+        journal_replay::take_over(effects, path, clean).await?;
         if clean {
             disk.remove_file(&marker).await.map_err(|error| StorageError::io("remove", &marker, &error))?;
             disk.sync_dir(path).await.map_err(|error| StorageError::io("sync", path, &error))?;
@@ -176,13 +179,14 @@ impl LogDir {
         effects: &E,
         tp: &TopicPartition,
     ) -> Result<Option<TopicId>, StorageError> {
-        let path = self.path.join(tp.dir_name()).join(PARTITION_METADATA_FILE);
-        let Some(bytes) = read_optional(effects.disk(), &path, METADATA_FILE_BYTES_MAX).await? else {
-            return Ok(None);
-        };
-        let topic_id = parse_partition_metadata(&bytes);
-        let mismatch = || StorageError::Mismatch { path, message: "not a partition's metadata".to_owned() };
-        topic_id.ok_or_else(mismatch).map(Some)
+        topic_id_in(effects.disk(), &self.path.join(tp.dir_name())).await
+    }
+
+    /// The path of a shard's journal, which the start has seen to that it is not there.
+    pub(crate) fn new_journal_path(&self) -> PathBuf {
+        let mut state = self.state();
+        state.journals += 1;
+        self.path.join(journal_replay::journal_name(state.journals - 1))
     }
 
     /// Writes the clean-shutdown marker. The last thing a broker does, after all shards' managers are closed.
@@ -326,6 +330,17 @@ async fn take_lock<E: Effects>(
             Err(fs::TryLockError::Error(error)) => return Err(StorageError::io("lock", &lock, &error)),
         }
     }
+}
+
+/// As [`LogDir::topic_id`], of a partition's directory.
+pub(crate) async fn topic_id_in<D: Disk>(disk: &D, dir: &Path) -> Result<Option<TopicId>, StorageError> {
+    let path = dir.join(PARTITION_METADATA_FILE);
+    let Some(bytes) = read_optional(disk, &path, METADATA_FILE_BYTES_MAX).await? else {
+        return Ok(None);
+    };
+    let topic_id = parse_partition_metadata(&bytes);
+    let mismatch = || StorageError::Mismatch { path, message: "not a partition's metadata".to_owned() };
+    topic_id.ok_or_else(mismatch).map(Some)
 }
 
 async fn open_meta<E: Effects>(

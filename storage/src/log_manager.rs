@@ -11,8 +11,8 @@ use runtime::{Clock, Disk, Effects};
 
 use crate::shard::Shard;
 use crate::{
-    Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, maintenance, opening,
-    removal, retention,
+    Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, journal, maintenance,
+    opening, removal, retention,
 };
 
 /// How often free space is looked at.
@@ -91,13 +91,14 @@ impl<E: Effects> LogManager<E> {
             log.committing.set(false);
         }
         // What is under way finds its files by name.
-        while log.committing.get() && !self.shard.dir.is_failed() {
+        while (log.committing.get() || log.writing.get()) && !self.shard.dir.is_failed() {
             log.progress.notified().await;
         }
+        self.shard.journal.release(&log);
         let renamed = removal::rename_away(&self.shard, tp, "delete").await?;
         let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
         for segment in segments {
-            let lag = segment.state.borrow().size - segment.state.borrow().durable_size;
+            let lag = segment.state.borrow().size - segment.state.borrow().acknowledged_size();
             self.shard.stats.borrow_mut().durable_lag_bytes -= lag;
             log.forget_memory(&segment);
             segment.release();
@@ -135,6 +136,7 @@ impl<E: Effects> LogManager<E> {
             && !shard.closing.get()
         {
             // Chunks become evictable as writes complete, which is soon.
+            journal::empty(shard);
             clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
         }
     }
@@ -199,6 +201,9 @@ impl<E: Effects> LogManager<E> {
         }
         if outcome.is_ok() {
             self.shard.tasks_finished().await;
+            outcome = journal::remove(&self.shard).await;
+        }
+        if outcome.is_ok() {
             outcome = self.shard.dir.write_checkpoints(&self.shard.effects).await;
         }
         // Logs and shard hold each other.

@@ -36,7 +36,7 @@ pub(crate) const GROUP_WRITE_MAX: u64 = 1 << 20;
 /// looks like damage too. Then the log is offline and nothing is lost.)
 pub(crate) const TORN_WRITE_MAX: u64 = GROUP_WRITE_MAX + PAGE;
 
-/// The end of a batch that is not durable yet.
+/// The end of a batch that the file does not have durably yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PendingEnd {
     pub(crate) position: u64,
@@ -66,12 +66,14 @@ pub(crate) struct LogSegment<E: Effects> {
 
 /// What changes in a segment.
 ///
-/// Invariant: `durable_size <= size`; `pending` covers exactly the bytes between them; the tail ends at `size`.
+/// Invariant: `durable_size <= size`, as is `journaled_size`; `pending` covers exactly the bytes between them; the tail ends at `size`.
 pub(crate) struct SegmentState {
     /// Logical bytes, in memory or on disk.
     pub(crate) size: u64,
-    /// Bytes that are durable.
+    /// Bytes that are durable in the segment's file.
     pub(crate) durable_size: u64,
+    /// Bytes that are durable in the journal, if that has more than the file.
+    pub(crate) journaled_size: u64,
     /// Bytes below were only handed to the kernel and not synced since (`durability=kafka`); 0 if there are none.
     pub(crate) buffered_to: u64,
     /// Bytes that the file is known to have, padding and prewritten zeros included.
@@ -109,6 +111,7 @@ impl<E: Effects> LogSegment<E> {
         let state = SegmentState {
             size: 0,
             durable_size: 0,
+            journaled_size: 0,
             buffered_to: 0,
             physical_size: 0,
             next_offset: base,
@@ -277,17 +280,30 @@ impl SegmentState {
         self.pending.push_back(PendingEnd { position: self.size, next_offset: self.next_offset });
     }
 
-    /// What the next write covers: whole batches up to [`GROUP_WRITE_MAX`], not into a prewrite that is under way.
-    pub(crate) fn write_end(&self) -> Option<u64> {
+    /// Bytes that are durable, wherever that is.
+    pub(crate) fn acknowledged_size(&self) -> u64 {
+        self.durable_size.max(self.journaled_size)
+    }
+
+    /// What the next write covers: whole batches up to [`GROUP_WRITE_MAX`] and `up_to`, not into a prewrite that is under
+    /// way.
+    pub(crate) fn write_end(&self, up_to: u64) -> Option<u64> {
         let limit = self.durable_size + GROUP_WRITE_MAX;
         let barrier = self.prewriting_from.unwrap_or(u64::MAX);
-        let fits = |end: u64| page_up(end) <= barrier;
+        let fits = |end: u64| page_up(end) <= barrier && end <= up_to;
         let ends = self.pending.iter().map(|pending| pending.position);
         let first = self.pending.front().map(|pending| pending.position).filter(|&end| fits(end))?;
         Some(ends.take_while(|&end| end <= limit && fits(end)).last().unwrap_or(first))
     }
 
-    /// Notes that everything below `end` is durable; returns the offset behind it.
+    /// Notes that everything below `end` is durable in the journal; returns the offset behind it.
+    pub(crate) fn journaled(&mut self, end: u64) -> Offset {
+        let done = self.pending.partition_point(|pending| pending.position <= end);
+        self.journaled_size = end;
+        self.pending[done - 1].next_offset
+    }
+
+    /// Notes that everything below `end` is durable in the file; returns the offset behind it.
     pub(crate) fn written(&mut self, end: u64) -> Offset {
         let done = self.pending.partition_point(|pending| pending.position <= end);
         let last = self.pending.drain(..done).next_back().expect("a write covers whole batches");
@@ -313,7 +329,7 @@ impl SegmentState {
     }
 
     pub(crate) fn check_invariants(&self) {
-        assert!(self.durable_size <= self.size);
+        assert!(self.acknowledged_size() <= self.size);
         assert_eq!(self.pending.back().map_or(self.durable_size, |last| last.position), self.size);
         assert!(self.pending.iter().is_sorted_by(|a, b| a.position < b.position));
         self.tail.check_invariants(self.size);

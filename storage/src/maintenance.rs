@@ -13,6 +13,7 @@ use runtime::{Clock, Disk, Durability, Effects, File, OpenOptions};
 
 use crate::StorageError;
 use crate::checkpoint::{LEADER_EPOCH_FILE, format_epochs};
+use crate::commit_loop::start_flush;
 use crate::log::Log;
 use crate::log_dir::Checkpoint;
 use crate::log_segment::{LogSegment, file_name};
@@ -65,6 +66,9 @@ fn look_after<E: Effects>(log: &Rc<Log<E>>) -> bool {
             state.bytes_since_checkpoint >= options.checkpoint_bytes || since >= options.checkpoint_ms,
         )
     };
+    if idle_for >= options.idle_ms {
+        start_flush(log);
+    }
     let idle = idle_for >= options.idle_ms && log.active().is_durable();
     if changed && (idle || due) {
         log.start_maintenance();
@@ -99,7 +103,7 @@ impl<E: Effects> Log<E> {
     }
 
     /// The maintenance permit must be held.
-    pub(crate) async fn seal_and_checkpoint(&self) -> Result<(), StorageError> {
+    pub(crate) async fn seal_and_checkpoint(self: &Rc<Self>) -> Result<(), StorageError> {
         self.remove_stale_snapshots().await;
         loop {
             let next = self
@@ -110,7 +114,7 @@ impl<E: Effects> Log<E> {
                 .map(|full| (Rc::clone(&full.segment), full.producers.clone()));
             let Some((segment, producers)) = next else { break };
             let end = segment.next_offset();
-            self.durable_to(end).await?;
+            self.written_to(end).await?;
             self.sync_buffered().await?;
             self.seal(&segment, producers).await?;
             self.state.borrow_mut().to_seal.pop_front();
@@ -151,7 +155,7 @@ impl<E: Effects> Log<E> {
     }
 
     /// Makes everything that is in the log now independent of a scan.
-    async fn take_checkpoint(&self) -> Result<(), StorageError> {
+    async fn take_checkpoint(self: &Rc<Self>) -> Result<(), StorageError> {
         let unix_ms = self.shard.effects.clock().unix_ms();
         let (target, known, producers, epochs, active) = {
             let mut state = self.state.borrow_mut();
@@ -178,7 +182,7 @@ impl<E: Effects> Log<E> {
         if target == known {
             return Ok(());
         }
-        self.durable_to(target).await?;
+        self.written_to(target).await?;
         self.sync_buffered().await?;
         self.shard.write_whole(&self.dir.join(file_name(target, "snapshot")), producers).await?;
         self.write_index_entries(&active, counts).await?;
@@ -335,18 +339,18 @@ impl<E: Effects> Log<E> {
     }
 
     /// Flushes, checkpoints and cuts the log; it takes no more appends.
-    pub(crate) async fn shut(&self) -> Result<(), StorageError> {
+    pub(crate) async fn shut(self: &Rc<Self>) -> Result<(), StorageError> {
         if self.offline().is_some() {
             return Ok(());
         }
-        self.flush().await?;
+        self.written_to(self.log_end_offset()).await?;
         let _permit = self.maintenance.acquire(1).await;
-        let mut flushed = self.flush().await;
-        while flushed.is_ok() && self.durable_end() < self.log_end_offset() {
-            flushed = self.flush().await;
+        let mut written = Ok(());
+        while written.is_ok() && self.state.borrow().written_end < self.log_end_offset() {
+            written = self.written_to(self.log_end_offset()).await;
         }
         self.state.borrow_mut().offline = Some(StorageError::Closed);
-        flushed?;
+        written?;
         let active = self.active();
         let untouched = self.state.borrow().recovery_point == self.log_end_offset() && self.is_cut();
         if untouched

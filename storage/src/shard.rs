@@ -11,6 +11,7 @@ use model::TopicPartition;
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 
+use crate::journal::Journal;
 use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
@@ -31,6 +32,7 @@ pub(crate) struct Shard<E: Effects> {
     /// Logs with bytes to write that the commit loop has not seen yet.
     pub(crate) commit_queue: RefCell<Vec<Rc<Log<E>>>>,
     pub(crate) commit_wake: Notify,
+    pub(crate) journal: Journal<E>,
     /// Logs whose write met a full disk; queued again when there is room.
     pub(crate) stalled: RefCell<Vec<Rc<Log<E>>>>,
     /// Logs that were appended to and still need a checkpoint, a cut to length or to give back memory.
@@ -70,6 +72,7 @@ impl<E: Effects> Shard<E> {
             logs: RefCell::default(),
             commit_queue: RefCell::default(),
             commit_wake: Notify::new(),
+            journal: Journal::new(),
             stalled: RefCell::default(),
             busy: RefCell::default(),
             busy_wake: Notify::new(),

@@ -42,6 +42,10 @@ pub struct StorageStats {
     pub bytes_appended: u64,
     /// Bytes handed to the disk by the commit loop, padding included.
     pub bytes_written: u64,
+    /// Entries written to the journal, each of which acknowledges appends to several logs.
+    pub journal_entries: u64,
+    /// Bytes of those, padding included.
+    pub journal_bytes: u64,
     /// Zeros written ahead.
     pub bytes_prewritten: u64,
     /// Appended bytes that are not durable yet.

@@ -78,6 +78,8 @@ static PER_SHARD: &[PerShard] = &[
     counter("millrace_appended_batches_total", "Batches appended, internal topics included.", |s| s.storage.batches_appended),
     counter("millrace_appended_bytes_total", "Bytes appended, internal topics included.", |s| s.storage.bytes_appended),
     counter("millrace_written_bytes_total", "Bytes written to disk by commits, padding included.", |s| s.storage.bytes_written),
+    counter("millrace_journal_entries_total", "Entries written to the journal.", |s| s.storage.journal_entries),
+    counter("millrace_journal_bytes_total", "Bytes written to the journal, padding included.", |s| s.storage.journal_bytes),
     counter("millrace_prewritten_bytes_total", "Zeros written ahead of the log's end.", |s| s.storage.bytes_prewritten),
     gauge("millrace_durable_lag_bytes", "Appended bytes that are not on stable storage yet.", |s| s.storage.durable_lag_bytes),
     gauge("millrace_writes_in_flight", "Writes that the disk has not finished.", |s| s.storage.writes_in_flight),

@@ -55,6 +55,7 @@ typed_settings! {
     group_session_timeout_max: Duration = "group.max.session.timeout.ms" by milliseconds;
     group_session_timeout_min: Duration = "group.min.session.timeout.ms" by milliseconds;
     group_size_max: usize = "group.max.size" by usize;
+    journal_bytes_per_shard: u64 = "millrace.journal.bytes.per.shard" by u64;
     max_connections: usize = "max.connections" by usize;
     max_connections_per_ip: usize = "max.connections.per.ip" by usize;
     memory_per_shard_bytes: usize = "millrace.memory.per.shard.bytes" by usize;

@@ -77,6 +77,8 @@ pub(super) static BROKER: &[Definition] = &[
         .rule(AtLeast(0)),
     Definition::broker("millrace.fetch.sealed", String, "direct", "How closed segments are sent to consumers: sendfile through the page cache, or direct reads with checksums verified.")
         .rule(OneOf(&["sendfile", "direct"])),
+    Definition::broker("millrace.journal.bytes.per.shard", Long, "33554432", "The file that acknowledges small appends to several logs by one write, made when it is first needed; 0 does without.")
+        .rule(AtLeast(0)).low(),
     Definition::broker("millrace.memory.per.shard.bytes", Long, "268435456", "The memory of one shard for data: up to half of it are append chunks, pending and cached; a quarter is for requests on their way in.").rule(AtLeast(16_777_216)).high(),
     Definition::broker("millrace.spin.us", Int, "50", "How long a shard looks for work after the last before it sleeps; 0 is not at all.").rule(Between(0, 10_000)),
     Definition::broker("millrace.stall.us", Int, "1000", "A task that holds its shard for longer than this is counted as a stall.").rule(AtLeast(1)).low(),

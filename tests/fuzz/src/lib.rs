@@ -34,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "record_batch", case: targets::record_batch::case, cost: 1 },
     Target { name: "connection", case: targets::connection::case, cost: 1 },
     Target { name: "log_directory", case: targets::log_directory::case, cost: 20 },
+    Target { name: "journal", case: targets::journal::case, cost: 50 },
     Target { name: "append", case: targets::append::case, cost: 10 },
     Target { name: "dump_log", case: targets::dump_log::case, cost: 5 },
     Target { name: "config", case: targets::config::case, cost: 100 },

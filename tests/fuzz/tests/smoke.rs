@@ -38,6 +38,11 @@ fn log_directory() {
 }
 
 #[test]
+fn journal() {
+    smoke("journal", 400);
+}
+
+#[test]
 fn append() {
     smoke("append", 4_000);
 }

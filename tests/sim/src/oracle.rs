@@ -48,6 +48,8 @@ pub(crate) struct Clients {
     pub(crate) deleted: RefCell<BTreeSet<TopicPartition>>,
     /// `segment.bytes` of their topics.
     pub(crate) segment_bytes: u64,
+    /// Bytes of their broker's journal.
+    pub(crate) journal_bytes: u64,
 }
 
 impl Clients {
@@ -59,6 +61,9 @@ impl Clients {
             segment_bytes: fastrand::Rng::with_seed(seed)
                 .choice([16 << 10, 24 << 10, 70 << 10])
                 .unwrap_or(24 << 10),
+            journal_bytes: fastrand::Rng::with_seed(!seed)
+                .choice([0, 32 << 10, 32 << 10, 96 << 10])
+                .unwrap_or(0),
         }
     }
 }

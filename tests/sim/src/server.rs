@@ -47,8 +47,9 @@ pub(crate) fn config(clients: &Clients, commit_mode: CommitMode) -> LogConfig {
     }
 }
 
-fn options() -> LogManagerOptions {
+fn options(clients: &Clients) -> LogManagerOptions {
     LogManagerOptions {
+        journal_bytes: clients.journal_bytes,
         sealed_read: SealedRead::Direct,
         retention_check_ms: 20,
         checkpoint_bytes: 8 << 10,
@@ -77,7 +78,7 @@ impl Server {
             return Err(Broken::Resurrected(tp.dir_name()));
         }
         let manager =
-            LogManager::open(effects.clone(), Arc::clone(&dir), options()).await.map_err(refused)?;
+            LogManager::open(effects.clone(), Arc::clone(&dir), options(clients)).await.map_err(refused)?;
         let mut logs = Vec::new();
         for (number, oracle) in clients.oracles.iter().enumerate() {
             let number = u8::try_from(number).expect("few partitions");

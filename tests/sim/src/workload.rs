@@ -112,8 +112,9 @@ async fn step(
             }
             Ok(())
         }
-        60..73 => log.flush().await.map_err(stuck),
-        73..88 => {
+        60..66 => together(server, clients, id, rng).await,
+        66..75 => log.flush().await.map_err(stuck),
+        75..88 => {
             pause(server, Duration::from_micros(rng.u64(10..30_000))).await;
             Ok(())
         }
@@ -131,6 +132,22 @@ async fn step(
         }
         _ => create_and_delete(server, clients, rng, commit_mode).await,
     }
+}
+
+/// Appends to all logs at once, a few times.
+async fn together(
+    server: &Server,
+    clients: &Clients,
+    id: ProducerId,
+    rng: &mut fastrand::Rng,
+) -> Result<(), Broken> {
+    for _ in 0..rng.u8(8..24) {
+        for (log, oracle) in server.logs.iter().zip(&clients.oracles) {
+            append(server, log, oracle, id, 1, rng.usize(1..200)).await?;
+        }
+        pause(server, Duration::from_micros(rng.u64(1..300))).await;
+    }
+    Ok(())
 }
 
 /// A topic that comes and goes.

@@ -27,6 +27,11 @@ fn bit_rot_in_acknowledged_data_is_noticed() {
 }
 
 #[test]
+fn bit_rot_in_the_journal_is_noticed() {
+    run("journal-rot", 0..200);
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_is_left_behind() {
     run("full-disk", 0..30);
 }
@@ -45,12 +50,13 @@ fn every_planted_bug_is_found() {
 
 #[test]
 fn scripts_reach_every_part_of_storage() {
-    let runs: Vec<_> = (0..4).map(|seed| counters(seed).expect("nothing fails")).collect();
+    let runs: Vec<_> = (0..8).map(|seed| counters(seed).expect("nothing fails")).collect();
     let reached = |count: fn(&storage::StorageStats) -> u64| runs.iter().map(count).sum::<u64>();
     for (what, count, min) in [
         ("segments rolled", reached(|it| it.segments_rolled), 10),
         ("segments deleted", reached(|it| it.segments_deleted), 4),
         ("checkpoints", reached(|it| it.checkpoints), 10),
+        ("journal entries", reached(|it| it.journal_entries), 20),
         ("bytes prewritten", reached(|it| it.bytes_prewritten), 100_000),
         ("bytes written", reached(|it| it.bytes_written), reached(|it| it.bytes_appended)),
     ] {

@@ -47,7 +47,7 @@ pub(super) fn log_config() -> LogConfig {
 /// A broker's storage as far as one log needs it.
 pub(super) struct Opened {
     dir: Arc<LogDir>,
-    manager: Rc<LogManager<SimEffects>>,
+    pub(super) manager: Rc<LogManager<SimEffects>>,
     pub(super) log: Rc<Log<SimEffects>>,
 }
 

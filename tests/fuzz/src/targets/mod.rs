@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod coordinator;
 mod data_directory;
 pub(crate) mod dump_log;
+pub(crate) mod journal;
 pub(crate) mod log_directory;
 pub(crate) mod metadata_log;
 pub(crate) mod record;

@@ -2,6 +2,7 @@
 
 mod bit_rot;
 mod full_disk;
+mod journal_rot;
 mod many_lives;
 mod mutant;
 mod power_cut;
@@ -32,10 +33,11 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 5] = [
+pub const SCENARIOS: [Scenario; 6] = [
     Scenario { name: "power-cut-everywhere", run: |seed| named(power_cut::everywhere(seed, None)) },
     Scenario { name: "many-lives", run: |seed| named(many_lives::run(seed)) },
     Scenario { name: "bit-rot", run: |seed| named(bit_rot::run(seed)) },
+    Scenario { name: "journal-rot", run: |seed| named(journal_rot::run(seed)) },
     Scenario { name: "full-disk", run: |seed| named(full_disk::run(seed)) },
     Scenario { name: "write-error", run: |seed| named(write_error::run(seed)) },
 ];

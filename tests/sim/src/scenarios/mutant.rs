@@ -13,6 +13,8 @@ pub enum Mutant {
     AckBeforeDurable,
     /// Writes to logs without waiting for the device.
     UnsyncedWrites,
+    /// Writes to the journal without waiting for the device.
+    UnsyncedJournal,
     /// Does not sync the directory of a new segment.
     UnsyncedDirectory,
     /// Renames a deleted partition without making that durable.
@@ -20,8 +22,13 @@ pub enum Mutant {
 }
 
 /// All mutants.
-pub const MUTANTS: [Mutant; 4] =
-    [Mutant::AckBeforeDurable, Mutant::UnsyncedWrites, Mutant::UnsyncedDirectory, Mutant::UnsyncedDeletion];
+pub const MUTANTS: [Mutant; 5] = [
+    Mutant::AckBeforeDurable,
+    Mutant::UnsyncedWrites,
+    Mutant::UnsyncedJournal,
+    Mutant::UnsyncedDirectory,
+    Mutant::UnsyncedDeletion,
+];
 
 impl Mutant {
     /// Runs the power cuts of one seed with the bug planted; `Err` is what caught it.
@@ -41,6 +48,7 @@ impl Mutant {
         match self {
             Self::AckBeforeDurable => {}
             Self::UnsyncedWrites => lie(OpKind::Write, ".log"),
+            Self::UnsyncedJournal => lie(OpKind::Write, "/journal-"),
             Self::UnsyncedDirectory => lie(OpKind::Sync, "/orders-"),
             Self::UnsyncedDeletion => lie(OpKind::Meta, "/short-lived-"),
         }

@@ -1,0 +1,180 @@
+//! The bytes of a journal entry: what several logs had pending, each piece with the place in its segment where it belongs.
+//!
+//! docs/STORAGE.md has the byte tables. An entry starts at a page; its checksum covers all of it, so that an entry is there
+//! as a whole or not at all.
+
+use model::{Offset, TopicId, TopicPartition, Uuid};
+
+const MAGIC: &[u8; 8] = b"MILLJRN1";
+
+/// Bytes in front of the first piece.
+pub(crate) const HEADER_SIZE: usize = 40;
+
+/// Bytes of a piece in front of the partition's directory name.
+const PIECE_HEADER_SIZE: usize = 38;
+
+/// Where the checksum stands, and what it covers from.
+const CRC_AT: usize = 8;
+const CRC_START: usize = 12;
+
+/// Which entry it is. The bytes of an older use of the same place have a smaller generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EntryId {
+    /// Counts the uses of the halves.
+    pub(crate) generation: u64,
+    /// Counts the entries of one use.
+    pub(crate) sequence: u64,
+}
+
+/// One log's part of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece<'a> {
+    pub(crate) topic_id: TopicId,
+    /// The partition's directory.
+    pub(crate) dir_name: &'a str,
+    /// The segment's base offset.
+    pub(crate) base: Offset,
+    /// Where in the segment's file the bytes belong.
+    pub(crate) position: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// An entry that was found to be whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    pub(crate) id: EntryId,
+    pub(crate) pieces: Vec<Piece<'a>>,
+    /// Bytes of the entry, without the padding behind it.
+    pub(crate) length: usize,
+}
+
+/// Writes entries into memory that is used again and again.
+#[derive(Debug, Default)]
+pub(crate) struct EntryBuilder {
+    bytes: Vec<u8>,
+    pieces: u32,
+}
+
+impl EntryBuilder {
+    /// Begins an entry, forgetting the last one.
+    pub(crate) fn begin(&mut self) {
+        self.bytes.clear();
+        self.bytes.resize(HEADER_SIZE, 0);
+        self.pieces = 0;
+    }
+
+    /// Adds the bytes from `position` on of a segment.
+    pub(crate) fn add<'a>(
+        &mut self,
+        (topic_id, tp): (TopicId, &TopicPartition),
+        (base, position): (Offset, u64),
+        length: usize,
+        parts: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let dir_name = tp.dir_name();
+        let name_length = u16::try_from(dir_name.len()).expect("directory names are short");
+        self.bytes.extend_from_slice(&topic_id.0);
+        self.bytes.extend_from_slice(&base.0.to_be_bytes());
+        self.bytes.extend_from_slice(&position.to_be_bytes());
+        self.bytes.extend_from_slice(&u32::try_from(length).expect("pieces are small").to_be_bytes());
+        self.bytes.extend_from_slice(&name_length.to_be_bytes());
+        self.bytes.extend_from_slice(dir_name.as_bytes());
+        let start = self.bytes.len();
+        parts.for_each(|part| self.bytes.extend_from_slice(part));
+        assert_eq!(self.bytes.len() - start, length, "a piece is as long as it says");
+        self.pieces += 1;
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The whole entry.
+    pub(crate) fn finish(&mut self, id: EntryId) -> &[u8] {
+        let length = u32::try_from(self.bytes.len()).expect("entries are small");
+        let header = &mut self.bytes[..HEADER_SIZE];
+        header[..8].copy_from_slice(MAGIC);
+        header[12..16].copy_from_slice(&length.to_be_bytes());
+        header[16..20].copy_from_slice(&self.pieces.to_be_bytes());
+        header[24..32].copy_from_slice(&id.generation.to_be_bytes());
+        header[32..40].copy_from_slice(&id.sequence.to_be_bytes());
+        let crc = crc32c::crc32c(&self.bytes[CRC_START..]);
+        self.bytes[CRC_AT..CRC_START].copy_from_slice(&crc.to_be_bytes());
+        &self.bytes
+    }
+}
+
+/// The entry at the start of `bytes`, if a whole one is there.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Entry<'_>> {
+    let header = bytes.get(..HEADER_SIZE).filter(|header| header.starts_with(MAGIC))?;
+    let number = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+    let small = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let length = usize::try_from(small(12)).ok()?;
+    let whole = bytes.get(..length).filter(|whole| whole.len() >= HEADER_SIZE)?;
+    if crc32c::crc32c(&whole[CRC_START..]) != small(CRC_AT) {
+        return None;
+    }
+    let id = EntryId { generation: number(24), sequence: number(32) };
+    let mut rest = &whole[HEADER_SIZE..];
+    let mut pieces = Vec::new();
+    for _ in 0..small(16) {
+        pieces.push(parse_piece(&mut rest)?);
+    }
+    rest.is_empty().then_some(Entry { id, pieces, length })
+}
+
+fn parse_piece<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
+    let header = rest.split_off(..PIECE_HEADER_SIZE)?;
+    let name_length = u16::from_be_bytes(header[36..38].try_into().ok()?);
+    let length = u32::from_be_bytes(header[32..36].try_into().ok()?);
+    let dir_name = std::str::from_utf8(rest.split_off(..usize::from(name_length))?).ok()?;
+    Some(Piece {
+        topic_id: Uuid(header[..16].try_into().ok()?),
+        dir_name,
+        base: Offset(i64::from_be_bytes(header[16..24].try_into().ok()?)),
+        position: u64::from_be_bytes(header[24..32].try_into().ok()?),
+        bytes: rest.split_off(..usize::try_from(length).ok()?)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::PartitionId;
+
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let mut builder = EntryBuilder::default();
+        builder.begin();
+        let (one, two) =
+            (TopicPartition::new("a", PartitionId(0)), TopicPartition::new("b-c", PartitionId(7)));
+        builder.add((Uuid([1; 16]), &one), (Offset(0), 4000), 5, [&b"he"[..], b"llo"].into_iter());
+        builder.add((Uuid([2; 16]), &two), (Offset(9), 0), 0, std::iter::empty());
+        builder.finish(EntryId { generation: 3, sequence: 4 }).to_vec()
+    }
+
+    #[test]
+    fn an_entry_is_read_back() {
+        let mut bytes = sample();
+        bytes.resize(4096, 0);
+        let entry = parse(&bytes).unwrap();
+        assert_eq!((entry.id, entry.length), (EntryId { generation: 3, sequence: 4 }, sample().len()));
+        let found: Vec<_> =
+            entry.pieces.iter().map(|p| (p.dir_name, p.base.0, p.position, p.bytes)).collect();
+        assert_eq!(found, [("a-0", 0, 4000, &b"hello"[..]), ("b-c-7", 9, 0, &b""[..])]);
+        assert_eq!(entry.pieces[1].topic_id, Uuid([2; 16]));
+    }
+
+    #[test]
+    fn an_entry_with_any_byte_changed_or_missing_is_none() {
+        let good = sample();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x40;
+            assert!(parse(&bad).is_none(), "byte {at}");
+            assert!(parse(&good[..at]).is_none(), "cut at {at}");
+        }
+        assert!(parse(&[0; 4096]).is_none());
+    }
+}

@@ -1,0 +1,234 @@
+//! Proves that the journal acknowledges for several logs at once, keeps what it has acknowledged until the segments have it,
+//! and gives it to nobody else.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use model::{Offset, TopicId};
+use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
+use storage::{Log, LogConfig, LogManagerOptions, StorageError};
+use support::{Broker, append, append_durably, batch, pause, read_all, start, tp};
+
+const LOGS: i32 = 3;
+
+/// Idle logs are left alone, so that the journal alone has what it has.
+fn options(journal_bytes: u64) -> LogManagerOptions {
+    LogManagerOptions {
+        journal_bytes,
+        idle_ms: 30_000,
+        checkpoint_ms: 60_000,
+        ..LogManagerOptions::default()
+    }
+}
+
+/// What was sent to each log, by first offset.
+type Sent = Vec<Vec<(i64, Bytes)>>;
+
+/// Opens logs and appends to all of them at once, often enough for them to be prewritten and the journal to be made.
+async fn warm_up(broker: &Broker) -> (Vec<Rc<Log<SimEffects>>>, Sent) {
+    let mut logs = Vec::new();
+    for number in 0..LOGS {
+        logs.push(broker.log(number, &LogConfig::default()).await);
+    }
+    let mut sent = vec![Vec::new(); logs.len()];
+    for (log, sent) in logs.iter().zip(&mut sent) {
+        for i in 0..10 {
+            let bytes = batch(i, 1, 100, 1_000);
+            sent.push((append_durably(log, &bytes).await.first_offset.0, bytes));
+        }
+    }
+    append_together(&logs, &mut sent, 1).await;
+    pause(&broker.effects, 200).await;
+    // The first group finds the journal made, and begins it.
+    append_together(&logs, &mut sent, 1).await;
+    (logs, sent)
+}
+
+async fn append_together(logs: &[Rc<Log<SimEffects>>], sent: &mut Sent, rounds: u64) {
+    for round in 0..rounds {
+        for (log, sent) in logs.iter().zip(&mut *sent) {
+            let bytes = batch(1_000 + round, 2, 150, 1_000);
+            sent.push((append(log, &bytes).unwrap().first_offset.0, bytes));
+        }
+        for log in logs {
+            log.flush().await.unwrap();
+            log.check_invariants();
+        }
+    }
+}
+
+async fn verify(broker: &Broker, sent: &Sent) {
+    for (number, sent) in (0..LOGS).zip(sent) {
+        let log = broker.log(number, &LogConfig::default()).await;
+        assert!(log.offline().is_none(), "{:?}", log.offline());
+        assert_eq!(&read_all(&log, Offset(0), 1 << 20).await.unwrap(), sent, "log {number}");
+    }
+}
+
+fn journals(world: &SimWorld) -> usize {
+    let files = world.disk("a").files();
+    files.iter().filter(|path| path.to_string_lossy().contains("/journal-")).count()
+}
+
+#[test]
+fn what_only_the_journal_has_survives_a_power_cut() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    let sent = world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        let before = broker.manager.stats();
+        append_together(&logs, &mut sent, 20).await;
+        let after = broker.manager.stats();
+        assert_eq!(after.journal_entries - before.journal_entries, 20, "one write for all logs");
+        assert_eq!(after.bytes_written, before.bytes_written, "and none of theirs");
+        assert_eq!(after.durable_lag_bytes, 0);
+        sent
+    });
+    world.crash("a");
+    assert_eq!(journals(&world), 1);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        assert_eq!(journals(&world), 0, "replayed and removed");
+        verify(&broker, &sent).await;
+        broker.stop().await;
+    });
+    world.end();
+}
+
+#[test]
+fn halves_are_used_again_when_the_segments_have_what_is_in_them() {
+    let world = SimWorld::new(2);
+    let node = world.node("a");
+    let sent = world.block_on(async {
+        let broker = start(node.clone(), options(64 << 10)).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        append_together(&logs, &mut sent, 200).await;
+        let stats = broker.manager.stats();
+        assert!(stats.journal_bytes > 4 * (64 << 10), "both halves, more than once: {}", stats.journal_bytes);
+        sent
+    });
+    world.crash("a");
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(64 << 10)).await.unwrap();
+        verify(&broker, &sent).await;
+        broker.stop().await;
+        assert_eq!(journals(&world), 0);
+    });
+    world.end();
+}
+
+#[test]
+fn a_clean_stop_leaves_everything_in_the_segments() {
+    let world = SimWorld::new(3);
+    let node = world.node("a");
+    let sent = world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        append_together(&logs, &mut sent, 20).await;
+        assert_eq!(journals(&world), 1);
+        broker.stop().await;
+        sent
+    });
+    assert_eq!(journals(&world), 0);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        assert!(broker.dir.was_clean());
+        verify(&broker, &sent).await;
+    });
+    world.end();
+}
+
+#[test]
+fn a_topic_created_again_gets_nothing_of_the_old_one() {
+    let world = SimWorld::new(4);
+    let node = world.node("a");
+    let new_id = TopicId::from_random([7; 16]);
+    let mut sent = world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        append_together(&logs, &mut sent, 5).await;
+        broker.manager.delete_log(&tp(0)).await.unwrap();
+        let again = broker.manager.open_log(tp(0), new_id, LogConfig::default()).await.unwrap();
+        assert_eq!(again.log_end_offset(), Offset(0));
+        sent
+    });
+    world.kill("a");
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let again = broker.manager.open_log(tp(0), new_id, LogConfig::default()).await.unwrap();
+        assert_eq!((again.log_end_offset(), again.offline().is_none()), (Offset(0), true));
+        sent[0].clear();
+        verify(&broker, &sent).await;
+        broker.stop().await;
+    });
+    world.end();
+}
+
+#[test]
+fn what_the_journal_has_does_not_hold_up_appends_that_need_its_memory() {
+    let world = SimWorld::new(5);
+    let node = world.node("a");
+    world.block_on(async {
+        let options = LogManagerOptions { append_bytes_max: 96 << 10, ..options(1 << 20) };
+        let broker = start(node.clone(), options).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        for _ in 0..300 {
+            broker.manager.admitted(2_000).await;
+            append_together(&logs, &mut sent, 1).await;
+        }
+        assert!(broker.manager.stats().journal_entries > 100);
+        verify(&broker, &sent).await;
+        broker.stop().await;
+    });
+    world.end();
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_fails_the_directory() {
+    let world = SimWorld::new(6);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let (logs, sent) = warm_up(&broker).await;
+        world.disk("a").inject(Fault::new(OpKind::Write, FaultKind::Eio).on("/journal-"));
+        for log in &logs {
+            append(log, &batch(1, 1, 100, 1_000)).unwrap();
+        }
+        for (log, sent) in logs.iter().zip(&sent) {
+            let refused = log.flush().await;
+            assert!(matches!(refused, Err(StorageError::DirectoryFailed(_))), "{refused:?}");
+            let read = read_all(log, Offset(0), 1 << 20).await.unwrap();
+            assert_eq!(read[..sent.len()], sent[..], "what was acknowledged can be read");
+        }
+        assert!(broker.dir.is_failed());
+    });
+    world.end();
+}
+
+#[test]
+fn a_small_disk_does_without_a_journal() {
+    let world = SimWorld::new(7);
+    let node = world.node("a");
+    world.block_on(async {
+        world.disk("a").set_capacity(Some(1 << 20));
+        let options = LogManagerOptions { disk_reserve_bytes: 64 << 10, ..options(64 << 20) };
+        let broker = start(node.clone(), options).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        append_together(&logs, &mut sent, 20).await;
+        let journal =
+            world.disk("a").files().into_iter().find(|path| path.to_string_lossy().contains("/journal-"));
+        let size = journal.map_or(0, |path| world.disk("a").read(path).unwrap().len());
+        assert!(size <= 128 << 10, "{size}");
+        verify(&broker, &sent).await;
+        broker.stop().await;
+    });
+    world.end();
+}
