@@ -13,7 +13,7 @@ const NEVER: &str = "9223372036854775807";
 /// Rows in alphabetical order; a test says so.
 #[rustfmt::skip]
 pub(super) static TOPIC: &[Definition] = &[
-    Definition::topic("cleanup.policy", List, "delete", "What happens to old segments: delete removes them by age and size; compact keeps the last record of each key; both may be named; empty keeps everything. Only delete has an effect yet.")
+    Definition::topic("cleanup.policy", List, "delete", "What happens to old segments: delete removes them by age and size; compact keeps the last record of each key; both may be named; empty keeps everything. Only delete removes anything yet; with compact, records without a key are refused, which is not looked for in compressed batches.")
         .rule(EachOf(CLEANUP_POLICIES)).from(&[same("log.cleanup.policy")]),
     Definition::topic("compression.gzip.level", Int, "-1", "")
         .rule(BetweenOr(1, 9, -1)).from(&[same("compression.gzip.level")]).stored(PassThrough),

@@ -6,4 +6,5 @@ mod harness;
 mod leftovers;
 mod metadata;
 mod power_cut;
+mod produce_rules;
 mod records;
