@@ -1,6 +1,7 @@
 //! The whole broker in the simulator: what clients see, on any number of shards, across restarts, power cuts and faults.
 
 mod every_version;
+mod fetch_rules;
 mod groups;
 mod harness;
 mod leftovers;
