@@ -12,6 +12,7 @@ use net::protocol::incremental_alter_configs::{
 use runtime::Effects;
 
 use super::config_resources::{Resource, refused, resource};
+use super::times_named;
 use crate::config::{AlterOp, Alteration, BrokerScope, alter_broker, alter_topic};
 use crate::metadata::ControllerError;
 use crate::request::RequestContext;
@@ -27,11 +28,10 @@ pub async fn handle<E: Effects>(
     request: IncrementalAlterConfigsRequest<'_>,
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
-    for (index, asked) in request.resources.iter().enumerate() {
-        let same = |other: &AlterConfigsResource<'_>| {
-            (other.resource_type, other.resource_name) == (asked.resource_type, asked.resource_name)
-        };
-        let outcome = if request.resources.iter().take(index).any(|other| same(&other)) {
+    let name = |asked: &AlterConfigsResource<'_>| (asked.resource_type, asked.resource_name.to_owned());
+    let times = times_named(request.resources.iter().map(|asked| name(&asked)));
+    for asked in request.resources.iter() {
+        let outcome = if times[&name(&asked)] > 1 {
             Err(ControllerError::new(ErrorCode::InvalidRequest, "Each resource must appear at most once."))
         } else {
             match alterations(&asked) {

@@ -1,5 +1,6 @@
 //! Metadata: the brokers and where partitions live; creates missing topics if that is switched on.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,10 +51,12 @@ pub async fn handle<E: Effects>(
     }
     let image = shard.image();
     let operations = request.include_topic_authorized_operations;
+    let mut named = BTreeSet::new();
     let topics = match asked {
         None => image.topics().map(|topic| describe(shard, topic, operations)).collect(),
         Some(topics) => topics
             .iter()
+            .filter(|topic| named.insert((topic.topic_id, topic.name)))
             .map(|topic| match (topic.topic_id.is_zero(), topic.name) {
                 (false, _) => match image.topic_by_id(topic.topic_id) {
                     Some(topic) => describe(shard, topic, operations),

@@ -1,0 +1,146 @@
+//! Proves that topics, settings and metadata are administered as with Apache Kafka 4.3.1; what is expected was asked of
+//! one.
+
+use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
+use net::protocol::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicResult, CreateTopicsRequest,
+};
+use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use net::protocol::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use net::protocol::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use net::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
+use runtime::sim::SimWorld;
+
+use crate::groups::find;
+use crate::harness::{Broker, Client, in_world};
+use crate::records::create_topic;
+
+async fn start(world: &SimWorld) -> (Broker, Client) {
+    let broker = Broker::start(world.node("broker"), 2, &[]).await;
+    let client = Client::connect(&world.node("client"), broker.address).await;
+    (broker, client)
+}
+
+async fn create(client: &mut Client, version: i16, topic: CreatableTopic<'_>) -> CreatableTopicResult {
+    let topics = [topic];
+    let request = CreateTopicsRequest { topics: topics[..].into(), ..CreateTopicsRequest::default() };
+    client.call(version, &request).await.expect("an answer").topics.remove(0)
+}
+
+#[test]
+fn every_version_may_leave_the_number_of_partitions_to_the_broker() {
+    in_world(80, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        for (version, name) in [(2, "t2"), (3, "t3"), (4, "t4"), (7, "t7")] {
+            let topic = CreatableTopic {
+                name,
+                num_partitions: -1,
+                replication_factor: -1,
+                ..CreatableTopic::default()
+            };
+            assert_eq!(create(&mut client, version, topic).await.error_code, 0, "version {version}");
+        }
+    });
+}
+
+#[test]
+fn what_is_named_twice_is_refused_by_itself() {
+    in_world(81, async |world| {
+        let (broker, mut client) = start(&world).await;
+        for name in ["a", "b", "c"] {
+            create_topic(&mut client, name, 1).await;
+        }
+        let more = ["a", "b", "a"].map(|name| CreatePartitionsTopic { name, count: 2, assignments: None });
+        let request =
+            CreatePartitionsRequest { topics: more[..].into(), ..CreatePartitionsRequest::default() };
+        let response = client.call(3, &request).await.expect("an answer");
+        let answers = response.results.iter().map(|result| (result.name.as_str(), result.error_code));
+        assert_eq!(answers.collect::<Vec<_>>(), [("a", 42), ("b", 0)]);
+
+        let configs = [AlterableConfig { name: "retention.ms", config_operation: 0, value: Some("5") }];
+        let changes = ["a", "b", "a"].map(|resource_name| AlterConfigsResource {
+            resource_type: 2,
+            resource_name,
+            configs: configs[..].into(),
+        });
+        let request = IncrementalAlterConfigsRequest { resources: changes[..].into(), validate_only: false };
+        let response = client.call(1, &request).await.expect("an answer");
+        let codes = response.responses.iter().map(|result| result.error_code);
+        assert_eq!(codes.collect::<Vec<_>>(), [42, 0, 42]);
+
+        let partitions = [0, 0].map(|partition_index| ListOffsetsPartition {
+            partition_index,
+            timestamp: -1,
+            current_leader_epoch: -1,
+            ..ListOffsetsPartition::default()
+        });
+        let topics = [("a", 2), ("b", 1)]
+            .map(|(name, count)| ListOffsetsTopic { name, partitions: partitions[..count].into() });
+        let request = ListOffsetsRequest { topics: topics[..].into(), ..ListOffsetsRequest::default() };
+        let response = client.call(7, &request).await.expect("an answer");
+        let codes: Vec<_> =
+            response.topics.iter().map(|topic| topic.partitions.last().map(|last| last.error_code)).collect();
+        assert_eq!(codes, [Some(42), Some(0)]);
+
+        let asked = ["a", "a", "missing", "missing"]
+            .map(|name| MetadataRequestTopic { name: Some(name), ..MetadataRequestTopic::default() });
+        let request = MetadataRequest {
+            topics: Some(asked[..].into()),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let response = client.call(9, &request).await.expect("an answer");
+        let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [0, 3]);
+
+        let id = broker.shard.image().topic("c").expect("created").id;
+        let by_name = |name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() };
+        let by_id = DeleteTopicState { name: None, topic_id: id };
+        let asked = [by_name("a"), by_name("b"), by_name("c"), by_name("a"), by_id];
+        let request = DeleteTopicsRequest { topics: asked[..].into(), ..DeleteTopicsRequest::default() };
+        let response = client.call(6, &request).await.expect("an answer");
+        let answers = response
+            .responses
+            .iter()
+            .map(|result| (result.name.as_deref().expect("known"), result.error_code));
+        assert_eq!(answers.collect::<Vec<_>>(), [("c", 42), ("a", 42), ("b", 0), ("c", 42)]);
+        assert!(broker.shard.image().topic("a").is_some() && broker.shard.image().topic("c").is_some());
+    });
+}
+
+#[test]
+fn assignments_name_each_partition_once() {
+    in_world(82, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        let replicas = [1];
+        for (indexes, code) in [([0, 0], 39), ([1, 2], 39), ([0, 1], 0)] {
+            let assignments = indexes.map(|partition_index| CreatableReplicaAssignment {
+                partition_index,
+                broker_ids: replicas[..].into(),
+            });
+            let topic = CreatableTopic {
+                name: "t",
+                num_partitions: -1,
+                replication_factor: -1,
+                assignments: assignments[..].into(),
+                ..CreatableTopic::default()
+            };
+            assert_eq!(create(&mut client, 7, topic).await.error_code, code, "{indexes:?}");
+        }
+    });
+}
+
+#[test]
+fn internal_topics_keep_their_number_of_partitions() {
+    in_world(83, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        assert_eq!(find(&mut client, 4, "g").await, 0);
+        let more = [CreatePartitionsTopic { name: "__consumer_offsets", count: 99, assignments: None }];
+        let request =
+            CreatePartitionsRequest { topics: more[..].into(), ..CreatePartitionsRequest::default() };
+        let response = client.call(3, &request).await.expect("an answer");
+        assert_eq!(response.results[0].error_code, 42);
+    });
+}
