@@ -3,7 +3,9 @@
 use super::definition::Reason::{
     AlwaysSynced, KafkaInternal, NoCompaction, NoTieredStorage, OneNode, PassThrough,
 };
-use super::definition::Rule::{AtLeast, Between, BetweenOr, EachOf, Fraction, OneOf, ThrottledReplicas};
+use super::definition::Rule::{
+    AtLeast, Between, BetweenOr, EachOf, False, Fraction, OneOf, ThrottledReplicas,
+};
 use super::definition::ValueType::{Boolean, Double, Int, List, Long, String};
 use super::definition::{Definition, hours, minutes, same};
 
@@ -63,7 +65,8 @@ pub(super) static TOPIC: &[Definition] = &[
         .from(&[same("log.preallocate")]).stored(KafkaInternal),
     Definition::topic("remote.log.copy.disable", Boolean, "false", "").stored(NoTieredStorage),
     Definition::topic("remote.log.delete.on.disable", Boolean, "false", "").stored(NoTieredStorage),
-    Definition::topic("remote.storage.enable", Boolean, "false", "").stored(NoTieredStorage),
+    Definition::topic("remote.storage.enable", Boolean, "false", "")
+        .rule(False("Tiered storage is not there yet")).stored(NoTieredStorage),
     Definition::topic("retention.bytes", Long, "-1", "Oldest segments of a partition are removed while it is larger than this; -1 is no limit.")
         .from(&[same("log.retention.bytes")]).high(),
     Definition::topic("retention.ms", Long, "604800000", "Segments whose newest record is older than this are removed; -1 is no limit.")

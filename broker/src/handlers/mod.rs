@@ -11,6 +11,7 @@ use crate::request::{CloseReason, Reply, RequestContext};
 use crate::shard::Shard;
 
 mod cluster;
+mod config_changes;
 mod config_resources;
 mod groups;
 

@@ -3,9 +3,13 @@
 
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicResult, CreateTopicsRequest,
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
+    CreateTopicsRequest,
 };
 use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use net::protocol::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult,
+};
 use net::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
@@ -142,5 +146,115 @@ fn internal_topics_keep_their_number_of_partitions() {
             CreatePartitionsRequest { topics: more[..].into(), ..CreatePartitionsRequest::default() };
         let response = client.call(3, &request).await.expect("an answer");
         assert_eq!(response.results[0].error_code, 42);
+    });
+}
+
+#[test]
+fn settings_of_new_topics_are_judged_together() {
+    in_world(84, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        let rows = [
+            (&[("min.compaction.lag.ms", Some("10")), ("max.compaction.lag.ms", Some("5"))][..], 40),
+            (&[("remote.storage.enable", Some("true"))], 40),
+            (&[("remote.storage.enable", Some("false")), ("retention.ms", None)], 40),
+            (
+                &[
+                    ("remote.storage.enable", Some("false")),
+                    ("retention.ms", Some("1")),
+                    ("retention.ms", Some("2")),
+                ],
+                0,
+            ),
+        ];
+        for (configs, code) in rows {
+            let own: Vec<_> =
+                configs.iter().map(|(name, value)| CreatableTopicConfig { name, value: *value }).collect();
+            let topic = CreatableTopic {
+                name: "t",
+                num_partitions: 1,
+                replication_factor: 1,
+                configs: own[..].into(),
+                ..CreatableTopic::default()
+            };
+            assert_eq!(create(&mut client, 7, topic).await.error_code, code, "{configs:?}");
+        }
+        let described = describe(&mut client, 2, "t", Some(&["retention.ms"])).await;
+        assert_eq!(described.configs[0].value.as_deref(), Some("2"));
+    });
+}
+
+async fn describe(client: &mut Client, kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResult {
+    let resources = [DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: name,
+        configuration_keys: keys.map(Into::into),
+    }];
+    let request =
+        DescribeConfigsRequest { resources: resources[..].into(), ..DescribeConfigsRequest::default() };
+    client.call(4, &request).await.expect("an answer").results.remove(0)
+}
+
+#[test]
+fn settings_are_described_for_every_kind_of_resource() {
+    in_world(85, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        create_topic(&mut client, "t", 1).await;
+        let none = describe(&mut client, 2, "t", Some(&[])).await.configs.len();
+        let all = describe(&mut client, 2, "t", None).await.configs.len();
+        assert!(none == all && all > 20, "an empty list of keys means all: {none} of {all}");
+        let id = describe(&mut client, 4, "1", Some(&["broker.id"])).await;
+        assert_eq!(id.configs[0].value.as_deref(), Some("1"));
+        // (8) loggers, (16) subscriptions to metrics and (32) groups have no settings here yet.
+        let rows = [
+            (2, "a b", 17),
+            (2, "", 17),
+            (2, "nope", 3),
+            (8, "1", 0),
+            (8, "2", 42),
+            (8, "", 42),
+            (16, "s", 0),
+            (16, "", 42),
+            (32, "g", 0),
+            (32, "", 42),
+            (0, "", 42),
+            (64, "x", 42),
+        ];
+        for (kind, name, code) in rows {
+            let described = describe(&mut client, kind, name, None).await;
+            assert_eq!((described.error_code, described.configs.len()), (code, 0), "{kind} '{name}'");
+        }
+    });
+}
+
+#[test]
+fn refused_changes_have_kafkas_codes() {
+    in_world(86, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        create_topic(&mut client, "t", 1).await;
+        let rows = [
+            (2, "t", "nonsense", 1, None, 0),
+            (2, "t", "nonsense", 0, Some("1"), 40),
+            (2, "t", "retention.ms", 0, None, 42),
+            (2, "t", "retention.ms", 2, Some("1"), 40),
+            (2, "t", "remote.storage.enable", 0, Some("true"), 40),
+            (2, "a b", "retention.ms", 0, Some("1"), 17),
+            (2, "", "retention.ms", 0, Some("1"), 42),
+            (2, "nope", "retention.ms", 0, Some("1"), 3),
+            (4, "1", "log.retention.ms", 0, Some("x"), 42),
+            (4, "", "log.retention.ms", 0, Some("x"), 42),
+            (4, "", "nonsense", 1, None, 0),
+            (4, "1", "num.partitions", 0, Some("5"), 42),
+            (64, "g", "retention.ms", 0, Some("5"), 42),
+        ];
+        for (resource_type, resource_name, name, config_operation, value, code) in rows {
+            let configs = [AlterableConfig { name, config_operation, value }];
+            let resources =
+                [AlterConfigsResource { resource_type, resource_name, configs: configs[..].into() }];
+            let request =
+                IncrementalAlterConfigsRequest { resources: resources[..].into(), validate_only: false };
+            let response = client.call(1, &request).await.expect("an answer");
+            let row = (resource_type, resource_name, name, config_operation, value);
+            assert_eq!(response.responses[0].error_code, code, "{row:?}");
+        }
     });
 }
