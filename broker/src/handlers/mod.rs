@@ -73,6 +73,7 @@ fn times_named<T: Ord>(named: impl IntoIterator<Item = T>) -> BTreeMap<T, usize>
 }
 
 handlers! {
+    alter_configs: AlterConfigsRequest,
     api_versions: ApiVersionsRequest,
     create_partitions: CreatePartitionsRequest,
     create_topics: CreateTopicsRequest,

@@ -1,6 +1,7 @@
 //! Proves that topics, settings and metadata are administered as with Apache Kafka 4.3.1; what is expected was asked of
 //! one.
 
+use net::protocol::alter_configs::{self, AlterConfigsRequest};
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
@@ -256,5 +257,81 @@ fn refused_changes_have_kafkas_codes() {
             let row = (resource_type, resource_name, name, config_operation, value);
             assert_eq!(response.responses[0].error_code, code, "{row:?}");
         }
+    });
+}
+
+/// Asks for exactly these settings; yields the code.
+async fn replace(
+    client: &mut Client,
+    (resource_type, resource_name): (i8, &str),
+    configs: &[(&str, Option<&str>)],
+    validate_only: bool,
+) -> i16 {
+    let configs: Vec<_> =
+        configs.iter().map(|(name, value)| alter_configs::AlterableConfig { name, value: *value }).collect();
+    let resources =
+        [alter_configs::AlterConfigsResource { resource_type, resource_name, configs: configs[..].into() }];
+    let request = AlterConfigsRequest { resources: resources[..].into(), validate_only };
+    client.call(2, &request).await.expect("an answer").responses[0].error_code
+}
+
+/// The settings that the topic has of its own.
+async fn own(client: &mut Client, topic: &str) -> Vec<(String, String)> {
+    const DYNAMIC_TOPIC_CONFIG: i8 = 1;
+    let described = describe(client, 2, topic, None).await.configs.into_iter();
+    let own = described.filter(|config| config.config_source == DYNAMIC_TOPIC_CONFIG);
+    own.map(|config| (config.name, config.value.unwrap_or_default())).collect()
+}
+
+#[test]
+fn alter_configs_replaces_all_settings() {
+    in_world(87, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        create_topic(&mut client, "t", 1).await;
+        let topic = (2, "t");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            replace(&mut client, topic, &[("retention.ms", Some("5")), ("segment.ms", Some("6"))], false)
+                .await,
+            0
+        );
+        assert_eq!(own(&mut client, "t").await, [pair("retention.ms", "5"), pair("segment.ms", "6")]);
+        // Neither a trial nor a refused change leaves a trace.
+        assert_eq!(replace(&mut client, topic, &[], true).await, 0);
+        for (configs, code) in [
+            (&[("nonsense", Some("1"))][..], 40),
+            (&[("retention.ms", Some("x"))], 40),
+            (&[("retention.ms", None)], 42),
+            (&[("retention.ms", Some("1")), ("retention.ms", Some("2"))], 42),
+        ] {
+            assert_eq!(replace(&mut client, topic, configs, false).await, code, "{configs:?}");
+        }
+        assert_eq!(own(&mut client, "t").await, [pair("retention.ms", "5"), pair("segment.ms", "6")]);
+        assert_eq!(replace(&mut client, topic, &[("retention.ms", Some("7"))], false).await, 0);
+        assert_eq!(own(&mut client, "t").await, [pair("retention.ms", "7")]);
+        assert_eq!(replace(&mut client, topic, &[], false).await, 0);
+        assert_eq!(own(&mut client, "t").await, []);
+
+        for (kind, name, code) in [(2, "nope", 3), (2, "a b", 17), (2, "", 42), (8, "1", 42), (64, "g", 42)] {
+            assert_eq!(replace(&mut client, (kind, name), &[], false).await, code, "{kind} '{name}'");
+        }
+        for (value, code) in [("x", 42), ("5", 0)] {
+            let configs = [("log.retention.ms", Some(value))];
+            assert_eq!(replace(&mut client, (4, ""), &configs, false).await, code);
+        }
+        let inherited = describe(&mut client, 2, "t", Some(&["retention.ms"])).await;
+        assert_eq!(inherited.configs[0].value.as_deref(), Some("5"));
+        assert_eq!(replace(&mut client, (4, ""), &[], false).await, 0);
+        let inherited = describe(&mut client, 2, "t", Some(&["retention.ms"])).await;
+        assert_eq!(inherited.configs[0].value.as_deref(), Some("604800000"));
+
+        let twice = [alter_configs::AlterConfigsResource {
+            resource_type: 2,
+            resource_name: "t",
+            ..alter_configs::AlterConfigsResource::default()
+        }; 2];
+        let request = AlterConfigsRequest { resources: twice[..].into(), validate_only: false };
+        let response = client.call(2, &request).await.expect("an answer");
+        assert_eq!(response.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), [42, 42]);
     });
 }
