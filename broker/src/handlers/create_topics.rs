@@ -12,7 +12,7 @@ use runtime::Effects;
 
 use super::times_named;
 use crate::config::describe_topic;
-use crate::metadata::{ControllerError, CreatedTopic, NewTopic, TopicAssignment, is_internal};
+use crate::metadata::{ControllerError, CreatedTopic, NewTopic, TopicAssignment, is_reserved};
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -64,7 +64,7 @@ fn refused(code: ErrorCode, message: impl Into<String>) -> ControllerError {
 }
 
 fn new_topic(topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
-    if is_internal(topic.name) {
+    if is_reserved(topic.name) {
         let message = format!("Topic '{}' is internal; the broker creates it when it is needed.", topic.name);
         return Err(refused(ErrorCode::InvalidRequest, message));
     }

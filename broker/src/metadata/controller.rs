@@ -15,7 +15,7 @@ use storage::AppendOrigin;
 
 use super::image::{ImageBuilder, MetadataImage, PartitionImage};
 use super::records::{self, MetadataRecord};
-use super::validate_topic_name;
+use super::{CLUSTER_METADATA, validate_topic_name};
 use crate::config::validate_topic_configs;
 use crate::partition::Partition;
 use crate::shard::Shard;
@@ -351,6 +351,10 @@ fn plan_topic<E: Effects>(
 ) -> Result<Plan, ControllerError> {
     validate_topic_name(&topic.name)
         .map_err(|message| ControllerError::new(ErrorCode::InvalidTopicException, message))?;
+    if topic.name == CLUSTER_METADATA {
+        let message = format!("Creation of internal topic {CLUSTER_METADATA} is prohibited.");
+        return Err(ControllerError::new(ErrorCode::InvalidRequest, message));
+    }
     if image.topic(&topic.name).is_some() {
         let message = format!("Topic '{}' already exists.", topic.name);
         return Err(ControllerError::new(ErrorCode::TopicAlreadyExists, message));

@@ -1,6 +1,7 @@
 //! Proves that topics, settings and metadata are administered as with Apache Kafka 4.3.1; what is expected was asked of
 //! one.
 
+use model::Uuid;
 use net::protocol::alter_configs::{self, AlterConfigsRequest};
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{
@@ -11,9 +12,11 @@ use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use net::protocol::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult,
 };
+use net::protocol::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 use net::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
+use net::protocol::init_producer_id::InitProducerIdRequest;
 use net::protocol::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use net::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
 use runtime::sim::SimWorld;
@@ -79,7 +82,6 @@ fn what_is_named_twice_is_refused_by_itself() {
             partition_index,
             timestamp: -1,
             current_leader_epoch: -1,
-            ..ListOffsetsPartition::default()
         });
         let topics = [("a", 2), ("b", 1)]
             .map(|(name, count)| ListOffsetsTopic { name, partitions: partitions[..count].into() });
@@ -333,5 +335,86 @@ fn alter_configs_replaces_all_settings() {
         let request = AlterConfigsRequest { resources: twice[..].into(), validate_only: false };
         let response = client.call(2, &request).await.expect("an answer");
         assert_eq!(response.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), [42, 42]);
+    });
+}
+
+#[test]
+fn metadata_of_odd_names() {
+    in_world(88, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        create_topic(&mut client, "a.b", 1).await;
+        // Created on first use, unless it cannot be. The version, and the name: the code, and whether it is internal.
+        let rows = [
+            ("new", 0, false),
+            ("a_b", 3, false),
+            ("a b", 17, false),
+            ("", 17, false),
+            ("__cluster_metadata", 3, false),
+            ("__share_group_state", 3, true),
+            ("__transaction_state", 3, true),
+        ];
+        for (name, code, internal) in rows {
+            let asked = [MetadataRequestTopic { name: Some(name), ..MetadataRequestTopic::default() }];
+            let request = MetadataRequest { topics: Some(asked[..].into()), ..MetadataRequest::default() };
+            let response = client.call(9, &request).await.expect("an answer");
+            let topic = &response.topics[0];
+            assert_eq!((topic.error_code, topic.is_internal), (code, internal), "{name}");
+        }
+        for name in ["__cluster_metadata", "__share_group_state"] {
+            let topic =
+                CreatableTopic { name, num_partitions: 1, replication_factor: 1, ..Default::default() };
+            assert_eq!(create(&mut client, 7, topic).await.error_code, 42, "{name}");
+        }
+        for (version, name, topic_id, code) in [
+            (10, Some("a.b"), Uuid([1; 16]), 42),
+            (10, None, Uuid([1; 16]), 42),
+            (11, None, Uuid::ZERO, 42),
+            (11, Some("a.b"), Uuid::ZERO, 0),
+            (12, None, Uuid([1; 16]), 100),
+        ] {
+            let asked = [MetadataRequestTopic { name, topic_id }];
+            let request = MetadataRequest { topics: Some(asked[..].into()), ..MetadataRequest::default() };
+            let response = client.call(version, &request).await.expect("an answer");
+            assert_eq!(response.topics[0].error_code, code, "version {version}, {name:?}");
+        }
+    });
+}
+
+#[test]
+fn cursors_name_a_partition_that_was_asked_for() {
+    in_world(89, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        create_topic(&mut client, "a", 2).await;
+        create_topic(&mut client, "b", 1).await;
+        let asked = ["a", "b"].map(|name| TopicRequest { name });
+        for (topic_name, partition_index, codes) in [
+            ("a", 1, &[0, 0][..]),
+            ("a", 9, &[0, 0]),
+            ("b", 0, &[0]),
+            ("a", -1, &[42, 42]),
+            ("z", 0, &[42, 42]),
+            ("", 0, &[42, 42]),
+        ] {
+            let request = DescribeTopicPartitionsRequest {
+                topics: asked[..].into(),
+                response_partition_limit: 10,
+                cursor: Some(Cursor { topic_name, partition_index }),
+            };
+            let response = client.call(0, &request).await.expect("an answer");
+            let found: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+            assert_eq!(found, codes, "{topic_name} {partition_index}");
+        }
+    });
+}
+
+#[test]
+fn producers_have_both_id_and_epoch_or_neither() {
+    in_world(90, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        for (producer_id, producer_epoch, code) in [(5, -1, 42), (-1, 5, 42), (-1, -1, 0), (5, 5, 0)] {
+            let request = InitProducerIdRequest { producer_id, producer_epoch, ..Default::default() };
+            let response = client.call(4, &request).await.expect("an answer");
+            assert_eq!(response.error_code, code, "{producer_id} {producer_epoch}");
+        }
     });
 }

@@ -65,7 +65,7 @@ fn batches_are_accepted_and_refused_as_by_kafka() {
         let keyless = record(now).record(now, None, Some(b"v")).build().to_vec();
         let transactional = patched(&good, 22, &[0x10]);
         // Topic, transactional id, records, code, and the index of the record that is to blame.
-        let rows: Vec<(&str, Option<&str>, Vec<u8>, i16, Option<i32>)> = vec![
+        let rows = [
             ("plain", None, good.clone(), 0, None),
             ("plain", None, patched(&good, 35, &(now - 5000).to_be_bytes()), 0, None),
             ("plain", None, patched(&good, 22, &[0x08]), 0, None),
@@ -103,7 +103,7 @@ fn a_batch_that_hides_its_time_is_found_by_it() {
         let batch = RecordBatchBuilder::new(Offset(0)).record(now, None, None).build();
         assert_eq!(produce(&mut client, "t", None, &patched(&batch, 35, &[0xff; 8])).await.error_code, 0);
         let partitions =
-            [ListOffsetsPartition { timestamp: now, current_leader_epoch: -1, ..Default::default() }];
+            [ListOffsetsPartition { partition_index: 0, timestamp: now, current_leader_epoch: -1 }];
         let topics = [ListOffsetsTopic { name: "t", partitions: partitions[..].into() }];
         let request = ListOffsetsRequest { topics: topics[..].into(), ..ListOffsetsRequest::default() };
         let response = client.call(7, &request).await.expect("an answer");
