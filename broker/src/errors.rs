@@ -22,12 +22,12 @@ pub(crate) fn append_error_code(error: &AppendError) -> ErrorCode {
     }
 }
 
-/// The index of the batch that broke a rule, if the error is about one.
+/// The index in its batch of the record that broke a rule, if the error is about one that is known.
 #[must_use]
-pub(crate) const fn append_error_batch(error: &AppendError) -> Option<i32> {
+pub(crate) const fn append_error_record(error: &AppendError) -> Option<i32> {
     match error {
-        AppendError::InvalidRecord { batch_index, .. }
-        | AppendError::InvalidTimestamp { batch_index, .. } => Some(*batch_index),
+        AppendError::InvalidRecord { record_index, .. }
+        | AppendError::InvalidTimestamp { record_index, .. } => *record_index,
         _ => None,
     }
 }

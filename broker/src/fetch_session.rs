@@ -135,7 +135,7 @@ impl FetchSession {
 pub struct SessionRequest {
     /// The session's id; 0 for none.
     pub id: i32,
-    /// -1: no session wanted; 0: a new one; else the next epoch of the session.
+    /// [`NO_SESSION`], [`NEW_SESSION`], or the next epoch of the session.
     pub epoch: i32,
     /// Whether the request names topics by id.
     pub by_id: bool,
@@ -207,9 +207,9 @@ impl FetchSessions {
         forgotten: &[PartitionKey],
         now: Monotonic,
     ) -> Result<(FetchScope, Vec<FetchWish>), ErrorCode> {
-        if request.epoch <= 0 {
+        if matches!(request.epoch, NO_SESSION | NEW_SESSION) {
             self.sessions.remove(&request.id);
-            if request.epoch < 0 || wishes.is_empty() {
+            if request.epoch == NO_SESSION || wishes.is_empty() {
                 return Ok((FetchScope::Sessionless, wishes));
             }
             let Some(id) = self.create(request.by_id, &wishes, now) else {
@@ -266,6 +266,12 @@ impl FetchSessions {
     }
 }
 
+/// The epoch of a request that wants no session.
+const NO_SESSION: i32 = -1;
+
+/// The epoch of a request that wants a new session.
+const NEW_SESSION: i32 = 0;
+
 /// A session unused for this long may make room for a new one (Kafka's `min.incremental.fetch.session.eviction.ms`).
 const EVICTION_MIN: Duration = Duration::from_secs(120);
 
@@ -320,6 +326,8 @@ mod tests {
         let rows = [
             (request(id + 1, 1), ErrorCode::FetchSessionIdNotFound),
             (request(id, 2), ErrorCode::InvalidFetchSessionEpoch),
+            (request(id, -2), ErrorCode::InvalidFetchSessionEpoch),
+            (request(0, -2), ErrorCode::FetchSessionIdNotFound),
             (SessionRequest { id, epoch: 1, by_id: true }, ErrorCode::FetchSessionTopicIdError),
         ];
         for (request, code) in rows {

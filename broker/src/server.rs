@@ -18,7 +18,7 @@ use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogMa
 use crate::calls::Job;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::connection::Connection;
-use crate::metadata::{Controller, MetadataImage};
+use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
 use crate::partition::Partition;
 use crate::shard::{Identity, Shard};
 
@@ -35,9 +35,6 @@ pub struct StartOptions {
 
 /// Kafka's id of the metadata topic.
 const METADATA_TOPIC_ID: TopicId = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-
-/// Kafka's name of the metadata topic.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Directories of no known topic that the start names.
 const UNKNOWN_NAMED_MAX: usize = 10;
@@ -106,7 +103,7 @@ async fn open_first<E: Effects>(
     let cluster_id = log_dir.cluster_id().to_owned();
     let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards });
     let logs = open_logs(effects, &identity, config).await?;
-    let name = TopicPartition::new(METADATA_TOPIC, PartitionId(0));
+    let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {
         retention_ms: None,
         retention_bytes: None,
@@ -129,7 +126,7 @@ async fn open_first<E: Effects>(
 fn warn_of_unknown(found: &[TopicPartition], image: &MetadataImage) {
     let is_unknown = |tp: &&TopicPartition| {
         let topic = image.topic(&tp.topic);
-        &*tp.topic != METADATA_TOPIC && topic.is_none_or(|topic| topic.partition(tp.partition).is_none())
+        &*tp.topic != CLUSTER_METADATA && topic.is_none_or(|topic| topic.partition(tp.partition).is_none())
     };
     let unknown: Vec<String> = found.iter().filter(is_unknown).map(TopicPartition::dir_name).collect();
     if !unknown.is_empty() {

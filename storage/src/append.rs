@@ -5,7 +5,7 @@ use std::rc::Rc;
 use model::{LeaderEpoch, RecordBatch, TimestampType};
 use runtime::Effects;
 
-use crate::append_validation::{header, parse};
+use crate::append_validation::{header, parse, stored_times};
 use crate::log::{AppendInfo, AppendOrigin, Log, LogState, ToSeal};
 use crate::log_segment::LogSegment;
 use crate::tail::to_u64;
@@ -27,6 +27,7 @@ impl<E: Effects> Log<E> {
         self.check_writable(origin)?;
         let config = self.config();
         let parsed = parse(batches, origin, &config, now_unix_ms)?;
+        let size = parsed.iter().map(RecordBatch::size).sum();
         let info = {
             let mut state = self.state.borrow_mut();
             if origin == AppendOrigin::Client
@@ -41,9 +42,9 @@ impl<E: Effects> Log<E> {
                     duplicate: true,
                 });
             }
-            self.store(&mut state, &parsed, batches.len(), &config, leader_epoch, now_unix_ms)?
+            self.store(&mut state, &parsed, size, &config, leader_epoch, now_unix_ms)?
         };
-        self.note_appended(parsed.len(), batches.len());
+        self.note_appended(parsed.len(), size);
         Ok(info)
     }
 
@@ -70,8 +71,8 @@ impl<E: Effects> Log<E> {
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
         let log_append_time = (config.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
-        let stored_max = |batch: &RecordBatch<'_>| log_append_time.unwrap_or(batch.max_timestamp());
-        let max_timestamp = batches.iter().map(stored_max).max().unwrap_or(-1);
+        let times = |batch: &RecordBatch<'_>| stored_times(batch, log_append_time);
+        let max_timestamp = batches.iter().map(|batch| times(batch).1).max().unwrap_or(-1);
         let records: i64 = batches.iter().map(|batch| i64::from(batch.last_offset_delta()) + 1).sum();
         let first_offset = state.log_end;
         let last_offset = first_offset.plus(records - 1);
@@ -91,8 +92,9 @@ impl<E: Effects> Log<E> {
         }
         for batch in batches {
             let base = state.log_end;
-            let header = header(batch, base, leader_epoch, log_append_time);
-            segment.append(batch, &header, base, stored_max(batch), config.index_interval_bytes);
+            let times = times(batch);
+            let header = header(batch, base, leader_epoch, times);
+            segment.append(batch, &header, base, times.1, config.index_interval_bytes);
             state.producers.record(batch, base);
             state.log_end = segment.next_offset;
         }

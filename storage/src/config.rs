@@ -43,7 +43,7 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy` contains `delete`.
     pub delete_retention: bool,
-    /// `cleanup.policy` contains `compact`. Kept, not acted on yet.
+    /// `cleanup.policy` contains `compact`. Clients must give every record a key; nothing is compacted yet.
     pub compact: bool,
     /// `file.delete.delay.ms`.
     pub file_delete_delay_ms: u64,

@@ -108,11 +108,11 @@ pub enum AppendError {
     /// A message format before version 2 (UNSUPPORTED_FOR_MESSAGE_FORMAT).
     #[error("message format {0} is not supported, only 2")]
     UnsupportedMagic(i8),
-    /// A batch that breaks the rules (INVALID_RECORD).
+    /// A batch or a record that breaks the rules (INVALID_RECORD).
     #[error("{message}")]
     InvalidRecord {
-        /// The index of the batch, 0 for the first.
-        batch_index: i32,
+        /// The index of the record in its batch, if it is about one and it is known which.
+        record_index: Option<i32>,
         /// Which rule.
         message: String,
     },
@@ -122,8 +122,8 @@ pub enum AppendError {
     /// Timestamps outside the configured bounds (INVALID_TIMESTAMP).
     #[error("{message}")]
     InvalidTimestamp {
-        /// The index of the batch, 0 for the first.
-        batch_index: i32,
+        /// The index of the record in its batch, if it is about one and it is known which.
+        record_index: Option<i32>,
         /// Which bound.
         message: String,
     },

@@ -4,7 +4,7 @@
 
 mod support;
 
-use model::{LeaderEpoch, Offset, TimestampType};
+use model::{Compression, LeaderEpoch, Offset, RecordBatch, RecordBatchBuilder, TimestampType};
 use runtime::sim::{SimEffects, SimWorld};
 use runtime::{Clock, Effects};
 use storage::{AppendOrigin, LogConfig, LogManagerOptions, ReadError};
@@ -155,6 +155,35 @@ fn records_are_found_by_timestamp() {
             let max = log.max_timestamp_offset().await.unwrap().unwrap();
             assert_eq!((max.offset, max.timestamp), (Offset(99), 1_990));
             pause(&node, 60_000).await;
+        }
+    });
+}
+
+/// A batch of these records, compressed.
+fn zstd(records: RecordBatchBuilder) -> Vec<u8> {
+    let plain = records.build();
+    let (header, records) = plain.split_at(RecordBatch::HEADER_SIZE);
+    let mut bytes = [header, &zstd::stream::encode_all(records, 1).unwrap()].concat();
+    let length = i32::try_from(bytes.len() - RecordBatch::LOG_OVERHEAD).unwrap();
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes[21..23].copy_from_slice(&Compression::Zstd.bits().to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[RecordBatch::CRC_START..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn records_are_found_by_timestamp_in_compressed_batches_of_bounded_size() {
+    run(|_, _, broker| async move {
+        let of = |value: &[u8]| {
+            RecordBatchBuilder::new(Offset(0)).record(1_000, None, None).record(2_000, None, Some(value))
+        };
+        // The second one unpacks to more than is unpacked for this.
+        for (partition, size, found) in [(0, 100, 1), (1, 40 << 20, 0)] {
+            let log = broker.log(partition, &LogConfig::default()).await;
+            append_durably(&log, &zstd(of(&vec![0; size]))).await;
+            let found_there = log.offset_for_timestamp(1_500, log.log_end_offset()).await.unwrap().unwrap();
+            assert_eq!(found_there.offset, Offset(found), "{size}");
         }
     });
 }

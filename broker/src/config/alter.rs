@@ -86,12 +86,15 @@ pub fn alter_broker(
     changes: &[Alteration],
 ) -> Result<BTreeMap<String, String>, ConfigError> {
     for change in changes {
-        let mode = Definitions::require(Scope::Broker, &change.name)?.mode;
+        let definition = match Definitions::find(Scope::Broker, &change.name) {
+            None if change.op == AlterOp::Delete => continue,
+            _ => Definitions::require(Scope::Broker, &change.name)?,
+        };
         let refuse = |why: &str| {
             let message = format!("Cannot update {} dynamically: {why}", change.name);
             Err(ConfigError::new(ConfigErrorKind::ReadOnly, message))
         };
-        match (mode, scope) {
+        match (definition.mode, scope) {
             (UpdateMode::ReadOnly, _) => return refuse("it is set at start (--set, --config)"),
             (UpdateMode::PerBroker, BrokerScope::AllBrokers) => {
                 return refuse("it is set for each broker by itself");
@@ -117,9 +120,7 @@ fn apply(
         }
         if change.op == AlterOp::Delete {
             // Also for unknown keys: what a newer version stored must be removable.
-            if altered.remove(&change.name).is_none() {
-                Definitions::require(scope, &change.name)?;
-            }
+            altered.remove(&change.name);
             continue;
         }
         let definition = Definitions::require(scope, &change.name)?;

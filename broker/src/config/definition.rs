@@ -101,6 +101,8 @@ pub enum Rule {
     BetweenOr(i64, i64, i64),
     /// A floating-point number from 0 to 1.
     Fraction,
+    /// A boolean that cannot be true, for this reason.
+    False(&'static str),
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// One of these words, in any case.
@@ -347,6 +349,7 @@ impl Definition {
             Rule::Between(low, high) => format!("{low} to {high}"),
             Rule::BetweenOr(low, high, other) => format!("{low} to {high}, or {other}"),
             Rule::Fraction => "0 to 1".to_owned(),
+            Rule::False(_) => "false".to_owned(),
             Rule::OneOf(words) | Rule::OneOfIgnoringCase(words) => words.join(", "),
             Rule::EachOf(words) => format!("a list of {}", words.join(", ")),
             Rule::ThrottledReplicas => "* or a list of partition:broker".to_owned(),

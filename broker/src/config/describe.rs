@@ -71,6 +71,10 @@ pub fn describe_broker(broker: &BrokerConfig, keys: Option<&[&str]>) -> Vec<Conf
             described.value = None;
             described.source = ConfigSource::Default;
         }
+        if definition.name == "broker.id" {
+            // Tools look for the node's number under its old name.
+            described.value = Some(broker.node_id().to_string());
+        }
         described
     };
     Definitions::broker().filter(|row| wanted(row, keys)).map(describe).collect()

@@ -3,7 +3,9 @@
 use super::definition::Reason::{
     AlwaysSynced, KafkaInternal, NoCompaction, NoTieredStorage, OneNode, PassThrough,
 };
-use super::definition::Rule::{AtLeast, Between, BetweenOr, EachOf, Fraction, OneOf, ThrottledReplicas};
+use super::definition::Rule::{
+    AtLeast, Between, BetweenOr, EachOf, False, Fraction, OneOf, ThrottledReplicas,
+};
 use super::definition::ValueType::{Boolean, Double, Int, List, Long, String};
 use super::definition::{Definition, hours, minutes, same};
 
@@ -13,7 +15,7 @@ const NEVER: &str = "9223372036854775807";
 /// Rows in alphabetical order; a test says so.
 #[rustfmt::skip]
 pub(super) static TOPIC: &[Definition] = &[
-    Definition::topic("cleanup.policy", List, "delete", "What happens to old segments: delete removes them by age and size; compact keeps the last record of each key; both may be named; empty keeps everything. Only delete has an effect yet.")
+    Definition::topic("cleanup.policy", List, "delete", "What happens to old segments: delete removes them by age and size; compact keeps the last record of each key; both may be named; empty keeps everything. Only delete removes anything yet; with compact, records without a key are refused, which is not looked for in compressed batches.")
         .rule(EachOf(CLEANUP_POLICIES)).from(&[same("log.cleanup.policy")]),
     Definition::topic("compression.gzip.level", Int, "-1", "")
         .rule(BetweenOr(1, 9, -1)).from(&[same("compression.gzip.level")]).stored(PassThrough),
@@ -63,7 +65,8 @@ pub(super) static TOPIC: &[Definition] = &[
         .from(&[same("log.preallocate")]).stored(KafkaInternal),
     Definition::topic("remote.log.copy.disable", Boolean, "false", "").stored(NoTieredStorage),
     Definition::topic("remote.log.delete.on.disable", Boolean, "false", "").stored(NoTieredStorage),
-    Definition::topic("remote.storage.enable", Boolean, "false", "").stored(NoTieredStorage),
+    Definition::topic("remote.storage.enable", Boolean, "false", "")
+        .rule(False("Tiered storage is not there yet")).stored(NoTieredStorage),
     Definition::topic("retention.bytes", Long, "-1", "Oldest segments of a partition are removed while it is larger than this; -1 is no limit.")
         .from(&[same("log.retention.bytes")]).high(),
     Definition::topic("retention.ms", Long, "604800000", "Segments whose newest record is older than this are removed; -1 is no limit.")

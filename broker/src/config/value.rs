@@ -83,6 +83,7 @@ fn check_rule(definition: &Definition, text: &str, value: &Value) -> Result<(), 
             n if *n > 1.0 => Some("Value must be no more than 1".to_owned()),
             _ => None,
         },
+        (Rule::False(why), Value::Boolean(true)) => Some(why.to_owned()),
         (Rule::OneOf(words), Value::Text(word)) => {
             (!words.contains(&word.as_str())).then(|| must_be_one_of(words))
         }

@@ -3,15 +3,22 @@
 use model::NodeId;
 use net::protocol::ErrorCode;
 
-use crate::config::{ConfigError, ConfigErrorKind};
-use crate::metadata::ControllerError;
+use crate::config::{ConfigError, ConfigErrorKind, Scope};
+use crate::metadata::{ControllerError, validate_topic_name};
 
 /// Kafka's `ConfigResource.Type`.
 pub(super) const TYPE_TOPIC: i8 = 2;
 /// See [`TYPE_TOPIC`].
 pub(super) const TYPE_BROKER: i8 = 4;
 
-/// A resource that has configs here.
+/// See [`TYPE_TOPIC`].
+const TYPE_BROKER_LOGGER: i8 = 8;
+/// See [`TYPE_TOPIC`].
+const TYPE_CLIENT_METRICS: i8 = 16;
+/// See [`TYPE_TOPIC`].
+const TYPE_GROUP: i8 = 32;
+
+/// A resource that may have configs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Resource {
     /// A topic, by name.
@@ -20,37 +27,42 @@ pub(super) enum Resource {
     ThisBroker,
     /// The defaults of all brokers.
     AllBrokers,
+    /// Something that has configs in Kafka and none here yet: the loggers of this broker, a subscription to clients'
+    /// metrics, a group.
+    Unconfigured,
 }
 
 /// Finds out what a request means.
 ///
 /// # Errors
-/// A type or broker that has no configs here.
+/// There is no such resource.
 pub(super) fn resource(kind: i8, name: &str, node: NodeId) -> Result<Resource, ControllerError> {
     match (kind, name) {
-        (TYPE_TOPIC, "") => {
-            Err(ControllerError::new(ErrorCode::InvalidRequest, "The topic's name is empty."))
-        }
-        (TYPE_TOPIC, name) => Ok(Resource::Topic(name.to_owned())),
+        (TYPE_TOPIC, name) => match validate_topic_name(name) {
+            Ok(()) => Ok(Resource::Topic(name.to_owned())),
+            Err(message) => Err(ControllerError::new(ErrorCode::InvalidTopicException, message)),
+        },
         (TYPE_BROKER, "") => Ok(Resource::AllBrokers),
         (TYPE_BROKER, name) if name.parse() == Ok(node.0) => Ok(Resource::ThisBroker),
         (TYPE_BROKER, name) => Err(ControllerError::new(
             ErrorCode::InvalidRequest,
             format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
         )),
-        (kind, _) => Err(ControllerError::new(
+        (TYPE_BROKER_LOGGER, name) if name.parse() == Ok(node.0) => Ok(Resource::Unconfigured),
+        (TYPE_CLIENT_METRICS | TYPE_GROUP, name) if !name.is_empty() => Ok(Resource::Unconfigured),
+        (TYPE_BROKER_LOGGER | TYPE_CLIENT_METRICS | TYPE_GROUP, name) => Err(ControllerError::new(
             ErrorCode::InvalidRequest,
-            format!(
-                "Resources of type {kind} have no configs on this broker; topics (2) and brokers (4) have."
-            ),
+            format!("There is no resource of type {kind} with the name '{name}'."),
         )),
+        _ => Err(ControllerError::new(ErrorCode::InvalidRequest, format!("Unknown resource type {kind}"))),
     }
 }
 
 /// Kafka's code for a refused config, with the message that names the value.
 #[must_use]
-pub(super) fn refused(error: &ConfigError) -> ControllerError {
+pub(super) fn refused(scope: Scope, error: &ConfigError) -> ControllerError {
     let code = match error.kind() {
+        _ if scope == Scope::Broker => ErrorCode::InvalidRequest,
         ConfigErrorKind::InvalidRequest | ConfigErrorKind::ReadOnly => ErrorCode::InvalidRequest,
         _ => ErrorCode::InvalidConfig,
     };

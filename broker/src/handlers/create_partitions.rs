@@ -3,11 +3,13 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use net::protocol::ErrorCode;
 use net::protocol::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 use runtime::Effects;
 
+use super::times_named;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -22,7 +24,15 @@ pub async fn handle<E: Effects>(
 ) -> CreatePartitionsResponse {
     let validate_only = request.validate_only;
     let mut results = Vec::with_capacity(request.topics.len());
-    for topic in request.topics.iter() {
+    let names = times_named(request.topics.iter().map(|topic| topic.name));
+    for (name, _) in names.iter().filter(|(_, times)| **times > 1) {
+        results.push(CreatePartitionsTopicResult {
+            name: (*name).to_owned(),
+            error_code: ErrorCode::InvalidRequest.code(),
+            error_message: Some("Duplicate topic name.".to_owned()),
+        });
+    }
+    for topic in request.topics.iter().filter(|topic| names[topic.name] == 1) {
         let (name, count) = (topic.name.to_owned(), topic.count);
         let assignments: Option<Vec<Vec<i32>>> = topic
             .assignments

@@ -10,8 +10,9 @@ use net::protocol::create_topics::{
 };
 use runtime::Effects;
 
+use super::times_named;
 use crate::config::describe_topic;
-use crate::metadata::{ControllerError, CreatedTopic, NewTopic, TopicAssignment, is_internal};
+use crate::metadata::{ControllerError, CreatedTopic, NewTopic, TopicAssignment, is_reserved};
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -25,10 +26,7 @@ pub async fn handle<E: Effects>(
     _context: &RequestContext,
     request: CreateTopicsRequest<'_>,
 ) -> CreateTopicsResponse {
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    for topic in request.topics.iter() {
-        *names.entry(topic.name).or_default() += 1;
-    }
+    let names = times_named(request.topics.iter().map(|topic| topic.name));
     let planned: Vec<_> = names
         .iter()
         .map(|(name, count)| {
@@ -66,7 +64,7 @@ fn refused(code: ErrorCode, message: impl Into<String>) -> ControllerError {
 }
 
 fn new_topic(topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
-    if is_internal(topic.name) {
+    if is_reserved(topic.name) {
         let message = format!("Topic '{}' is internal; the broker creates it when it is needed.", topic.name);
         return Err(refused(ErrorCode::InvalidRequest, message));
     }
@@ -78,8 +76,15 @@ fn new_topic(topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
         ));
     }
     let assignment = if manual {
-        let assignments = topic.assignments.iter();
-        TopicAssignment::Manual(assignments.map(|one| (one.partition_index, one.broker_ids.iter().collect())).collect())
+        let mut assignments = BTreeMap::new();
+        for one in topic.assignments.iter() {
+            if assignments.insert(one.partition_index, one.broker_ids.iter().collect()).is_some() {
+                let index = one.partition_index;
+                let message = format!("Found multiple manual partition assignments for partition {index}");
+                return Err(refused(ErrorCode::InvalidReplicaAssignment, message));
+            }
+        }
+        TopicAssignment::Manual(assignments)
     } else {
         TopicAssignment::Count {
             partitions: topic.num_partitions,

@@ -8,6 +8,7 @@ use net::protocol::ErrorCode;
 use net::protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use runtime::Effects;
 
+use super::times_named;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -30,9 +31,10 @@ pub async fn handle<E: Effects>(
     } else {
         request.topic_names.iter().map(|name| (Some(name), TopicId::ZERO)).collect()
     };
+    let asked = times_named(asked);
     let mut responses: Vec<DeletableTopicResult> = asked
         .into_iter()
-        .map(|(name, id)| {
+        .map(|((name, id), times)| {
             let refused = |code: ErrorCode, message: &str| DeletableTopicResult {
                 name: name.map(str::to_owned),
                 topic_id: id,
@@ -45,6 +47,8 @@ pub async fn handle<E: Effects>(
                 _ => return refused(ErrorCode::InvalidRequest, "Give either the name of a topic or its id."),
             };
             match topic {
+                _ if times > 1 && name.is_some() => refused(ErrorCode::InvalidRequest, "Duplicate topic name."),
+                _ if times > 1 => refused(ErrorCode::InvalidRequest, "Duplicate topic id."),
                 _ if !enabled => refused(ErrorCode::TopicDeletionDisabled, "Topic deletion is disabled."),
                 None if id.is_zero() => {
                     refused(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
@@ -59,6 +63,7 @@ pub async fn handle<E: Effects>(
             }
         })
         .collect();
+    refuse_named_both_ways(&mut responses);
     let ids: Vec<TopicId> =
         responses.iter().filter(|result| result.error_code == 0).map(|result| result.topic_id).collect();
     if !ids.is_empty() {
@@ -75,4 +80,15 @@ pub async fn handle<E: Effects>(
         }
     }
     DeleteTopicsResponse { throttle_time_ms: 0, responses }
+}
+
+/// A topic whose name stands in the request as well as its id is not deleted.
+fn refuse_named_both_ways(responses: &mut [DeletableTopicResult]) {
+    let good = |result: &&mut DeletableTopicResult| result.error_code == 0;
+    let times = times_named(responses.iter_mut().filter(good).map(|result| result.topic_id));
+    for result in responses.iter_mut().filter(good).filter(|result| times[&result.topic_id] > 1) {
+        result.error_code = ErrorCode::InvalidRequest.code();
+        result.error_message =
+            Some("The provided topic name maps to an ID that was already supplied.".to_owned());
+    }
 }

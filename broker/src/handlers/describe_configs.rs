@@ -69,6 +69,7 @@ fn describe<E: Effects>(
             )),
         },
         Resource::ThisBroker => Ok(describe_broker(&config, keys)),
+        Resource::Unconfigured => Ok(Vec::new()),
         Resource::AllBrokers => Ok(describe_broker_defaults(&image.broker_configs(None), keys)),
     }
 }

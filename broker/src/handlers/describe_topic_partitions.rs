@@ -35,6 +35,11 @@ pub async fn handle<E: Effects>(
     names.dedup();
     let (first_topic, mut first_partition) =
         request.cursor.map_or(("", 0), |cursor| (cursor.topic_name, cursor.partition_index));
+    let foreign = request.cursor.is_some() && !all && !names.iter().any(|name| name == first_topic);
+    if foreign || first_partition < 0 {
+        let topics = request.topics.iter().map(|topic| failed(topic.name, ErrorCode::InvalidRequest)).collect();
+        return DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() };
+    }
     let limit = shard.config().request_partitions_max();
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, limit);
     let mut response = DescribeTopicPartitionsResponse::default();
@@ -69,6 +74,10 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     } else {
         ErrorCode::InvalidTopicException
     };
+    failed(name, code)
+}
+
+fn failed(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: code.code(),
         name: Some(name.to_owned()),

@@ -1,5 +1,6 @@
 //! Fetch: record batches from a given offset on, at once or when there are enough.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -134,8 +135,13 @@ pub async fn handle<E: Effects>(
         committed_only: request.isolation_level == READ_COMMITTED,
     };
     let deadline = now + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let fetched = fetch_until(shard, context.connection_id, &wishes, by_id, limits, deadline).await;
-    respond(shard, context, &scope, &wishes, trim(fetched, limits.max_bytes))
+    let fetched = if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+        // No other broker has replicas of what is here.
+        (0..wishes.len()).map(|slot| Fetched::failed(slot, ErrorCode::NotLeaderOrFollower)).collect()
+    } else {
+        fetch_until(shard, context.connection_id, &wishes, by_id, limits, deadline).await
+    };
+    respond(shard, context, &scope, &wishes, trim(fetched, limits.max_bytes), limits.committed_only)
 }
 
 fn positive(value: i32) -> usize {
@@ -158,7 +164,24 @@ fn wishes(image: &MetadataImage, request: &FetchRequest<'_>, by_id: bool) -> Vec
             last_fetched_epoch: partition.last_fetched_epoch,
         }));
     }
-    wishes
+    last_of_each(wishes, by_id)
+}
+
+/// Of a partition that is named twice the last wish counts, as in Kafka.
+fn last_of_each(wishes: Vec<FetchWish>, by_id: bool) -> Vec<FetchWish> {
+    if wishes.len() < 2 {
+        return wishes;
+    }
+    let mut places = HashMap::with_capacity(wishes.len());
+    let mut kept: Vec<FetchWish> = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        let place = *places.entry(PartitionKey::of(&wish, by_id)).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some(earlier) => *earlier = wish,
+            None => kept.push(wish),
+        }
+    }
+    kept
 }
 
 fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<PartitionKey> {
@@ -305,6 +328,10 @@ async fn read_one<E: Effects>(
     answer.high_watermark = partition.high_watermark().0;
     answer.last_stable_offset = stable.0;
     answer.log_start = log.log_start_offset().0;
+    if item.last_fetched_epoch > leader_epoch {
+        answer.error = ErrorCode::OffsetOutOfRange;
+        return answer;
+    }
     if item.last_fetched_epoch.0 >= 0 {
         let (epoch, end) = log.end_offset_for_epoch(item.last_fetched_epoch);
         if end.0 >= 0 && (epoch < item.last_fetched_epoch || end < item.fetch_offset) {
@@ -430,6 +457,7 @@ fn respond<E: Effects>(
     scope: &FetchScope,
     wishes: &[FetchWish],
     fetched: Vec<Fetched<E>>,
+    committed_only: bool,
 ) -> Result<Reply<E>, CloseReason> {
     let by_id = context.api_version >= VERSION_TOPIC_IDS;
     let session_id = match scope {
@@ -461,7 +489,8 @@ fn respond<E: Effects>(
             });
         }
         let hints = context.api_version >= VERSION_HINTS;
-        let data = partition_data(shard, wish.partition, answer, hints, &mut files);
+        let mut data = partition_data(shard, wish.partition, answer, hints, &mut files);
+        data.aborted_transactions = committed_only.then(Vec::new);
         responses.last_mut().expect("one was just pushed").partitions.push(data);
     }
     let response = FetchResponse { session_id, responses, ..FetchResponse::default() };
@@ -519,7 +548,6 @@ fn partition_data<E: Effects>(
         } else {
             LeaderIdAndEpoch::default()
         },
-        aborted_transactions: None,
         preferred_read_replica: -1,
         records: Some(records),
         ..PartitionData::default()

@@ -25,6 +25,9 @@ pub async fn handle<E: Effects>(
         producer_epoch: -1,
         ..Default::default()
     };
+    if (request.producer_id == -1) != (request.producer_epoch == -1) {
+        return failed(ErrorCode::InvalidRequest);
+    }
     if let Some(transactional_id) = request.transactional_id {
         let code = if transactional_id.is_empty() {
             ErrorCode::InvalidRequest

@@ -13,6 +13,7 @@ use runtime::Effects;
 use storage::{ReadError, TimestampOffset};
 
 use super::fetch::check_epoch;
+use super::times_named;
 use crate::errors::read_error_code;
 use crate::partition::Partition;
 use crate::request::RequestContext;
@@ -51,6 +52,10 @@ pub async fn handle<E: Effects>(
 ) -> ListOffsetsResponse {
     let image = shard.image();
     let committed_only = request.isolation_level == READ_COMMITTED;
+    let named = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(move |partition| (topic.name, partition.partition_index))
+    });
+    let times = &times_named(named);
     let topics = request.topics.iter().map(|asked| {
         let topic = image.topic(asked.name).cloned();
         async move {
@@ -62,7 +67,11 @@ pub async fn handle<E: Effects>(
                     leader_epoch: LeaderEpoch(partition.current_leader_epoch),
                 };
                 let id = PartitionId(partition.partition_index);
-                let known = topic.as_ref().filter(|topic| topic.partition(id).is_some()).map(|topic| topic.id);
+                let known = match &topic {
+                    _ if times[&(asked.name, id.0)] > 1 => Err(ErrorCode::InvalidRequest),
+                    Some(topic) if topic.partition(id).is_some() => Ok(topic.id),
+                    _ => Err(ErrorCode::UnknownTopicOrPartition),
+                };
                 ask(shard, known, id, question)
             });
             ListOffsetsTopicResponse { name: asked.name.to_owned(), partitions: join_all(partitions).await }
@@ -73,13 +82,13 @@ pub async fn handle<E: Effects>(
 
 async fn ask<E: Effects>(
     shard: &Rc<Shard<E>>,
-    topic_id: Option<TopicId>,
+    topic_id: Result<TopicId, ErrorCode>,
     id: PartitionId,
     question: Question,
 ) -> ListOffsetsPartitionResponse {
     let answer = match topic_id {
-        None => Err(ErrorCode::UnknownTopicOrPartition),
-        Some(topic_id) => {
+        Err(code) => Err(code),
+        Ok(topic_id) => {
             let target = shard.owner(topic_id, id);
             shard
                 .call(target, move |shard| async move {

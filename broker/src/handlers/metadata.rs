@@ -1,19 +1,20 @@
 //! Metadata: the brokers and where partitions live; creates missing topics if that is switched on.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use net::protocol::ErrorCode;
+use net::protocol::{Array, ErrorCode};
 use net::protocol::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
 use runtime::Effects;
 
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, advertised};
 use crate::metadata::{
-    MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, validate_topic_name,
+    MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name,
 };
 use crate::request::RequestContext;
 use crate::shard::Shard;
@@ -27,6 +28,9 @@ const VERSION_NULLABLE: i16 = 1;
 /// Below this version the broker always may create topics.
 const VERSION_AUTO_CREATE: i16 = 4;
 
+/// From this version on topics may be named by id. The two before have the field, but cannot answer a null name.
+const VERSION_BY_ID: i16 = 12;
+
 /// Answers one request.
 pub async fn handle<E: Effects>(
     shard: &Rc<Shard<E>>,
@@ -37,6 +41,12 @@ pub async fn handle<E: Effects>(
         Some(topics) if context.api_version >= VERSION_NULLABLE || !topics.is_empty() => Some(topics),
         _ => None,
     };
+    if let Some(topics) = asked
+        && context.api_version < VERSION_BY_ID
+        && topics.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
+    {
+        return refused(&topics);
+    }
     let may_create = context.api_version < VERSION_AUTO_CREATE || request.allow_auto_topic_creation;
     let missing: Vec<String> = {
         let image = shard.image();
@@ -50,10 +60,12 @@ pub async fn handle<E: Effects>(
     }
     let image = shard.image();
     let operations = request.include_topic_authorized_operations;
+    let mut named = BTreeSet::new();
     let topics = match asked {
         None => image.topics().map(|topic| describe(shard, topic, operations)).collect(),
         Some(topics) => topics
             .iter()
+            .filter(|topic| named.insert((topic.topic_id, topic.name)))
             .map(|topic| match (topic.topic_id.is_zero(), topic.name) {
                 (false, _) => match image.topic_by_id(topic.topic_id) {
                     Some(topic) => describe(shard, topic, operations),
@@ -88,12 +100,19 @@ pub async fn handle<E: Effects>(
     }
 }
 
+fn refused(topics: &Array<'_, MetadataRequestTopic<'_>>) -> MetadataResponse {
+    let refused = |topic: MetadataRequestTopic<'_>| MetadataResponseTopic {
+        topic_id: topic.topic_id,
+        ..unknown(Some(topic.name.unwrap_or_default().to_owned()), ErrorCode::InvalidRequest)
+    };
+    MetadataResponse { topics: topics.iter().map(refused).collect(), ..MetadataResponse::default() }
+}
+
 /// Creates the topics that clients asked for; yields the names that were refused, with the reason.
 async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(String, ErrorCode)> {
-    let (valid, invalid): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| validate_topic_name(name).is_ok() && !is_internal(name));
-    let mut refused: Vec<_> =
-        invalid.into_iter().filter(|name| !is_internal(name)).map(|name| (name, ErrorCode::InvalidTopicException)).collect();
+    let may_be = |name: &String| validate_topic_name(name).is_ok() && !is_reserved(name);
+    let valid: Vec<String> = names.into_iter().filter(may_be).collect();
+    let mut refused = Vec::new();
     if valid.is_empty() {
         return refused;
     }
@@ -114,7 +133,9 @@ async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(St
     for (name, outcome) in outcomes {
         match outcome {
             Ok(_) => tracing::info!(topic = name, "created on first use"),
-            Err(error) if error.code == ErrorCode::TopicAlreadyExists => {}
+            // A name too much like another's stays unknown, as in Kafka.
+            Err(error)
+                if matches!(error.code, ErrorCode::TopicAlreadyExists | ErrorCode::InvalidTopicException) => {}
             Err(error) => refused.push((name, error.code)),
         }
     }

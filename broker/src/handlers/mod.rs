@@ -1,5 +1,6 @@
 //! One file per Kafka API, each with the versions it offers. Which APIs this broker has is what stands here.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -10,6 +11,7 @@ use crate::request::{CloseReason, Reply, RequestContext};
 use crate::shard::Shard;
 
 mod cluster;
+mod config_changes;
 mod config_resources;
 mod groups;
 
@@ -61,7 +63,17 @@ macro_rules! handlers {
 pub mod fetch;
 pub mod produce;
 
+/// How often each thing is named in a request. Kafka refuses what is named twice by itself and handles the rest.
+fn times_named<T: Ord>(named: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut times = BTreeMap::new();
+    for one in named {
+        *times.entry(one).or_default() += 1;
+    }
+    times
+}
+
 handlers! {
+    alter_configs: AlterConfigsRequest,
     api_versions: ApiVersionsRequest,
     create_partitions: CreatePartitionsRequest,
     create_topics: CreateTopicsRequest,

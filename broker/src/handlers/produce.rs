@@ -18,7 +18,7 @@ use net::protocol::{ErrorCode, Request};
 use runtime::{Clock, Effects};
 use storage::{AppendError, AppendOrigin};
 
-use crate::errors::{append_error_batch, append_error_code};
+use crate::errors::{append_error_code, append_error_record};
 use crate::metadata::is_internal;
 use crate::partition::{AckWait, Acks};
 use crate::request::{CloseReason, Reply, RequestContext};
@@ -48,16 +48,16 @@ struct Item {
 #[derive(Debug, Clone)]
 enum Outcome {
     Appended { base_offset: Offset, log_append_time: i64, log_start: Offset },
-    Failed { code: ErrorCode, message: Option<String>, batch: Option<i32> },
+    Failed { code: ErrorCode, message: Option<String>, record: Option<i32> },
 }
 
 impl Outcome {
     const fn failed(code: ErrorCode) -> Self {
-        Self::Failed { code, message: None, batch: None }
+        Self::Failed { code, message: None, record: None }
     }
 
     fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Failed { code, message: Some(message.into()), batch: None }
+        Self::Failed { code, message: Some(message.into()), record: None }
     }
 }
 
@@ -157,19 +157,21 @@ fn sort_out<E: Effects>(
                 {
                     Some(Outcome::failed(ErrorCode::InvalidTopicException))
                 }
-                Some(topic) => match check_records(context.api_version, partition.records) {
-                    Err(outcome) => Some(outcome),
-                    Ok(records) => {
-                        let target = shard.owner(topic.id, id);
-                        let records = context.frame.slice_ref(records);
-                        let item = Item { slot, topic_id: topic.id, partition: id, records };
-                        match items.iter_mut().find(|(owner, _)| *owner == target) {
-                            Some((_, items)) => items.push(item),
-                            None => items.push((target, vec![item])),
+                Some(topic) => {
+                    match check_records(context.api_version, request.transactional_id, partition.records) {
+                        Err(outcome) => Some(outcome),
+                        Ok(records) => {
+                            let target = shard.owner(topic.id, id);
+                            let records = context.frame.slice_ref(records);
+                            let item = Item { slot, topic_id: topic.id, partition: id, records };
+                            match items.iter_mut().find(|(owner, _)| *owner == target) {
+                                Some((_, items)) => items.push(item),
+                                None => items.push((target, vec![item])),
+                            }
+                            None
                         }
-                        None
                     }
-                },
+                }
             };
             outcomes.push(outcome.unwrap_or(Outcome::failed(ErrorCode::UnknownServerError)));
         }
@@ -178,8 +180,12 @@ fn sort_out<E: Effects>(
     (topics, outcomes, items)
 }
 
-/// The rules that depend on the version of the request rather than on the log.
-fn check_records(version: i16, records: Option<&[u8]>) -> Result<&[u8], Outcome> {
+/// The rules that depend on the request rather than on the log.
+fn check_records<'a>(
+    version: i16,
+    transactional_id: Option<&str>,
+    records: Option<&'a [u8]>,
+) -> Result<&'a [u8], Outcome> {
     let Some(records) = records.filter(|records| !records.is_empty()) else {
         return Err(Outcome::refused(
             ErrorCode::InvalidRecord,
@@ -190,6 +196,9 @@ fn check_records(version: i16, records: Option<&[u8]>) -> Result<&[u8], Outcome>
     };
     let batch = model::RecordBatch::parse(records);
     if batch.as_ref().is_ok_and(model::RecordBatch::is_transactional) {
+        if transactional_id.is_none() {
+            return Err(Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed));
+        }
         // There is no coordinator that could ever end the transaction.
         return Err(Outcome::refused(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
     }
@@ -275,7 +284,7 @@ fn append_one<E: Effects>(
         Err(error) => {
             refused(&partition.name, &error);
             let code = append_error_code(&error);
-            Outcome::Failed { code, message: Some(error.to_string()), batch: append_error_batch(&error) }
+            Outcome::Failed { code, message: Some(error.to_string()), record: append_error_record(&error) }
         }
     }
 }
@@ -332,9 +341,9 @@ fn partition_response(version: i16, index: i32, outcome: Outcome) -> PartitionPr
             response.log_append_time_ms = log_append_time;
             response.log_start_offset = log_start.0;
         }
-        Outcome::Failed { code, message, batch } => {
+        Outcome::Failed { code, message, record } => {
             response.error_code = code.code();
-            if let Some(batch_index) = batch
+            if let Some(batch_index) = record
                 && version >= VERSION_RECORD_ERRORS
             {
                 response.record_errors.push(BatchIndexAndErrorMessage {

@@ -15,8 +15,8 @@ use storage::AppendOrigin;
 
 use super::image::{ImageBuilder, MetadataImage, PartitionImage};
 use super::records::{self, MetadataRecord};
-use super::validate_topic_name;
-use crate::config::validate_topic_config;
+use super::{CLUSTER_METADATA, validate_topic_name};
+use crate::config::validate_topic_configs;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -351,6 +351,10 @@ fn plan_topic<E: Effects>(
 ) -> Result<Plan, ControllerError> {
     validate_topic_name(&topic.name)
         .map_err(|message| ControllerError::new(ErrorCode::InvalidTopicException, message))?;
+    if topic.name == CLUSTER_METADATA {
+        let message = format!("Creation of internal topic {CLUSTER_METADATA} is prohibited.");
+        return Err(ControllerError::new(ErrorCode::InvalidRequest, message));
+    }
     if image.topic(&topic.name).is_some() {
         let message = format!("Topic '{}' already exists.", topic.name);
         return Err(ControllerError::new(ErrorCode::TopicAlreadyExists, message));
@@ -363,21 +367,27 @@ fn plan_topic<E: Effects>(
     let partitions = plan_partitions(shard, node, &topic.assignment)?;
     let id = shard.random_uuid();
     let mut records = vec![MetadataRecord::Topic { name: topic.name.clone(), id }];
-    for (key, value) in &topic.configs {
-        let Some(value) = value else {
-            let message = format!("Null value not supported for topic configs: {key}");
-            return Err(ControllerError::new(ErrorCode::InvalidConfig, message));
-        };
-        validate_topic_config(key, value)
-            .map_err(|error| ControllerError::new(ErrorCode::InvalidConfig, error.to_string()))?;
-        records.push(MetadataRecord::TopicConfig {
-            topic: topic.name.clone(),
-            key: key.clone(),
-            value: Some(value.clone()),
-        });
-    }
+    records.extend(plan_configs(topic)?.into_iter().map(|(key, value)| MetadataRecord::TopicConfig {
+        topic: topic.name.clone(),
+        key,
+        value: Some(value),
+    }));
     records.extend((0..partitions).map(|index| partition_record(id, index, node)));
     Ok((CreatedTopic { id, partitions, replication_factor: 1 }, records))
+}
+
+/// The topic's own settings, good ones; of a key that stands there twice the last value.
+fn plan_configs(topic: &NewTopic) -> Result<BTreeMap<String, String>, ControllerError> {
+    let refuse = |message| ControllerError::new(ErrorCode::InvalidConfig, message);
+    let mut configs = BTreeMap::new();
+    for (key, value) in &topic.configs {
+        let Some(value) = value else {
+            return Err(refuse(format!("Null value not supported for topic configs: {key}")));
+        };
+        configs.insert(key.clone(), value.clone());
+    }
+    validate_topic_configs(&configs).map_err(|error| refuse(error.to_string()))?;
+    Ok(configs)
 }
 
 fn plan_partitions<E: Effects>(

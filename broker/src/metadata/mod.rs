@@ -12,4 +12,4 @@ pub use controller::{
     Controller, ControllerError, CreatedTopic, NewTopic, PRODUCER_ID_BLOCK, TopicAssignment,
 };
 pub use image::{ImageBuilder, MetadataImage, PartitionImage, TopicImage};
-pub use topic_name::{INTERNAL_TOPICS, is_internal, validate_topic_name};
+pub use topic_name::{CLUSTER_METADATA, INTERNAL_TOPICS, is_internal, is_reserved, validate_topic_name};

@@ -1,7 +1,10 @@
 //! Which names a topic may have (Kafka's `org.apache.kafka.common.internals.Topic`).
 
 /// Topics that the broker itself writes; clients may read them.
-pub const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+pub const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// The metadata log, which is no topic and whose name no topic may have.
+pub const CLUSTER_METADATA: &str = "__cluster_metadata";
 
 /// The longest name: `TOPIC-N.UUID-delete` must fit into a file name.
 const NAME_LENGTH_MAX: usize = 249;
@@ -12,7 +15,13 @@ pub fn is_internal(name: &str) -> bool {
     INTERNAL_TOPICS.contains(&name)
 }
 
-/// Checks a name for a new topic.
+/// Whether clients cannot create a topic of that name.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    is_internal(name) || name == CLUSTER_METADATA
+}
+
+/// Checks that a topic may have this name.
 ///
 /// # Errors
 /// A sentence that says what is wrong with the name.
@@ -35,9 +44,6 @@ pub fn validate_topic_name(name: &str) -> Result<(), String> {
              '_' and '-'"
         ));
     }
-    if name == "__cluster_metadata" {
-        return Err(format!("Topic name is invalid: '{name}' is reserved"));
-    }
     Ok(())
 }
 
@@ -47,10 +53,10 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in ["a", "A.b_c-9", "__consumer_offsets", &"x".repeat(249)] {
+        for good in ["a", "A.b_c-9", "__consumer_offsets", CLUSTER_METADATA, &"x".repeat(249)] {
             assert_eq!(validate_topic_name(good), Ok(()), "{good}");
         }
-        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250), "__cluster_metadata"] {
+        for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
             assert!(validate_topic_name(bad).is_err(), "{bad}");
         }
     }

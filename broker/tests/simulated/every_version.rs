@@ -1,5 +1,6 @@
 //! Proves that every offered API answers in every version it offers, whether things go well or not.
 
+use net::protocol::alter_configs::{self, AlterConfigsRequest};
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use net::protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
@@ -202,6 +203,16 @@ fn topics_and_settings() {
             [AlterConfigsResource { resource_type: 2, resource_name: "t2", configs: configs[..].into() }];
         let request =
             |_| IncrementalAlterConfigsRequest { resources: change[..].into(), validate_only: false };
+        in_every_version(&mut client, request, |_, response| assert_eq!(response.responses[0].error_code, 0))
+            .await;
+
+        let configs = [alter_configs::AlterableConfig { name: "segment.ms", value: Some("5") }];
+        let change = [alter_configs::AlterConfigsResource {
+            resource_type: 2,
+            resource_name: "t2",
+            configs: configs[..].into(),
+        }];
+        let request = |_| AlterConfigsRequest { resources: change[..].into(), validate_only: false };
         in_every_version(&mut client, request, |_, response| assert_eq!(response.responses[0].error_code, 0))
             .await;
 

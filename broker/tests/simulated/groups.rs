@@ -32,7 +32,7 @@ const SETTINGS: [(&str, &str); 2] =
 /// COORDINATOR_LOAD_IN_PROGRESS.
 const LOADING: i16 = 14;
 
-async fn find(client: &mut Client, version: i16, group: &str) -> i16 {
+pub(crate) async fn find(client: &mut Client, version: i16, group: &str) -> i16 {
     let keys = [group];
     let request = FindCoordinatorRequest {
         key: if version < 4 { group } else { "" },

@@ -1,9 +1,12 @@
 //! The whole broker in the simulator: what clients see, on any number of shards, across restarts, power cuts and faults.
 
+mod admin_rules;
 mod every_version;
+mod fetch_rules;
 mod groups;
 mod harness;
 mod leftovers;
 mod metadata;
 mod power_cut;
+mod produce_rules;
 mod records;

@@ -1,0 +1,100 @@
+//! Proves that Fetch answers odd requests as Apache Kafka 4.3.1 does; each row was asked of one.
+
+use std::time::Duration;
+
+use net::protocol::RecordsPart;
+use net::protocol::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use runtime::{Clock, Effects};
+
+use crate::harness::{Broker, Client, in_world};
+use crate::records::{create_topic, produce};
+
+fn partition(fetch_offset: i64) -> FetchPartition {
+    FetchPartition {
+        fetch_offset,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+        log_start_offset: -1,
+        partition_max_bytes: 1 << 20,
+        ..FetchPartition::default()
+    }
+}
+
+fn request() -> FetchRequest<'static> {
+    FetchRequest { replica_id: -1, max_bytes: 1 << 20, session_epoch: -1, ..FetchRequest::default() }
+}
+
+async fn fetch(
+    client: &mut Client,
+    partitions: &[FetchPartition],
+    request: FetchRequest<'_>,
+) -> FetchResponse {
+    let topics = [FetchTopic { topic: "t", partitions: partitions.into(), ..FetchTopic::default() }];
+    client.call(12, &FetchRequest { topics: topics[..].into(), ..request }).await.expect("an answer")
+}
+
+fn only(response: &FetchResponse) -> &PartitionData {
+    assert_eq!(response.responses.len(), 1, "{response:?}");
+    assert_eq!(response.responses[0].partitions.len(), 1, "{response:?}");
+    &response.responses[0].partitions[0]
+}
+
+/// The first offset in the records.
+fn first(data: &PartitionData) -> Option<i64> {
+    let records = data.records.as_ref()?;
+    let [RecordsPart::Memory(bytes), ..] = records.parts() else { return None };
+    Some(model::RecordBatch::parse(bytes).expect("a batch").base_offset().0)
+}
+
+#[test]
+fn odd_fetches_are_answered_as_by_kafka() {
+    in_world(70, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "t", 1).await;
+        for offset in 0..3 {
+            assert_eq!(produce(&mut client, "t", &[0], -1, "v").await, Some(vec![(0, offset)]));
+        }
+        for (epoch, id) in [(-2, 0), (-2, 7), (5, 0)] {
+            let asked = FetchRequest { session_epoch: epoch, session_id: id, ..request() };
+            let response = fetch(&mut client, &[partition(0)], asked).await;
+            assert_eq!((response.error_code, response.responses.len()), (70, 0), "epoch {epoch} of {id}");
+        }
+        for (replica_id, code) in [(5, 6), (1, 6), (-2, 0)] {
+            let response =
+                fetch(&mut client, &[partition(0)], FetchRequest { replica_id, ..request() }).await;
+            assert_eq!(only(&response).error_code, code, "replica {replica_id}");
+        }
+        for (level, aborted) in [(0, None), (1, Some(0))] {
+            let asked = FetchRequest { isolation_level: level, ..request() };
+            let response = fetch(&mut client, &[partition(0)], asked).await;
+            assert_eq!(only(&response).aborted_transactions.as_ref().map(Vec::len), aborted, "level {level}");
+        }
+        for offsets in [[2, 1], [1, 2]] {
+            let response = fetch(&mut client, &offsets.map(partition), request()).await;
+            assert_eq!(first(only(&response)), Some(offsets[1]), "the last of {offsets:?}");
+        }
+        let ahead = FetchPartition { last_fetched_epoch: 9, ..partition(1) };
+        assert_eq!(only(&fetch(&mut client, &[ahead], request()).await).error_code, 1);
+        let behind = FetchPartition { last_fetched_epoch: 0, ..partition(9) };
+        let response = fetch(&mut client, &[behind], request()).await;
+        assert_eq!((only(&response).error_code, only(&response).diverging_epoch.end_offset), (0, 3));
+    });
+}
+
+#[test]
+fn more_than_may_be_sent_is_not_waited_for() {
+    in_world(71, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let clients = world.node("client");
+        let mut client = Client::connect(&clients, broker.address).await;
+        create_topic(&mut client, "t", 1).await;
+        let value = "x".repeat(2000);
+        assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, 0)]));
+        let before = clients.clock().now();
+        let asked = FetchRequest { min_bytes: 1 << 20, max_bytes: 1000, max_wait_ms: 30_000, ..request() };
+        let response = fetch(&mut client, &[partition(0)], asked).await;
+        assert_eq!(first(only(&response)), Some(0));
+        assert!(clients.clock().now().since(before) < Duration::from_secs(1));
+    });
+}
