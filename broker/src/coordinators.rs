@@ -35,7 +35,7 @@ impl<E: Effects> Coordinators<E> {
         if &*partition.name.topic != GROUP_TOPIC {
             return;
         }
-        let service = GroupService::start(&shard.effects, Rc::clone(partition), &shard.config());
+        let service = GroupService::start(shard, Rc::clone(partition));
         let previous = self.groups.borrow_mut().insert(partition.name.partition, service);
         if let Some(previous) = previous {
             previous.resign();

@@ -439,7 +439,7 @@ pub struct FetchOffsetsRequest {
 pub struct FetchTopic {
     /// Its name.
     pub name: String,
-    /// Its id as asked.
+    /// Its id: offsets that were committed in another topic of the name do not count. Zero if it is not known.
     pub topic_id: Uuid,
     /// Its partitions.
     pub partitions: Vec<i32>,
@@ -450,7 +450,7 @@ pub struct FetchTopic {
 pub struct FetchOffsetsResponse {
     /// What is wrong with the whole group.
     pub error: Option<GroupError>,
-    /// In the order asked.
+    /// In the order asked. When everything was asked, each topic once for each id under which offsets were committed.
     pub topics: Vec<FetchedTopic>,
 }
 

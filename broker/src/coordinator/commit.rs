@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use model::Uuid;
+
 use super::api::{
     AppendToken, CommitRequest, CommitResponse, CommitTopicResult, FetchOffsetsRequest, FetchOffsetsResponse,
     FetchTopic, FetchedOffset, FetchedTopic, GroupError, OffsetDeleteRequest, OffsetDeleteResponse,
@@ -169,16 +171,18 @@ fn fetched(offsets: &OffsetStore, request: FetchOffsetsRequest) -> FetchOffsetsR
             partitions: asked
                 .partitions
                 .iter()
-                .map(|&partition| found(partition, offsets.durable(group, &asked.name, partition)))
+                .map(|&partition| {
+                    found(partition, offsets.durable(group, (&asked.name, asked.topic_id), partition))
+                })
                 .collect(),
             name: asked.name,
             topic_id: asked.topic_id,
         };
         asked.into_iter().map(topic).collect()
     } else {
-        let mut all: BTreeMap<&str, FetchedTopic> = BTreeMap::new();
+        let mut all: BTreeMap<(&str, Uuid), FetchedTopic> = BTreeMap::new();
         for (topic, partition, committed) in offsets.durable_of(group) {
-            let entry = all.entry(topic).or_insert_with(|| FetchedTopic {
+            let entry = all.entry((topic, committed.topic_id)).or_insert_with(|| FetchedTopic {
                 name: topic.to_owned(),
                 topic_id: committed.topic_id,
                 partitions: Vec::new(),

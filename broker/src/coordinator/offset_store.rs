@@ -1,6 +1,7 @@
 //! Committed offsets of all groups of a coordinator, with the changes that are not durable yet.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use model::Uuid;
 
@@ -88,9 +89,16 @@ impl OffsetStore {
         self.drop_if_empty(group, topic, partition);
     }
 
-    /// The durable offset.
-    pub(super) fn durable(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
-        self.groups.get(group)?.get(topic)?.get(&partition)?.durable.as_ref()
+    /// The durable offset, unless it was committed in another topic of that name. Ids that are not known match any.
+    pub(super) fn durable(
+        &self,
+        group: &str,
+        (topic, topic_id): (&str, Uuid),
+        partition: i32,
+    ) -> Option<&CommittedOffset> {
+        let durable = self.groups.get(group)?.get(topic)?.get(&partition)?.durable.as_ref()?;
+        let is_same = topic_id.is_zero() || durable.topic_id.is_zero() || durable.topic_id == topic_id;
+        is_same.then_some(durable)
     }
 
     /// All durable offsets of a group.
@@ -102,6 +110,30 @@ impl OffsetStore {
     /// All offsets of a group that hold once everything staged is durable.
     pub(super) fn latest_of(&self, group: &str) -> impl Iterator<Item = (&str, i32, &CommittedOffset)> {
         self.slots(group).filter_map(|(topic, partition, slot)| Some((topic, partition, slot.latest()?)))
+    }
+
+    /// The groups from `first` on, in order.
+    pub(super) fn groups_from(&self, first: &str) -> impl Iterator<Item = &str> {
+        let groups = self.groups.range::<str, _>((Bound::Included(first), Bound::Unbounded));
+        groups.map(|(group, _)| group.as_str())
+    }
+
+    /// As [`OffsetStore::latest_of`], in order and only what comes behind `after`.
+    pub(super) fn latest_behind<'a>(
+        &'a self,
+        group: &str,
+        after: Option<(&'a str, i32)>,
+    ) -> impl Iterator<Item = (&'a str, i32, &'a CommittedOffset)> {
+        let first = after.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic));
+        let topics = self.groups.get(group).map(|topics| topics.range::<str, _>((first, Bound::Unbounded)));
+        let slots = topics.into_iter().flatten().flat_map(move |(topic, slots)| {
+            let behind = match after {
+                Some((last, partition)) if last == topic => Bound::Excluded(partition),
+                _ => Bound::Unbounded,
+            };
+            slots.range((behind, Bound::Unbounded)).map(move |(id, slot)| (topic.as_str(), *id, slot))
+        });
+        slots.filter_map(|(topic, partition, slot)| Some((topic, partition, slot.latest()?)))
     }
 
     /// Whether an offset holds once everything staged is durable.

@@ -1,8 +1,11 @@
 //! OffsetCommit, OffsetFetch, OffsetDelete and the expiration of offsets.
 
+use model::Uuid;
+
 use super::world::{EPOCH_MS, Join, World, commit, fetch_one};
 use crate::coordinator::{
-    AppendError, CommitRequest, GroupConfig, GroupError, Input, OffsetDeleteRequest, Request, Response,
+    AppendError, CommitRequest, FetchOffsetsRequest, FetchTopic, GroupConfig, GroupError, Input,
+    OffsetDeleteRequest, Request, Response,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -78,7 +81,7 @@ fn a_consumer_without_membership() {
 fn what_was_committed_is_fetched() {
     let mut w = World::new();
     let mut request = commit("", -1, "t", 7);
-    request.topics[0].topic_id = model::Uuid([9; 16]);
+    request.topics[0].topic_id = Uuid([9; 16]);
     w.send_commit(request);
     match w.ask(fetch_one(false)) {
         Response::FetchOffsets(reply) => {
@@ -88,7 +91,7 @@ fn what_was_committed_is_fetched() {
         other => panic!("{other:?}"),
     }
     match w.ask(super::world::fetch_all()) {
-        Response::FetchOffsets(reply) => assert_eq!(reply.topics[0].topic_id, model::Uuid([9; 16])),
+        Response::FetchOffsets(reply) => assert_eq!(reply.topics[0].topic_id, Uuid([9; 16])),
         other => panic!("{other:?}"),
     }
     let mut w = World::new();
@@ -279,6 +282,53 @@ fn offsets_of_a_deleted_topic_are_forgotten() {
     }
     w.input(Input::TopicDeleted { topic: "t".into() });
     assert_eq!(w.offsets(), [("u".into(), 0, 7)]);
+}
+
+#[test]
+fn offsets_are_those_of_the_topic_asked_for() {
+    let (old, new) = (Uuid([1; 16]), Uuid([2; 16]));
+    for (committed, asked, expect) in [
+        (old, old, 7),
+        (old, new, -1),
+        (old, Uuid::ZERO, 7),
+        (Uuid::ZERO, new, 7),
+        (Uuid::ZERO, Uuid::ZERO, 7),
+    ] {
+        let mut w = World::new();
+        let mut request = commit("", -1, "t", 7);
+        request.topics[0].topic_id = committed;
+        w.send_commit(request);
+        let topic = FetchTopic { name: "t".into(), topic_id: asked, partitions: vec![0] };
+        let fetch =
+            FetchOffsetsRequest { group_id: "g".into(), require_stable: true, topics: Some(vec![topic]) };
+        let fetched = w.ask(Request::FetchOffsets(fetch)).into_fetch_offsets();
+        assert_eq!(fetched.topics[0].partitions[0].offset, expect, "{committed:?} {asked:?}");
+    }
+}
+
+#[test]
+fn offsets_of_removed_topics_are_forgotten_after_a_load() {
+    let mut w = World::new();
+    for (group, count, id) in [("a", 2_100, 1), ("b", 1, 2), ("g", 3, 1), ("h", 1_500, 2)] {
+        let mut request = commit("", -1, "t", 7);
+        request.group_id = group.into();
+        request.topics[0].topic_id = Uuid([id; 16]);
+        let one = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions = (0..count)
+            .map(|partition| crate::coordinator::CommitPartition { partition, ..one.clone() })
+            .collect();
+        w.send_commit(request);
+    }
+    let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
+    w.hold_appends();
+    assert_eq!(w.forget_removed_topics(|name, id| name == "t" && id == Uuid([1; 16])), 4);
+    let sizes: Vec<usize> = w.held.iter().map(|(_, records)| records.len()).collect();
+    assert_eq!(sizes, [1_000, 1_000, 103], "no step writes more");
+    w.release(Ok(()));
+    assert_eq!(w.offsets(), []);
+    let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
+    assert_eq!(w.forget_removed_topics(|_, id| id == Uuid([1; 16])), 2, "1,501 are left");
+    assert_eq!(w.held.len(), 0);
 }
 
 #[test]
