@@ -8,6 +8,7 @@ use model::{PartitionId, TopicPartition};
 use runtime::Effects;
 
 use crate::coordinator::{GroupError, Request, Response};
+use crate::metadata::TopicImage;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -65,7 +66,7 @@ impl<E: Effects> Coordinators<E> {
     }
 
     /// A topic was deleted somewhere in the cluster; the offsets committed for it go as well.
-    pub fn topic_deleted(&self, topic: &str) {
+    pub fn topic_deleted(&self, topic: &TopicImage) {
         for service in self.all() {
             service.topic_deleted(topic);
         }

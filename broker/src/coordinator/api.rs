@@ -24,7 +24,6 @@ pub struct Now {
 
 /// Something that happened to the coordinator.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "nearly all inputs are requests")]
 pub enum Input {
     /// A client asks for something.
     Request {
@@ -42,10 +41,12 @@ pub enum Input {
         /// How it went.
         result: Result<(), AppendError>,
     },
-    /// A topic is gone; offsets committed for it are forgotten.
+    /// A topic is gone; offsets committed for it are forgotten, but not those of a new one of its name.
     TopicDeleted {
         /// Its name.
         topic: String,
+        /// Its id.
+        topic_id: Uuid,
     },
     /// All records of the log were replayed: requests are served from now on.
     LoadDone,

@@ -108,8 +108,8 @@ impl GroupCoordinator {
     }
 
     /// A topic is gone, and with it the offsets in it.
-    pub(super) fn topic_deleted(&mut self, topic: &str) {
-        let doomed = self.offsets.of_topic(topic).into_iter();
+    pub(super) fn topic_deleted(&mut self, topic: &str, topic_id: Uuid) {
+        let doomed = self.offsets.of_topic(topic, topic_id).into_iter();
         let doomed: Vec<(String, String, i32)> = doomed
             .flat_map(|(group, partitions)| {
                 partitions.into_iter().map(move |partition| (group.clone(), topic.to_owned(), partition))

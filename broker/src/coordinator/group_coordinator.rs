@@ -93,7 +93,9 @@ impl GroupCoordinator {
             Input::Request { token, request } => self.on_request(token, request),
             Input::Tick => self.on_tick(),
             Input::Appended { token, result } => self.on_appended(token, result),
-            Input::TopicDeleted { topic } if self.phase == Phase::Active => self.topic_deleted(&topic),
+            Input::TopicDeleted { topic, topic_id } if self.phase == Phase::Active => {
+                self.topic_deleted(&topic, topic_id);
+            }
             Input::TopicDeleted { .. } => {}
             Input::LoadDone => self.on_load_done(),
             Input::Resign => self.on_resign(),

@@ -22,6 +22,13 @@ pub(super) struct CommittedOffset {
     pub(super) topic_id: Uuid,
 }
 
+impl CommittedOffset {
+    /// Whether it was committed in that topic, as far as both ids are known.
+    fn is_in(&self, topic_id: Uuid) -> bool {
+        topic_id.is_zero() || self.topic_id.is_zero() || self.topic_id == topic_id
+    }
+}
+
 /// The offset of one partition: the durable one, and those that follow as their records become durable.
 #[derive(Debug, Default)]
 struct Slot {
@@ -97,8 +104,7 @@ impl OffsetStore {
         partition: i32,
     ) -> Option<&CommittedOffset> {
         let durable = self.groups.get(group)?.get(topic)?.get(&partition)?.durable.as_ref()?;
-        let is_same = topic_id.is_zero() || durable.topic_id.is_zero() || durable.topic_id == topic_id;
-        is_same.then_some(durable)
+        durable.is_in(topic_id).then_some(durable)
     }
 
     /// All durable offsets of a group.
@@ -148,11 +154,11 @@ impl OffsetStore {
     }
 
     /// The groups that have offsets in a topic, and the partitions.
-    pub(super) fn of_topic(&self, topic: &str) -> Vec<(String, Vec<i32>)> {
+    pub(super) fn of_topic(&self, topic: &str, topic_id: Uuid) -> Vec<(String, Vec<i32>)> {
         let partitions = |slots: &Partitions| {
             slots
                 .iter()
-                .filter(|(_, slot)| slot.latest().is_some())
+                .filter(|(_, slot)| slot.latest().is_some_and(|latest| latest.is_in(topic_id)))
                 .map(|(partition, _)| *partition)
                 .collect()
         };

@@ -16,6 +16,7 @@ use crate::coordinator::{
     Action, AppendError, AppendToken, GroupConfig, GroupCoordinator, Input, LogRecord, Now, OffsetCursor,
     Request, RequestToken, Response,
 };
+use crate::metadata::TopicImage;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -69,8 +70,8 @@ impl<E: Effects> GroupService<E> {
     }
 
     /// Forgets the offsets in a topic.
-    pub fn topic_deleted(self: &Rc<Self>, topic: &str) {
-        self.step(Input::TopicDeleted { topic: topic.to_owned() });
+    pub fn topic_deleted(self: &Rc<Self>, topic: &TopicImage) {
+        self.step(Input::TopicDeleted { topic: topic.name.to_string(), topic_id: topic.id });
     }
 
     /// Answers everyone who waits and ends.

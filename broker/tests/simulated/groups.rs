@@ -342,7 +342,11 @@ fn offsets_go_with_their_topic() {
         assert_eq!(commit(&mut client, 9, "group", &nobody, 5).await, 0);
         assert_eq!(committed(&mut client, 9, "group", false).await, 5);
         let topics = [DeleteTopicState { name: Some("t"), ..DeleteTopicState::default() }];
-        let request = DeleteTopicsRequest { topics: (&topics[..]).into(), ..DeleteTopicsRequest::default() };
+        let request = DeleteTopicsRequest {
+            topics: (&topics[..]).into(),
+            timeout_ms: 60_000,
+            ..DeleteTopicsRequest::default()
+        };
         client.call(6, &request).await.expect("an answer");
         assert_eq!(commit(&mut client, 9, "group", &nobody, 6).await, 3, "no such topic");
         create_topic(&mut client, "t", 4).await;
@@ -354,7 +358,11 @@ fn offsets_go_with_their_topic() {
 /// Deletes topic "t" and does not wait for the answer.
 async fn send_delete_topic(client: &mut Client) {
     let topics = [DeleteTopicState { name: Some("t"), ..DeleteTopicState::default() }];
-    let request = DeleteTopicsRequest { topics: (&topics[..]).into(), ..DeleteTopicsRequest::default() };
+    let request = DeleteTopicsRequest {
+        topics: (&topics[..]).into(),
+        timeout_ms: 60_000,
+        ..DeleteTopicsRequest::default()
+    };
     client.send(6, &request).await.expect("sent");
 }
 

@@ -277,10 +277,14 @@ fn large_expirations_are_written_in_pieces() {
 #[test]
 fn offsets_of_a_deleted_topic_are_forgotten() {
     let mut w = World::new();
-    for topic in ["t", "u"] {
-        w.send_commit(commit("", -1, topic, 7));
+    for (topic, id) in [("t", 1), ("u", 1)] {
+        let mut request = commit("", -1, topic, 7);
+        request.topics[0].topic_id = Uuid([id; 16]);
+        w.send_commit(request);
     }
-    w.input(Input::TopicDeleted { topic: "t".into() });
+    w.input(Input::TopicDeleted { topic: "t".into(), topic_id: Uuid([2; 16]) });
+    assert_eq!(w.offsets().len(), 2, "a new topic of the name keeps its offsets");
+    w.input(Input::TopicDeleted { topic: "t".into(), topic_id: Uuid([1; 16]) });
     assert_eq!(w.offsets(), [("u".into(), 0, 7)]);
 }
 
