@@ -15,6 +15,12 @@ impl OffsetCursor {
         Self { group: group.to_owned(), after: Some((topic.to_owned(), partition)) }
     }
 
+    /// Goes on with the next group.
+    pub(super) fn behind_group(group: &str) -> Self {
+        // The first string in order that is greater.
+        Self { group: format!("{group}\0"), after: None }
+    }
+
     /// Behind which of a group's offsets to go on; `None` for all of them.
     pub(super) fn after_in(&self, group: &str) -> Option<(&str, i32)> {
         let (topic, partition) = self.after.as_ref().filter(|_| self.group == group)?;

@@ -275,6 +275,48 @@ fn large_expirations_are_written_in_pieces() {
 }
 
 #[test]
+fn a_step_of_an_expiration_is_small_however_many_groups_there_are() {
+    let mut w = World::new();
+    for group in 0..3_000 {
+        let mut request = commit("", -1, "t", 7);
+        request.group_id = format!("g{group}");
+        w.send_commit(request);
+    }
+    w.hold_appends();
+    let due = w.coordinator.next_deadline().expect("expirations are looked for");
+    w.now_ms = due + 8 * DAY_MS;
+    let mut steps = 0;
+    while w.coordinator.next_deadline().is_some_and(|deadline| deadline <= w.now_ms) {
+        let before = w.held.len();
+        w.input(Input::Tick);
+        let sizes: Vec<usize> = w.held[before..].iter().map(|(_, records)| records.len()).collect();
+        assert!(sizes.len() <= 2 && sizes.iter().all(|size| *size <= 1_000), "{sizes:?}");
+        w.now_ms += 1;
+        steps += 1;
+    }
+    assert_eq!(steps, 7, "a group and an offset count as two");
+    w.release(Ok(()));
+    assert_eq!(w.coordinator.group_count(), 0);
+}
+
+#[test]
+fn offsets_that_are_under_way_do_not_hold_up_a_fetch_of_earlier_ones() {
+    let mut w = World::new();
+    w.hold_appends();
+    let first = w.send_commit(commit("", -1, "t", 2));
+    let stable = w.send(fetch_one(true));
+    // In a busy group something always is under way.
+    let second = w.send_commit(commit("", -1, "t", 3));
+    let later = w.send(fetch_one(true));
+    w.release_first(Ok(()));
+    assert!(!w.is_waiting(first) && w.is_waiting(second) && w.is_waiting(later));
+    let fetched = w.reply(stable).into_fetch_offsets();
+    assert_eq!(fetched.topics[0].partitions[0].offset, 2);
+    w.release(Ok(()));
+    assert_eq!(w.reply(later).into_fetch_offsets().topics[0].partitions[0].offset, 3);
+}
+
+#[test]
 fn offsets_of_a_deleted_topic_are_forgotten() {
     let mut w = World::new();
     for (topic, id) in [("t", 1), ("u", 1)] {
