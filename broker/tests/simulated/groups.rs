@@ -430,6 +430,25 @@ fn a_topic_that_is_deleted_while_its_groups_load_leaves_no_offsets() {
 }
 
 #[test]
+fn a_group_that_is_named_twice_is_deleted_once() {
+    in_world(20, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &SETTINGS).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "t", 4).await;
+        for group in ["a", "b"] {
+            assert_eq!(find(&mut client, 4, group).await, 0);
+            assert_eq!(commit(&mut client, 9, group, &(String::new(), -1), 5).await, 0);
+        }
+        let groups = ["a", "b", "a", "nope", "nope"];
+        let request = DeleteGroupsRequest { groups_names: (&groups[..]).into() };
+        let response = client.call(2, &request).await.expect("an answer");
+        let results = response.results.iter().map(|result| (result.group_id.as_str(), result.error_code));
+        assert_eq!(results.collect::<Vec<_>>(), [("a", 0), ("b", 0), ("nope", 69)], "as Apache Kafka 4.3.1");
+        broker.stop().await;
+    });
+}
+
+#[test]
 fn a_shutdown_does_not_wait_for_members_that_wait() {
     in_world(28, async |world| {
         let settings = [("group.initial.rebalance.delay.ms", "100000")];
