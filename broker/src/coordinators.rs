@@ -8,6 +8,7 @@ use model::{PartitionId, TopicPartition};
 use runtime::Effects;
 
 use crate::coordinator::{GroupError, Request, Response};
+use crate::metadata::TopicImage;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -35,7 +36,7 @@ impl<E: Effects> Coordinators<E> {
         if &*partition.name.topic != GROUP_TOPIC {
             return;
         }
-        let service = GroupService::start(&shard.effects, Rc::clone(partition), &shard.config());
+        let service = GroupService::start(shard, Rc::clone(partition));
         let previous = self.groups.borrow_mut().insert(partition.name.partition, service);
         if let Some(previous) = previous {
             previous.resign();
@@ -65,7 +66,7 @@ impl<E: Effects> Coordinators<E> {
     }
 
     /// A topic was deleted somewhere in the cluster; the offsets committed for it go as well.
-    pub fn topic_deleted(&self, topic: &str) {
+    pub fn topic_deleted(&self, topic: &TopicImage) {
         for service in self.all() {
             service.topic_deleted(topic);
         }

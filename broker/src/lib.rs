@@ -24,3 +24,4 @@ pub mod server;
 pub mod shard;
 pub mod stats;
 pub mod stats_publisher;
+pub mod topic_changes;

@@ -192,7 +192,7 @@ pub async fn bring_up<E: Effects>(
     shard
         .call_all(move |shard| {
             let (image, topics) = (Arc::clone(&image), topics.clone());
-            async move { shard.apply_image(image, topics).await }
+            shard.apply_image(image, topics)
         })
         .await;
     let mut bound = Vec::new();

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{self, StreamExt};
 use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
 use net::protocol::ErrorCode;
 use runtime::mesh::MeshPort;
-use runtime::{Clock, Effects};
+use runtime::sync::oneshot;
+use runtime::{Clock, Effects, Monotonic};
 use storage::{Log, LogDir, LogManager, StorageError};
 
 use crate::calls::{Calls, Job};
@@ -26,6 +27,7 @@ use crate::producer_ids::ProducerIds;
 use crate::request_memory::RequestMemory;
 use crate::server::Connections;
 use crate::stats::Stats;
+use crate::topic_changes::TopicChanges;
 
 /// What all shards share and nobody changes.
 pub struct Identity {
@@ -69,6 +71,8 @@ pub struct Shard<E: Effects> {
     pub producer_ids: ProducerIds,
     /// Group coordinators of the `__consumer_offsets` partitions owned here.
     pub coordinators: Coordinators<E>,
+    /// Topics whose logs follow the image.
+    pub topic_changes: TopicChanges,
     /// Memory for large requests on their way in.
     pub request_memory: RequestMemory,
     /// Client connections accepted here.
@@ -112,6 +116,7 @@ impl<E: Effects> Shard<E> {
             effects,
             identity,
             logs,
+            topic_changes: TopicChanges::default(),
             request_memory: RequestMemory::new(config.memory_per_shard_bytes() / 4),
             connections: Connections::default(),
             stats: Stats::default(),
@@ -194,9 +199,13 @@ impl<E: Effects> Shard<E> {
         Arc::clone(cached.entry(topic.id).or_insert_with(resolve))
     }
 
-    /// Takes over a new image and brings the partitions of `changed` topics in line with it: opens,
-    /// creates, reconfigures and deletes logs.
-    pub async fn apply_image(self: &Rc<Self>, image: Arc<MetadataImage>, changed: Vec<TopicId>) {
+    /// Takes over a new image, at once. The future completes when the partitions of `changed` topics are in line with
+    /// it: logs are opened, created, reconfigured and deleted in order of the images.
+    pub fn apply_image(
+        self: &Rc<Self>,
+        image: Arc<MetadataImage>,
+        changed: Vec<TopicId>,
+    ) -> impl Future<Output = ()> + use<E> {
         let config = BrokerConfig::with_dynamic(
             &self.config(),
             &image.broker_configs(None),
@@ -209,19 +218,32 @@ impl<E: Effects> Shard<E> {
         }
         let before = self.image.replace(Arc::clone(&image));
         let changed = if broker_changed { image.topics().map(|topic| topic.id).collect() } else { changed };
-        let mut work = Vec::new();
-        for id in changed {
-            self.topic_configs.borrow_mut().remove(&id);
-            match image.topic_by_id(id) {
-                Some(topic) => work.extend(self.align_topic(topic)),
-                None => {
-                    work.extend(self.removed_topic(id));
-                    if let Some(topic) = before.topic_by_id(id) {
-                        self.coordinators.topic_deleted(&topic.name);
-                    }
-                }
+        for id in &changed {
+            self.topic_configs.borrow_mut().remove(id);
+            if image.topic_by_id(*id).is_none()
+                && let Some(topic) = before.topic_by_id(*id)
+            {
+                self.coordinators.topic_deleted(topic);
             }
         }
+        let aligned = (!changed.is_empty()).then(|| TopicChanges::add(self, changed));
+        async move {
+            if let Some(aligned) = aligned {
+                let _stopping = aligned.await;
+            }
+        }
+    }
+
+    /// Brings the partitions of topics in line with the image.
+    pub(crate) async fn align_topics(self: &Rc<Self>, topics: Vec<TopicId>) {
+        let image = self.image();
+        let work: Vec<LogChange> = topics
+            .into_iter()
+            .flat_map(|id| match image.topic_by_id(id) {
+                Some(topic) => self.align_topic(topic),
+                None => self.removed_topic(id),
+            })
+            .collect();
         stream::iter(work).for_each_concurrent(LOG_CHANGES_MAX, |change| self.change_log(change)).await;
     }
 
@@ -251,6 +273,9 @@ impl<E: Effects> Shard<E> {
     }
 
     async fn change_log(self: &Rc<Self>, change: LogChange) {
+        if self.stopping() {
+            return;
+        }
         match change {
             LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
             LogChange::Delete { topic_id, partition } => {
@@ -346,6 +371,29 @@ impl<E: Effects> Shard<E> {
             start(shard, controller)
         })
         .await
+    }
+
+    /// As [`Shard::call_controller`], for a client that waits only so long: `None` when that time is over, while the call
+    /// goes on. `start` learns when that is. Without any time nothing begins, as in Kafka.
+    pub async fn call_controller_within<R, F, Fut>(self: &Rc<Self>, timeout_ms: i32, start: F) -> Option<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(Rc<Self>, Rc<Controller<E>>, Monotonic) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        let timeout_ms = u64::try_from(timeout_ms).ok().filter(|ms| *ms > 0)?;
+        let clock = self.effects.clock();
+        let deadline = clock.now() + Duration::from_millis(timeout_ms);
+        let (sender, receiver) = oneshot::channel();
+        let shard = Rc::clone(self);
+        self.effects.spawn(async move {
+            let call = shard.call_controller(move |shard, controller| start(shard, controller, deadline));
+            let _gone = sender.send(call.await);
+        });
+        match select(receiver, std::pin::pin!(clock.sleep_until(deadline))).await {
+            Either::Left((answer, _)) => answer.ok(),
+            Either::Right(_) => None,
+        }
     }
 
     /// A random identifier.

@@ -99,6 +99,15 @@ pub struct DirEntry {
     pub length: u64,
 }
 
+/// A directory to be created, and files to be created in it: their names and contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDir {
+    /// Where.
+    pub path: PathBuf,
+    /// In order.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
 /// Room on a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskSpace {
@@ -118,6 +127,33 @@ pub trait Disk: Clone + 'static {
     fn open(&self, path: &Path, options: OpenOptions) -> impl Future<Output = io::Result<Self::File>>;
     /// Creates a directory and its missing parents, all of them durable when this returns.
     fn create_dir_all(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Creates a directory whose parent is there; no error if it is there itself. Not durable until
+    /// [`Disk::sync_dir`] of the parent.
+    fn create_dir(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Creates directories in `parent` with files in them, all durable when this returns; a directory is before any of
+    /// its files is. A file with content is replaced atomically, one without is left alone if it is there. An
+    /// implementation may share syncs.
+    fn create_dirs(&self, parent: &Path, dirs: Vec<NewDir>) -> impl Future<Output = io::Result<()>> {
+        async move {
+            for dir in &dirs {
+                self.create_dir(&dir.path).await?;
+            }
+            self.sync_dir(parent).await?;
+            for NewDir { path, files } in dirs {
+                for (name, content) in files {
+                    let file = path.join(name);
+                    if content.is_empty() {
+                        let options = OpenOptions { write: true, create: true, direct: false };
+                        drop(self.open(&file, options).await?);
+                    } else {
+                        self.write_file(&file, content).await?;
+                    }
+                }
+                self.sync_dir(&path).await?;
+            }
+            Ok(())
+        }
+    }
     /// Renames a file or directory and makes it durable (fsync of both parent directories).
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
     /// Removes a file. Not durable until [`Disk::sync_dir`].

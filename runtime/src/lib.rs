@@ -33,8 +33,8 @@ pub mod uring;
 mod waker_cell;
 
 pub use effects::{
-    Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, OpenOptions,
-    Stream,
+    Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, NewDir,
+    OpenOptions, Stream,
 };
 pub use executor::{Executor, yield_now};
 pub use injector::{Injector, InjectorPort, injector};

@@ -10,6 +10,7 @@ mod append_validation;
 mod checkpoint;
 mod commit_loop;
 mod config;
+mod creation;
 mod decompress;
 pub mod dump_log;
 mod error;

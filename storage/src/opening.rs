@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use model::{Offset, TopicId, TopicPartition};
-use runtime::{Clock, DirEntry, Disk, Effects};
+use runtime::{Clock, DirEntry, Disk, Effects, NewDir};
 
 use crate::checkpoint::{PARTITION_METADATA_FILE, format_partition_metadata};
 use crate::log::{Log, LogState};
@@ -72,14 +72,14 @@ async fn create<E: Effects>(
     topic_id: TopicId,
     dir: &Path,
 ) -> Result<(), StorageError> {
-    let disk = shard.effects.disk();
-    disk.create_dir_all(dir).await.map_err(|error| StorageError::io("create", dir, &error))?;
     // What a log of this name had before says nothing about this one. Durable before the identity is: as soon as that
     // is there, checkpoints count.
     shard.dir.forget(&shard.effects, tp).await?;
-    drop(shard.open_direct(&dir.join(file_name(Offset::ZERO, "log")), true).await?);
-    // Makes the directory's entries durable, the log's file included.
-    shard.write_whole(&dir.join(PARTITION_METADATA_FILE), format_partition_metadata(topic_id)).await
+    let files = vec![
+        (file_name(Offset::ZERO, "log"), Vec::new()),
+        (PARTITION_METADATA_FILE.to_owned(), format_partition_metadata(topic_id)),
+    ];
+    shard.create_dir(NewDir { path: dir.to_path_buf(), files }).await
 }
 
 /// A log without files: new, or with nothing in it that could be read.

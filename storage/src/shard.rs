@@ -11,6 +11,7 @@ use model::TopicPartition;
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 
+use crate::creation::Creations;
 use crate::journal::Journal;
 use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
@@ -57,6 +58,7 @@ pub(crate) struct Shard<E: Effects> {
     tasks: Cell<usize>,
     tasks_done: Notify,
     pub(crate) recoveries: Semaphore,
+    pub(crate) creations: Creations,
     /// Whether the file system takes direct I/O.
     direct: Cell<bool>,
 }
@@ -89,6 +91,7 @@ impl<E: Effects> Shard<E> {
             tasks: Cell::new(0),
             tasks_done: Notify::new(),
             recoveries: Semaphore::new(recoveries),
+            creations: Creations::new(),
             direct: Cell::new(true),
         }
     }

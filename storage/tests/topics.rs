@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use model::{Offset, TopicId};
+use runtime::Effects;
 use runtime::sim::{OpKind, SimEffects, SimWorld};
 use storage::{Log, LogConfig, LogManagerOptions, StorageError};
 use support::{Broker, append_durably, batch, pause, read_all, start, topic_id, tp};
@@ -50,6 +51,68 @@ fn a_new_topic_inherits_nothing_from_one_of_the_same_name() {
             assert_eq!(log.log_start_offset(), Offset(0));
             let found = read_all(&log, Offset(0), 1 << 20).await.unwrap();
             assert_eq!(u64::try_from(found.len()).unwrap(), after);
+        });
+        world.end();
+    }
+}
+
+/// Partitions that are created at the same time.
+const MANY: i32 = 20;
+
+/// Creates partitions and writes to each as soon as it is open; `written` has a bit for each that did.
+async fn create_many(node: &SimEffects, broker: &Rc<Broker>, written: &Rc<Cell<u32>>) {
+    for partition in 0..MANY {
+        let (broker, written) = (Rc::clone(broker), Rc::clone(written));
+        node.spawn(async move {
+            let log = broker.manager.open_log(tp(partition), topic_id(), LogConfig::default()).await.unwrap();
+            append_durably(&log, &batch(1, 1, 10, 1_000)).await;
+            written.set(written.get() | 1 << partition);
+        });
+    }
+    while written.get() != (1 << MANY) - 1 {
+        pause(node, 1).await;
+    }
+}
+
+#[test]
+fn partitions_that_are_created_together_share_syncs() {
+    let world = SimWorld::new(6);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = Rc::new(start(node.clone(), LogManagerOptions::default()).await.unwrap());
+        let before = world.disk("a").changes(OpKind::Sync);
+        create_many(&node, &broker, &Rc::default()).await;
+        let syncs = world.disk("a").changes(OpKind::Sync) - before;
+        // Each directory's own, and a few of the one above.
+        assert!(syncs <= u64::from(MANY.unsigned_abs()) + 3, "{syncs} for {MANY} partitions");
+    });
+    world.end();
+}
+
+#[test]
+fn partitions_that_are_created_together_are_there_after_a_power_cut() {
+    for seed in 0..150 {
+        let world = SimWorld::new(seed);
+        let written = Rc::new(Cell::new(0));
+        let node = world.node("a");
+        world.disk("a").crash_at(OpKind::Any, 5 + seed);
+        let cut = world.run_on(&node, async {
+            let broker = Rc::new(start(node.clone(), LogManagerOptions::default()).await.unwrap());
+            create_many(&node, &broker, &written).await;
+        });
+        if cut.is_some() {
+            world.crash("a");
+        }
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+            for partition in 0..MANY {
+                let log =
+                    broker.manager.open_log(tp(partition), topic_id(), LogConfig::default()).await.unwrap();
+                let found = read_all(&log, Offset(0), 1 << 20).await.unwrap();
+                let is_written = written.get() & 1 << partition != 0;
+                assert!(found.len() == 1 || !is_written, "seed {seed} partition {partition}: {found:?}");
+            }
         });
         world.end();
     }

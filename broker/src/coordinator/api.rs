@@ -24,7 +24,6 @@ pub struct Now {
 
 /// Something that happened to the coordinator.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "nearly all inputs are requests")]
 pub enum Input {
     /// A client asks for something.
     Request {
@@ -42,10 +41,12 @@ pub enum Input {
         /// How it went.
         result: Result<(), AppendError>,
     },
-    /// A topic is gone; offsets committed for it are forgotten.
+    /// A topic is gone; offsets committed for it are forgotten, but not those of a new one of its name.
     TopicDeleted {
         /// Its name.
         topic: String,
+        /// Its id.
+        topic_id: Uuid,
     },
     /// All records of the log were replayed: requests are served from now on.
     LoadDone,
@@ -439,7 +440,7 @@ pub struct FetchOffsetsRequest {
 pub struct FetchTopic {
     /// Its name.
     pub name: String,
-    /// Its id as asked.
+    /// Its id: offsets that were committed in another topic of the name do not count. Zero if it is not known.
     pub topic_id: Uuid,
     /// Its partitions.
     pub partitions: Vec<i32>,
@@ -450,7 +451,7 @@ pub struct FetchTopic {
 pub struct FetchOffsetsResponse {
     /// What is wrong with the whole group.
     pub error: Option<GroupError>,
-    /// In the order asked.
+    /// In the order asked. When everything was asked, each topic once for each id under which offsets were committed.
     pub topics: Vec<FetchedTopic>,
 }
 

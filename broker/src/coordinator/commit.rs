@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use model::Uuid;
+
 use super::api::{
     AppendToken, CommitRequest, CommitResponse, CommitTopicResult, FetchOffsetsRequest, FetchOffsetsResponse,
     FetchTopic, FetchedOffset, FetchedTopic, GroupError, OffsetDeleteRequest, OffsetDeleteResponse,
@@ -106,8 +108,8 @@ impl GroupCoordinator {
     }
 
     /// A topic is gone, and with it the offsets in it.
-    pub(super) fn topic_deleted(&mut self, topic: &str) {
-        let doomed = self.offsets.of_topic(topic).into_iter();
+    pub(super) fn topic_deleted(&mut self, topic: &str, topic_id: Uuid) {
+        let doomed = self.offsets.of_topic(topic, topic_id).into_iter();
         let doomed: Vec<(String, String, i32)> = doomed
             .flat_map(|(group, partitions)| {
                 partitions.into_iter().map(move |partition| (group.clone(), topic.to_owned(), partition))
@@ -169,16 +171,18 @@ fn fetched(offsets: &OffsetStore, request: FetchOffsetsRequest) -> FetchOffsetsR
             partitions: asked
                 .partitions
                 .iter()
-                .map(|&partition| found(partition, offsets.durable(group, &asked.name, partition)))
+                .map(|&partition| {
+                    found(partition, offsets.durable(group, (&asked.name, asked.topic_id), partition))
+                })
                 .collect(),
             name: asked.name,
             topic_id: asked.topic_id,
         };
         asked.into_iter().map(topic).collect()
     } else {
-        let mut all: BTreeMap<&str, FetchedTopic> = BTreeMap::new();
+        let mut all: BTreeMap<(&str, Uuid), FetchedTopic> = BTreeMap::new();
         for (topic, partition, committed) in offsets.durable_of(group) {
-            let entry = all.entry(topic).or_insert_with(|| FetchedTopic {
+            let entry = all.entry((topic, committed.topic_id)).or_insert_with(|| FetchedTopic {
                 name: topic.to_owned(),
                 topic_id: committed.topic_id,
                 partitions: Vec::new(),

@@ -12,6 +12,7 @@ use super::completion::{Completion, Effect};
 use super::config::GroupConfig;
 use super::effects::Effects;
 use super::group::{ClassicGroup, State};
+use super::offset_cursor::OffsetCursor;
 use super::offset_store::OffsetStore;
 use super::records::{self, LogRecord, Replayed};
 use super::timers::TimerKey;
@@ -40,6 +41,8 @@ pub struct GroupCoordinator {
     pub(super) offsets: OffsetStore,
     /// Fetches of stable offsets, by the append that they wait for.
     pub(super) waiting_fetches: BTreeMap<AppendToken, Vec<(RequestToken, FetchOffsetsRequest)>>,
+    /// How far the present pass over all offsets has come, if there is one.
+    pub(super) expiration: Option<OffsetCursor>,
     pub(super) fx: Effects,
 }
 
@@ -52,6 +55,7 @@ impl GroupCoordinator {
             groups: BTreeMap::new(),
             offsets: OffsetStore::default(),
             waiting_fetches: BTreeMap::new(),
+            expiration: None,
             fx: Effects::new(config),
         }
     }
@@ -93,7 +97,9 @@ impl GroupCoordinator {
             Input::Request { token, request } => self.on_request(token, request),
             Input::Tick => self.on_tick(),
             Input::Appended { token, result } => self.on_appended(token, result),
-            Input::TopicDeleted { topic } if self.phase == Phase::Active => self.topic_deleted(&topic),
+            Input::TopicDeleted { topic, topic_id } if self.phase == Phase::Active => {
+                self.topic_deleted(&topic, topic_id);
+            }
             Input::TopicDeleted { .. } => {}
             Input::LoadDone => self.on_load_done(),
             Input::Resign => self.on_resign(),
@@ -149,10 +155,7 @@ impl GroupCoordinator {
     fn on_timer(&mut self, key: &TimerKey) {
         let (groups, fx) = (&mut self.groups, &mut self.fx);
         let record = match key {
-            TimerKey::OffsetExpiration => {
-                self.expire_offsets();
-                return self.schedule_offset_expiration();
-            }
+            TimerKey::OffsetExpiration => return self.on_expiration_timer(),
             TimerKey::Join(id) => groups.get_mut(id).and_then(|group| group.on_join_timer(fx)),
             TimerKey::Sync(id) => groups.get_mut(id).and_then(|group| group.on_sync_timer(fx)),
             TimerKey::Session { group, member } => {

@@ -1,8 +1,10 @@
 //! Offsets that nobody used for `offsets.retention.minutes` are deleted, and groups that have nothing left.
 
-use super::commit::RECORDS_PER_APPEND_MAX;
+use std::ops::Bound;
+
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
+use super::offset_cursor::{LOOKED_AT_MAX, OffsetCursor};
 use super::offset_store::CommittedOffset;
 use super::timers::TimerKey;
 
@@ -13,33 +15,64 @@ impl GroupCoordinator {
         self.fx.schedule(TimerKey::OffsetExpiration, interval_ms);
     }
 
-    /// Deletes what has expired.
-    pub(super) fn expire_offsets(&mut self) {
+    /// Goes on with a pass over all groups, or starts one.
+    pub(super) fn on_expiration_timer(&mut self) {
+        let from = self.expiration.take().unwrap_or_default();
+        self.expiration = self.expire_offsets(&from);
+        if self.expiration.is_some() {
+            self.fx.schedule(TimerKey::OffsetExpiration, PASS_PAUSE_MS);
+        } else {
+            self.schedule_offset_expiration();
+        }
+    }
+
+    /// Deletes what has expired, as far as one step goes; yields where to go on.
+    fn expire_offsets(&mut self, from: &OffsetCursor) -> Option<OffsetCursor> {
         let (now_ms, retention_ms) = (self.fx.now.wall_ms, self.fx.config.offsets_retention_ms);
-        let mut doomed = Vec::new();
-        let mut done = Vec::new();
-        for group in self.groups.values() {
+        let (mut doomed, mut unused, mut looked_at, mut next) = (Vec::new(), Vec::new(), 0, None);
+        'groups: for (id, group) in
+            self.groups.range::<str, _>((Bound::Included(&*from.group), Bound::Unbounded))
+        {
+            let after = from.after_in(id);
             // A change that is under way is newer than any retention.
-            if self.offsets.last_staged(&group.id).is_some() {
-                continue;
-            }
-            let mut is_all_expired = true;
-            for (topic, partition, committed) in self.offsets.latest_of(&group.id) {
+            let is_changing = after.is_none() && self.offsets.last_staged(id).is_some();
+            for (topic, partition, committed) in
+                self.offsets.latest_behind(id, after).filter(|_| !is_changing)
+            {
                 if group.is_expired(topic, committed, now_ms, retention_ms) {
-                    doomed.push((group.id.clone(), topic.to_owned(), partition));
-                } else {
-                    is_all_expired = false;
+                    doomed.push((id.clone(), topic.to_owned(), partition));
+                }
+                looked_at += 1;
+                if looked_at == LOOKED_AT_MAX {
+                    next = Some(OffsetCursor::behind(id, topic, partition));
+                    break 'groups;
                 }
             }
-            if is_all_expired && group.state == State::Empty && group.pending_join.is_empty() {
-                done.push(group.id.clone());
+            if !is_changing && group.state == State::Empty && group.pending_join.is_empty() {
+                unused.push(id.clone());
+            }
+            looked_at += 1;
+            if looked_at == LOOKED_AT_MAX {
+                next = Some(OffsetCursor::behind_group(id));
+                break;
             }
         }
-        for chunk in doomed.chunks(RECORDS_PER_APPEND_MAX) {
-            self.append_deletions(Vec::new(), chunk.to_vec());
+        if !doomed.is_empty() {
+            self.append_deletions(Vec::new(), doomed);
         }
-        for id in done {
-            self.delete_group(&id);
+        unused.retain(|id| self.offsets.latest_of(id).next().is_none());
+        self.delete_groups(&unused);
+        next
+    }
+
+    /// Writes the end of groups that have no offsets.
+    fn delete_groups(&mut self, ids: &[String]) {
+        let groups: Vec<ClassicGroup> = ids.iter().filter_map(|id| self.groups.remove(id)).collect();
+        for group in &groups {
+            group.cancel_timers(&mut self.fx);
+        }
+        if !groups.is_empty() {
+            self.append_deletions(groups, Vec::new());
         }
     }
 }
@@ -66,3 +99,6 @@ impl ClassicGroup {
         }
     }
 }
+
+/// Between two steps of a pass, for others.
+const PASS_PAUSE_MS: u64 = 1;

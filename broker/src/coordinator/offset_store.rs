@@ -1,6 +1,7 @@
 //! Committed offsets of all groups of a coordinator, with the changes that are not durable yet.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use model::Uuid;
 
@@ -19,6 +20,13 @@ pub(super) struct CommittedOffset {
     pub(super) expire_timestamp_ms: Option<i64>,
     /// Zero if the client named the topic only.
     pub(super) topic_id: Uuid,
+}
+
+impl CommittedOffset {
+    /// Whether it was committed in that topic, as far as both ids are known.
+    fn is_in(&self, topic_id: Uuid) -> bool {
+        topic_id.is_zero() || self.topic_id.is_zero() || self.topic_id == topic_id
+    }
 }
 
 /// The offset of one partition: the durable one, and those that follow as their records become durable.
@@ -88,9 +96,15 @@ impl OffsetStore {
         self.drop_if_empty(group, topic, partition);
     }
 
-    /// The durable offset.
-    pub(super) fn durable(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
-        self.groups.get(group)?.get(topic)?.get(&partition)?.durable.as_ref()
+    /// The durable offset, unless it was committed in another topic of that name. Ids that are not known match any.
+    pub(super) fn durable(
+        &self,
+        group: &str,
+        (topic, topic_id): (&str, Uuid),
+        partition: i32,
+    ) -> Option<&CommittedOffset> {
+        let durable = self.groups.get(group)?.get(topic)?.get(&partition)?.durable.as_ref()?;
+        durable.is_in(topic_id).then_some(durable)
     }
 
     /// All durable offsets of a group.
@@ -102,6 +116,30 @@ impl OffsetStore {
     /// All offsets of a group that hold once everything staged is durable.
     pub(super) fn latest_of(&self, group: &str) -> impl Iterator<Item = (&str, i32, &CommittedOffset)> {
         self.slots(group).filter_map(|(topic, partition, slot)| Some((topic, partition, slot.latest()?)))
+    }
+
+    /// The groups from `first` on, in order.
+    pub(super) fn groups_from(&self, first: &str) -> impl Iterator<Item = &str> {
+        let groups = self.groups.range::<str, _>((Bound::Included(first), Bound::Unbounded));
+        groups.map(|(group, _)| group.as_str())
+    }
+
+    /// As [`OffsetStore::latest_of`], in order and only what comes behind `after`.
+    pub(super) fn latest_behind<'a>(
+        &'a self,
+        group: &str,
+        after: Option<(&'a str, i32)>,
+    ) -> impl Iterator<Item = (&'a str, i32, &'a CommittedOffset)> {
+        let first = after.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic));
+        let topics = self.groups.get(group).map(|topics| topics.range::<str, _>((first, Bound::Unbounded)));
+        let slots = topics.into_iter().flatten().flat_map(move |(topic, slots)| {
+            let behind = match after {
+                Some((last, partition)) if last == topic => Bound::Excluded(partition),
+                _ => Bound::Unbounded,
+            };
+            slots.range((behind, Bound::Unbounded)).map(move |(id, slot)| (topic.as_str(), *id, slot))
+        });
+        slots.filter_map(|(topic, partition, slot)| Some((topic, partition, slot.latest()?)))
     }
 
     /// Whether an offset holds once everything staged is durable.
@@ -116,11 +154,11 @@ impl OffsetStore {
     }
 
     /// The groups that have offsets in a topic, and the partitions.
-    pub(super) fn of_topic(&self, topic: &str) -> Vec<(String, Vec<i32>)> {
+    pub(super) fn of_topic(&self, topic: &str, topic_id: Uuid) -> Vec<(String, Vec<i32>)> {
         let partitions = |slots: &Partitions| {
             slots
                 .iter()
-                .filter(|(_, slot)| slot.latest().is_some())
+                .filter(|(_, slot)| slot.latest().is_some_and(|latest| latest.is_in(topic_id)))
                 .map(|(partition, _)| *partition)
                 .collect()
         };

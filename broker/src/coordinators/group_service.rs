@@ -2,25 +2,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use model::{Offset, RecordBatchBuilder};
+use model::{Offset, RecordBatchBuilder, TopicId};
 use runtime::sync::{Notify, oneshot};
 use runtime::{Clock, Effects, Monotonic};
 use storage::AppendOrigin;
 
 use crate::config::BrokerConfig;
 use crate::coordinator::{
-    Action, AppendError, AppendToken, GroupConfig, GroupCoordinator, Input, LogRecord, Now, Request,
-    RequestToken, Response,
+    Action, AppendError, AppendToken, GroupConfig, GroupCoordinator, Input, LogRecord, Now, OffsetCursor,
+    Request, RequestToken, Response,
 };
+use crate::metadata::TopicImage;
 use crate::partition::Partition;
+use crate::shard::Shard;
 
 /// The coordinator of one partition of `__consumer_offsets`. Lives on the shard that owns the partition.
 pub struct GroupService<E: Effects> {
     effects: E,
+    shard: Weak<Shard<E>>,
     partition: Rc<Partition<E>>,
     coordinator: RefCell<GroupCoordinator>,
     waiting: RefCell<BTreeMap<RequestToken, oneshot::Sender<Response>>>,
@@ -38,11 +41,12 @@ pub struct GroupService<E: Effects> {
 impl<E: Effects> GroupService<E> {
     /// Starts to load the partition's log. Until that is done, requests are refused as the
     /// protocol has it.
-    pub fn start(effects: &E, partition: Rc<Partition<E>>, config: &BrokerConfig) -> Rc<Self> {
+    pub fn start(shard: &Rc<Shard<E>>, partition: Rc<Partition<E>>) -> Rc<Self> {
         let service = Rc::new(Self {
-            effects: effects.clone(),
+            effects: shard.effects.clone(),
+            shard: Rc::downgrade(shard),
             partition,
-            coordinator: RefCell::new(GroupCoordinator::new(group_config(config))),
+            coordinator: RefCell::new(GroupCoordinator::new(group_config(&shard.config()))),
             waiting: RefCell::default(),
             requests: Cell::new(0),
             appends: RefCell::default(),
@@ -51,7 +55,7 @@ impl<E: Effects> GroupService<E> {
             timer_changed: Notify::new(),
             resigned: Cell::new(false),
         });
-        effects.spawn(Rc::clone(&service).run());
+        shard.effects.spawn(Rc::clone(&service).run());
         service
     }
 
@@ -66,8 +70,8 @@ impl<E: Effects> GroupService<E> {
     }
 
     /// Forgets the offsets in a topic.
-    pub fn topic_deleted(self: &Rc<Self>, topic: &str) {
-        self.step(Input::TopicDeleted { topic: topic.to_owned() });
+    pub fn topic_deleted(self: &Rc<Self>, topic: &TopicImage) {
+        self.step(Input::TopicDeleted { topic: topic.name.to_string(), topic_id: topic.id });
     }
 
     /// Answers everyone who waits and ends.
@@ -78,7 +82,9 @@ impl<E: Effects> GroupService<E> {
     }
 
     async fn run(self: Rc<Self>) {
-        if !self.load().await {
+        if self.load().await {
+            self.effects.spawn(Rc::clone(&self).forget_removed_topics());
+        } else {
             self.resign();
         }
         while !self.resigned.get() {
@@ -128,6 +134,28 @@ impl<E: Effects> GroupService<E> {
         true
     }
 
+    /// Forgets offsets in topics that were removed when nobody could take note of it: a kill or the load came between.
+    async fn forget_removed_topics(self: Rc<Self>) {
+        let mut from = Some(OffsetCursor::default());
+        while let Some(cursor) = from.take()
+            && !self.resigned.get()
+        {
+            let Some(image) = self.shard.upgrade().map(|shard| shard.image()) else { return };
+            // A topic that is not known may be too new for this shard, unless it comes from a record without an id: such
+            // are old.
+            let is_removed = |name: &str, id: TopicId| {
+                image.was_removed(id) || (id.is_zero() && image.topic(name).is_none())
+            };
+            let now = self.now();
+            let (actions, next) =
+                self.coordinator.borrow_mut().forget_removed_topics(&cursor, is_removed, now);
+            self.carry_out(actions);
+            from = next;
+            let clock = self.effects.clock();
+            clock.sleep_until(clock.now() + PASS_PAUSE).await;
+        }
+    }
+
     fn now(&self) -> Now {
         let clock = self.effects.clock();
         Now { monotonic_ms: clock.now().as_millis(), wall_ms: clock.unix_ms() }
@@ -135,9 +163,14 @@ impl<E: Effects> GroupService<E> {
 
     /// Gives the coordinator an input and carries out what follows.
     fn step(self: &Rc<Self>, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let actions = self.coordinator.borrow_mut().step(input, self.now());
+        let actions = self.coordinator.borrow_mut().step(input, self.now());
+        self.carry_out(actions);
+    }
+
+    /// Carries out what a step decided, and what follows from that.
+    fn carry_out(self: &Rc<Self>, actions: Vec<Action>) {
+        let mut steps = VecDeque::from([actions]);
+        while let Some(actions) = steps.pop_front() {
             for action in actions {
                 match action {
                     Action::Reply { token, response } => {
@@ -148,7 +181,10 @@ impl<E: Effects> GroupService<E> {
                     }
                     Action::Append { token, records } => match self.append(&records) {
                         Ok(end) => self.appends.borrow_mut().push_back((token, end)),
-                        Err(error) => inputs.push_back(Input::Appended { token, result: Err(error) }),
+                        Err(error) => {
+                            let failed = Input::Appended { token, result: Err(error) };
+                            steps.push_back(self.coordinator.borrow_mut().step(failed, self.now()));
+                        }
                     },
                 }
             }
@@ -197,6 +233,9 @@ impl<E: Effects> GroupService<E> {
         });
     }
 }
+
+/// Between two steps of a pass over all offsets, for others on the shard.
+const PASS_PAUSE: Duration = Duration::from_millis(1);
 
 fn append_error(error: &storage::AppendError) -> AppendError {
     match error {

@@ -7,9 +7,10 @@ use net::protocol::ErrorCode;
 use net::protocol::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
-use runtime::Effects;
+use runtime::{Clock, Effects};
 
 use super::times_named;
+use crate::metadata::ControllerError;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -23,6 +24,11 @@ pub async fn handle<E: Effects>(
     request: CreatePartitionsRequest<'_>,
 ) -> CreatePartitionsResponse {
     let validate_only = request.validate_only;
+    let started = shard.effects.clock().now();
+    let remaining_ms = || {
+        let spent_ms = shard.effects.clock().now().since(started).as_millis();
+        request.timeout_ms.saturating_sub(i32::try_from(spent_ms).unwrap_or(i32::MAX))
+    };
     let mut results = Vec::with_capacity(request.topics.len());
     let names = times_named(request.topics.iter().map(|topic| topic.name));
     for (name, _) in names.iter().filter(|(_, times)| **times > 1) {
@@ -38,15 +44,17 @@ pub async fn handle<E: Effects>(
             .assignments
             .map(|assignments| assignments.iter().map(|one| one.broker_ids.iter().collect()).collect());
         let outcome = shard
-            .call_controller(move |shard, controller| async move {
-                controller.create_partitions(&shard, &name, count, assignments, validate_only).await
+            .call_controller_within(remaining_ms(), move |shard, controller, deadline| async move {
+                controller
+                    .create_partitions(&shard, &name, count, assignments, validate_only, deadline)
+                    .await
             })
             .await;
-        let error = outcome.err();
+        let error = outcome.unwrap_or_else(|| Err(ControllerError::timed_out())).err();
         results.push(CreatePartitionsTopicResult {
             name: topic.name.to_owned(),
             error_code: error.as_ref().map_or(0, |error| error.code.code()),
-            error_message: error.map(|error| error.message),
+            error_message: error.and_then(ControllerError::into_message),
         });
     }
     CreatePartitionsResponse { throttle_time_ms: 0, results }

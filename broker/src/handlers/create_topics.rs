@@ -38,13 +38,15 @@ pub async fn handle<E: Effects>(
         })
         .collect();
     let wanted: Vec<NewTopic> = planned.iter().flatten().cloned().collect();
+    let wanted_count = wanted.len();
     let validate_only = request.validate_only;
     let outcomes = shard
-        .call_controller(move |shard, controller| async move {
-            controller.create_topics(&shard, wanted, validate_only).await
+        .call_controller_within(request.timeout_ms, move |shard, controller, deadline| async move {
+            controller.create_topics(&shard, wanted, validate_only, Some(deadline)).await
         })
         .await;
-    let mut outcomes = outcomes.into_iter();
+    let timed_out = || vec![Err(ControllerError::timed_out()); wanted_count];
+    let mut outcomes = outcomes.unwrap_or_else(timed_out).into_iter();
     let topics = names
         .keys()
         .zip(planned)
@@ -116,7 +118,7 @@ fn result<E: Effects>(
         Err(error) => CreatableTopicResult {
             name: name.to_owned(),
             error_code: error.code.code(),
-            error_message: Some(error.message),
+            error_message: error.into_message(),
             num_partitions: -1,
             replication_factor: -1,
             configs: None,

@@ -1,5 +1,6 @@
 //! DeleteGroups: forgets groups without members, and their offsets.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -20,7 +21,10 @@ pub async fn handle<E: Effects>(
     _context: &RequestContext,
     request: DeleteGroupsRequest<'_>,
 ) -> DeleteGroupsResponse {
-    let replies = ask_about(shard, request.groups_names.iter(), Request::Delete).await;
+    // A group that is named twice is deleted and answered once.
+    let mut seen = BTreeSet::new();
+    let groups: Vec<&str> = request.groups_names.iter().filter(|group| seen.insert(*group)).collect();
+    let replies = ask_about(shard, groups.iter().copied(), Request::Delete).await;
     let results = replies.into_iter().flat_map(Response::into_delete);
     let result = |(group_id, error): (String, Option<_>)| DeletableGroupResult {
         error_code: code_of(error),
@@ -28,5 +32,5 @@ pub async fn handle<E: Effects>(
         group_id,
     };
     let results = results.map(result).map(|result| (result.group_id.clone(), result));
-    DeleteGroupsResponse { throttle_time_ms: 0, results: in_order_of(request.groups_names.iter(), results) }
+    DeleteGroupsResponse { throttle_time_ms: 0, results: in_order_of(groups.into_iter(), results) }
 }

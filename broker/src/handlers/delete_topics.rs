@@ -9,6 +9,7 @@ use net::protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, De
 use runtime::Effects;
 
 use super::times_named;
+use crate::metadata::ControllerError;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -68,14 +69,14 @@ pub async fn handle<E: Effects>(
         responses.iter().filter(|result| result.error_code == 0).map(|result| result.topic_id).collect();
     if !ids.is_empty() {
         let outcome = shard
-            .call_controller(move |shard, controller| async move {
-                controller.delete_topics(&shard, ids).await
+            .call_controller_within(request.timeout_ms, move |shard, controller, deadline| async move {
+                controller.delete_topics(&shard, ids, deadline).await
             })
             .await;
-        if let Err(error) = outcome {
+        if let Err(error) = outcome.unwrap_or_else(|| Err(ControllerError::timed_out())) {
             for result in responses.iter_mut().filter(|result| result.error_code == 0) {
                 result.error_code = error.code.code();
-                result.error_message = Some(error.message.clone());
+                result.error_message = error.clone().into_message();
             }
         }
     }

@@ -101,7 +101,7 @@ pub(super) async fn ensure_group_topic<E: Effects>(shard: &Rc<Shard<E>>) -> Resu
     };
     let created = shard
         .call_controller(move |shard, controller| async move {
-            controller.create_topics(&shard, vec![topic], false).await
+            controller.create_topics(&shard, vec![topic], false, None).await
         })
         .await;
     match created.into_iter().next() {

@@ -1,5 +1,6 @@
 //! JoinGroup: a member joins its group's next generation; the answer may take as long as the rebalance.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -42,8 +43,7 @@ pub async fn handle<E: Effects>(
         member_id: request.member_id.to_owned(),
         group_instance_id: request.group_instance_id.map(str::to_owned),
         client_id: context.client_id.clone().unwrap_or_default(),
-        // As Java prints an address.
-        client_host: format!("/{}", context.peer_addr.ip().to_canonical()),
+        client_host: client_host(context.peer_addr.ip()),
         protocol_type: request.protocol_type.to_owned(),
         protocols: request
             .protocols
@@ -81,5 +81,33 @@ pub async fn handle<E: Effects>(
         skip_assignment: joined.skip_assignment,
         member_id: joined.member_id,
         members: joined.members.into_iter().map(member).collect(),
+    }
+}
+
+/// An address as Java prints it: behind a slash, and IPv6 without leaving out zeros.
+fn client_host(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => {
+            let segments = address.segments().map(|segment| format!("{segment:x}"));
+            format!("/{}", segments.join(":"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_look_as_in_kafka() {
+        for (address, expect) in [
+            ("127.0.0.1", "/127.0.0.1"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("2001:db8::ff00:42:8329", "/2001:db8:0:0:0:ff00:42:8329"),
+            ("::ffff:10.0.0.1", "/10.0.0.1"),
+        ] {
+            assert_eq!(client_host(address.parse().expect("an address")), expect);
+        }
     }
 }

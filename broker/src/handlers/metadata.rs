@@ -126,7 +126,7 @@ async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(St
                     configs: Vec::new(),
                 })
                 .collect();
-            let outcomes = controller.create_topics(&shard, topics, false).await;
+            let outcomes = controller.create_topics(&shard, topics, false, None).await;
             valid.into_iter().zip(outcomes).collect::<Vec<_>>()
         })
         .await;

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
+use model::TopicId;
 use net::protocol::ErrorCode;
 use net::protocol::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse, OffsetFetchResponseGroup,
@@ -13,7 +14,10 @@ use net::protocol::offset_fetch::{
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordinator::{FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, Request};
+use crate::coordinator::{
+    FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, FetchedTopic, Request,
+};
+use crate::metadata::MetadataImage;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -50,15 +54,19 @@ async fn one_group<E: Effects>(
     version: i16,
     request: &OffsetFetchRequest<'_>,
 ) -> OffsetFetchResponse {
+    let image = shard.image();
     let asked = request.topics.map(|topics| {
         let topic = |topic: net::protocol::offset_fetch::OffsetFetchRequestTopic<'_>| FetchTopic {
             name: topic.name.to_owned(),
+            topic_id: id_of(&image, topic.name),
             partitions: topic.partition_indexes.iter().collect(),
-            ..FetchTopic::default()
         };
         topics.iter().map(topic).collect::<Vec<_>>()
     });
     let mut fetched = fetch(shard, request.group_id, request.require_stable, asked.clone()).await;
+    if asked.is_none() {
+        fetched.topics = current_topics(&image, fetched.topics, false);
+    }
     let mut partition_error = 0;
     if version < VERSION_GROUP_ERROR
         && let Some(error) = fetched.error.take()
@@ -99,17 +107,15 @@ async fn many_groups_entry<E: Effects>(
     let asked = group.topics.map(|topics| {
         let mut known = Vec::new();
         for topic in topics.iter() {
-            let name = if by_id {
-                image.topic_by_id(topic.topic_id).map(|topic| topic.name.to_string())
+            let (name, topic_id) = if by_id {
+                (image.topic_by_id(topic.topic_id).map(|topic| topic.name.to_string()), topic.topic_id)
             } else {
-                Some(topic.name.to_owned())
+                (Some(topic.name.to_owned()), id_of(&image, topic.name))
             };
             let partitions: Vec<i32> = topic.partition_indexes.iter().collect();
             match name {
-                Some(name) => known.push(FetchTopic { name, topic_id: topic.topic_id, partitions }),
-                None => {
-                    unknown.push(FetchTopic { name: String::new(), topic_id: topic.topic_id, partitions });
-                }
+                Some(name) => known.push(FetchTopic { name, topic_id, partitions }),
+                None => unknown.push(FetchTopic { name: String::new(), topic_id, partitions }),
             }
         }
         known
@@ -117,13 +123,8 @@ async fn many_groups_entry<E: Effects>(
     let wants_all = asked.is_none();
     let mut fetched = fetch(shard, group.group_id, require_stable, asked).await;
     let found_nothing = fetched.error.is_some();
-    if wants_all && by_id {
-        // The name may belong to another topic by now, or to none; then its offsets are of no use.
-        fetched.topics.retain_mut(|topic| {
-            let id = image.topic(&topic.name).map(|topic| topic.id);
-            topic.topic_id = id.unwrap_or_default();
-            id.is_some()
-        });
+    if wants_all {
+        fetched.topics = current_topics(&image, fetched.topics, by_id);
     }
     let mut topics: Vec<_> = fetched.topics.into_iter().map(|topic| response_topic(topic, 0)).collect();
     if !found_nothing {
@@ -137,6 +138,30 @@ async fn many_groups_entry<E: Effects>(
     }
 }
 
+/// The id of the topic that has a name now; zero if none has.
+fn id_of(image: &MetadataImage, name: &str) -> TopicId {
+    image.topic(name).map(|topic| topic.id).unwrap_or_default()
+}
+
+/// Leaves out the offsets of removed topics, whose name may belong to another by now. A client that knows topics by id
+/// has no use for those without one either.
+fn current_topics(image: &MetadataImage, topics: Vec<FetchedTopic>, by_id: bool) -> Vec<FetchedTopic> {
+    let mut current: Vec<FetchedTopic> = Vec::with_capacity(topics.len());
+    for mut topic in topics {
+        let committed_in = topic.topic_id;
+        topic.topic_id = id_of(image, &topic.name);
+        let is_other = !committed_in.is_zero() && !topic.topic_id.is_zero() && committed_in != topic.topic_id;
+        if is_other || image.was_removed(committed_in) || (by_id && topic.topic_id.is_zero()) {
+            continue;
+        }
+        match current.last_mut().filter(|last| last.name == topic.name) {
+            Some(last) => last.partitions.append(&mut topic.partitions),
+            None => current.push(topic),
+        }
+    }
+    current
+}
+
 async fn fetch<E: Effects>(
     shard: &Rc<Shard<E>>,
     group_id: &str,
@@ -148,17 +173,17 @@ async fn fetch<E: Effects>(
 }
 
 /// A topic without committed offsets.
-fn unknown_topic(topic: FetchTopic) -> crate::coordinator::FetchedTopic {
+fn unknown_topic(topic: FetchTopic) -> FetchedTopic {
     let nothing =
         |partition| FetchedOffset { partition, offset: -1, leader_epoch: -1, metadata: String::new() };
-    crate::coordinator::FetchedTopic {
+    FetchedTopic {
         name: topic.name,
         topic_id: topic.topic_id,
         partitions: topic.partitions.into_iter().map(nothing).collect(),
     }
 }
 
-fn response_topic(topic: crate::coordinator::FetchedTopic, error_code: i16) -> OffsetFetchResponseTopics {
+fn response_topic(topic: FetchedTopic, error_code: i16) -> OffsetFetchResponseTopics {
     OffsetFetchResponseTopics {
         name: topic.name,
         topic_id: topic.topic_id,

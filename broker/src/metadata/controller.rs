@@ -3,14 +3,18 @@
 //! A change is decided against the newest image, written to the metadata log, and applied and published only
 //! when it is on stable storage. Changes go one after the other.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_util::lock::Mutex;
+use futures_util::future::{Either, join_all, select};
+use futures_util::lock::{Mutex, MutexGuard};
 use model::{LeaderEpoch, NodeId, Offset, PartitionId, TopicId};
 use net::protocol::ErrorCode;
-use runtime::{Clock, Effects};
+use runtime::sync::{Notify, Permit, Semaphore};
+use runtime::{Clock, Effects, Monotonic};
 use storage::AppendOrigin;
 
 use super::image::{ImageBuilder, MetadataImage, PartitionImage};
@@ -26,7 +30,7 @@ use crate::shard::Shard;
 pub struct ControllerError {
     /// Kafka's error.
     pub code: ErrorCode,
-    /// What is wrong, naming the value.
+    /// What is wrong, naming the value; may be empty.
     pub message: String,
 }
 
@@ -34,6 +38,16 @@ impl ControllerError {
     /// An error with its explanation.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// The time that a client allowed is over.
+    pub fn timed_out() -> Self {
+        Self::new(ErrorCode::RequestTimedOut, "")
+    }
+
+    /// What the client is told; Kafka has no message for some codes.
+    pub fn into_message(self) -> Option<String> {
+        Some(self.message).filter(|message| !message.is_empty())
     }
 }
 
@@ -68,6 +82,12 @@ const PARTITIONS_MAX: usize = 100_000;
 /// Producer ids that a shard takes at a time (Kafka's block size).
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 
+/// Partitions that one request may create (Kafka's limit).
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Changes that are recorded while shards still follow earlier ones; more wait.
+const CHANGES_MAX: usize = 32;
+
 /// Records that go into one batch of the metadata log.
 const BATCH_RECORDS_MAX: usize = 1_000;
 
@@ -75,6 +95,17 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 pub struct Controller<E: Effects> {
     log: Rc<Partition<E>>,
     state: Mutex<Arc<MetadataImage>>,
+    /// Changes that are under way, until all shards have followed.
+    changes: Semaphore,
+    /// Names of removed topics that a shard may still have logs of: they are not free yet.
+    going: RefCell<BTreeSet<Arc<str>>>,
+    gone: Notify,
+}
+
+/// The right to make the next change.
+struct Turn<'a> {
+    state: MutexGuard<'a, Arc<MetadataImage>>,
+    _change: Permit,
 }
 
 impl<E: Effects> Controller<E> {
@@ -96,7 +127,13 @@ impl<E: Effects> Controller<E> {
         log.log.replay(log.log.log_start_offset(), &mut apply).await?;
         match failed {
             Some(error) => Err(error),
-            None => Ok(Self { log, state: Mutex::new(Arc::new(builder.build())) }),
+            None => Ok(Self {
+                log,
+                state: Mutex::new(Arc::new(builder.build())),
+                changes: Semaphore::new(CHANGES_MAX),
+                going: RefCell::default(),
+                gone: Notify::new(),
+            }),
         }
     }
 
@@ -111,20 +148,55 @@ impl<E: Effects> Controller<E> {
         &self.log
     }
 
+    /// Waits for the right to make a change and for names that new topics need, at most until `deadline`: then nothing
+    /// will have been done.
+    async fn turn(
+        &self,
+        shard: &Rc<Shard<E>>,
+        deadline: Option<Monotonic>,
+        names: &[&str],
+    ) -> Result<Turn<'_>, ControllerError> {
+        let turn = pin!(async {
+            loop {
+                let change = self.changes.acquire(1).await;
+                let turn = Turn { state: self.state.lock().await, _change: change };
+                if !names.iter().any(|name| self.going.borrow().contains(*name)) {
+                    return turn;
+                }
+                drop(turn);
+                self.gone.notified().await;
+            }
+        });
+        let Some(deadline) = deadline else { return Ok(turn.await) };
+        match select(turn, pin!(shard.effects.clock().sleep_until(deadline))).await {
+            Either::Left((turn, _)) => Ok(turn),
+            Either::Right(_) => Err(ControllerError::timed_out()),
+        }
+    }
+
     /// Creates topics, each on its own merits; yields the ids in the order of `topics`. With `validate_only` nothing is
-    /// created and the ids are zero.
+    /// created and the ids are zero. Begins until `deadline` or never.
     pub async fn create_topics(
         &self,
         shard: &Rc<Shard<E>>,
         topics: Vec<NewTopic>,
         validate_only: bool,
+        deadline: Option<Monotonic>,
     ) -> Vec<Result<CreatedTopic, ControllerError>> {
-        let mut state = self.state.lock().await;
+        let refused = |error: ControllerError| topics.iter().map(|_| Err(error.clone())).collect();
+        if let Err(error) = check_total(shard, &topics) {
+            return refused(error);
+        }
+        let wanted: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        let turn = match self.turn(shard, deadline, &wanted).await {
+            Ok(turn) => turn,
+            Err(error) => return refused(error),
+        };
         let mut records = Vec::new();
         let mut created = Vec::new();
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for topic in topics {
-            let plan = plan_topic(shard, &state, &topic).and_then(|plan| {
+            let plan = plan_topic(shard, &turn.state, &topic).and_then(|plan| {
                 if names.insert(topic.name.clone()) {
                     Ok(plan)
                 } else {
@@ -143,13 +215,13 @@ impl<E: Effects> Controller<E> {
             return created;
         }
         let changed = created.iter().flatten().map(|topic| topic.id).collect();
-        if let Err(error) = self.commit(shard, &mut state, records, changed).await {
+        if let Err(error) = self.commit(shard, turn, records, changed).await {
             return created.into_iter().map(|topic| topic.and(Err(error.clone()))).collect();
         }
         created
     }
 
-    /// Deletes topics by id.
+    /// Deletes topics by id. Begins until `deadline` or never.
     ///
     /// # Errors
     /// The whole change failed to be recorded.
@@ -157,14 +229,15 @@ impl<E: Effects> Controller<E> {
         &self,
         shard: &Rc<Shard<E>>,
         ids: Vec<TopicId>,
+        deadline: Monotonic,
     ) -> Result<(), ControllerError> {
-        let mut state = self.state.lock().await;
-        let ids: Vec<_> = ids.into_iter().filter(|id| state.topic_by_id(*id).is_some()).collect();
+        let turn = self.turn(shard, Some(deadline), &[]).await?;
+        let ids: Vec<_> = ids.into_iter().filter(|id| turn.state.topic_by_id(*id).is_some()).collect();
         let records = ids.iter().map(|id| MetadataRecord::RemoveTopic { topic_id: *id }).collect();
-        self.commit(shard, &mut state, records, ids).await
+        self.commit(shard, turn, records, ids).await
     }
 
-    /// Raises a topic's number of partitions to `count`.
+    /// Raises a topic's number of partitions to `count`. Begins until `deadline` or never.
     ///
     /// # Errors
     /// The topic is unknown, or `count` or `assignments` do not fit it.
@@ -175,6 +248,7 @@ impl<E: Effects> Controller<E> {
         count: i32,
         assignments: Option<Vec<Vec<i32>>>,
         validate_only: bool,
+        deadline: Monotonic,
     ) -> Result<(), ControllerError> {
         if super::is_internal(name) {
             // Groups are found by hashing over the number of partitions: all of them would vanish.
@@ -183,8 +257,8 @@ impl<E: Effects> Controller<E> {
                 format!("The number of partitions of the internal topic '{name}' is fixed."),
             ));
         }
-        let mut state = self.state.lock().await;
-        let Some(topic) = state.topic(name).cloned() else {
+        let turn = self.turn(shard, Some(deadline), &[]).await?;
+        let Some(topic) = turn.state.topic(name).cloned() else {
             return Err(ControllerError::new(
                 ErrorCode::UnknownTopicOrPartition,
                 format!("The topic '{name}' does not exist."),
@@ -202,6 +276,10 @@ impl<E: Effects> Controller<E> {
                 )
             };
             return Err(ControllerError::new(ErrorCode::InvalidPartitions, message));
+        }
+        if want - have > PARTITIONS_PER_REQUEST_MAX {
+            let message = "Unable to perform excessively large batch operation.";
+            return Err(ControllerError::new(ErrorCode::PolicyViolation, message));
         }
         if let Some(assignments) = assignments {
             if assignments.len() != want - have {
@@ -223,7 +301,7 @@ impl<E: Effects> Controller<E> {
         }
         let records =
             (have..want).map(|index| partition_record(topic.id, index, shard.identity.node_id)).collect();
-        self.commit(shard, &mut state, records, vec![topic.id]).await
+        self.commit(shard, turn, records, vec![topic.id]).await
     }
 
     /// Replaces a topic's own configs by what `alter` makes of them.
@@ -237,8 +315,8 @@ impl<E: Effects> Controller<E> {
         alter: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ControllerError>,
         validate_only: bool,
     ) -> Result<(), ControllerError> {
-        let mut state = self.state.lock().await;
-        let Some(topic) = state.topic(name).cloned() else {
+        let turn = self.turn(shard, None, &[]).await?;
+        let Some(topic) = turn.state.topic(name).cloned() else {
             return Err(ControllerError::new(
                 ErrorCode::UnknownTopicOrPartition,
                 format!("The topic '{name}' does not exist."),
@@ -251,7 +329,7 @@ impl<E: Effects> Controller<E> {
         let records = difference(&topic.configs, &altered)
             .map(|(key, value)| MetadataRecord::TopicConfig { topic: name.to_owned(), key, value })
             .collect();
-        self.commit(shard, &mut state, records, vec![topic.id]).await
+        self.commit(shard, turn, records, vec![topic.id]).await
     }
 
     /// Replaces the dynamic configs of a broker (or, with `None`, of all brokers) by what `alter` makes of them.
@@ -265,8 +343,8 @@ impl<E: Effects> Controller<E> {
         alter: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ControllerError>,
         validate_only: bool,
     ) -> Result<(), ControllerError> {
-        let mut state = self.state.lock().await;
-        let before = state.broker_configs(node);
+        let turn = self.turn(shard, None, &[]).await?;
+        let before = turn.state.broker_configs(node);
         let altered = alter(&before)?;
         if validate_only {
             return Ok(());
@@ -274,7 +352,7 @@ impl<E: Effects> Controller<E> {
         let records = difference(&before, &altered)
             .map(|(key, value)| MetadataRecord::BrokerConfig { node, key, value })
             .collect();
-        self.commit(shard, &mut state, records, Vec::new()).await
+        self.commit(shard, turn, records, Vec::new()).await
     }
 
     /// Takes a block of [`PRODUCER_ID_BLOCK`] producer ids out of the pool; yields the first.
@@ -282,17 +360,18 @@ impl<E: Effects> Controller<E> {
     /// # Errors
     /// The change failed to be recorded.
     pub async fn allocate_producer_ids(&self, shard: &Rc<Shard<E>>) -> Result<i64, ControllerError> {
-        let mut state = self.state.lock().await;
-        let first = state.next_producer_id();
+        let turn = self.turn(shard, None, &[]).await?;
+        let first = turn.state.next_producer_id();
         let records = vec![MetadataRecord::ProducerIds { next: first + PRODUCER_ID_BLOCK }];
-        self.commit(shard, &mut state, records, Vec::new()).await?;
+        self.commit(shard, turn, records, Vec::new()).await?;
         Ok(first)
     }
 
+    /// Records a change and publishes it; completes when all shards have followed, which others do not wait for.
     async fn commit(
         &self,
         shard: &Rc<Shard<E>>,
-        state: &mut Arc<MetadataImage>,
+        turn: Turn<'_>,
         records: Vec<MetadataRecord>,
         changed: Vec<TopicId>,
     ) -> Result<(), ControllerError> {
@@ -315,20 +394,44 @@ impl<E: Effects> Controller<E> {
         self.log.committed(end).await.map_err(|code| {
             ControllerError::new(code, "The metadata log could not be written; see the broker's log.")
         })?;
-        let mut builder = ImageBuilder::from_image(state);
+        let Turn { mut state, _change } = turn;
+        let removed = changed.iter().filter_map(|id| state.topic_by_id(*id));
+        let mut removed: BTreeSet<Arc<str>> = removed.map(|topic| Arc::clone(&topic.name)).collect();
+        let mut builder = ImageBuilder::from_image(&state);
         for record in &records {
             builder.apply(record);
         }
         *state = Arc::new(builder.build());
-        let image = Arc::clone(state);
-        shard
-            .call_all(move |shard| {
-                let (image, changed) = (Arc::clone(&image), changed.clone());
-                async move { shard.apply_image(image, changed).await }
-            })
-            .await;
+        removed.retain(|name| state.topic(name).is_none());
+        self.going.borrow_mut().extend(removed.iter().cloned());
+        let followed = publish(shard, &state, &changed).await;
+        drop(state);
+        join_all(followed).await;
+        if !removed.is_empty() {
+            self.going.borrow_mut().retain(|name| !removed.contains(name));
+            self.gone.notify_all();
+        }
         Ok(())
     }
+}
+
+/// Hands an image to all shards, which take it over in the order of these calls; yields what completes when each has
+/// followed.
+async fn publish<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    image: &Arc<MetadataImage>,
+    changed: &[TopicId],
+) -> Vec<impl Future<Output = ()> + use<E>> {
+    let mut followed = Vec::with_capacity(shard.identity.shards);
+    for target in 0..shard.identity.shards {
+        let (image, changed) = (Arc::clone(image), changed.to_vec());
+        followed.push(if target == shard.index {
+            Either::Left(shard.apply_image(image, changed))
+        } else {
+            Either::Right(shard.send_call(target, move |shard| shard.apply_image(image, changed)).await)
+        });
+    }
+    followed
 }
 
 /// A topic that was created, or would have been.
@@ -388,6 +491,21 @@ fn plan_configs(topic: &NewTopic) -> Result<BTreeMap<String, String>, Controller
     }
     validate_topic_configs(&configs).map_err(|error| refuse(error.to_string()))?;
     Ok(configs)
+}
+
+/// Refuses a request that would create too many partitions in all.
+fn check_total<E: Effects>(shard: &Shard<E>, topics: &[NewTopic]) -> Result<(), ControllerError> {
+    let partitions = |topic: &NewTopic| match &topic.assignment {
+        TopicAssignment::Count { partitions: -1, .. } => shard.config().num_partitions(),
+        TopicAssignment::Count { partitions, .. } => *partitions,
+        TopicAssignment::Manual(replicas) => i32::try_from(replicas.len()).unwrap_or(i32::MAX),
+    };
+    let total: usize = topics.iter().filter_map(|topic| usize::try_from(partitions(topic)).ok()).sum();
+    if total > PARTITIONS_PER_REQUEST_MAX {
+        let message = "Excessively large number of partitions per request.";
+        return Err(ControllerError::new(ErrorCode::PolicyViolation, message));
+    }
+    Ok(())
 }
 
 fn plan_partitions<E: Effects>(

@@ -61,8 +61,11 @@ fn what_is_named_twice_is_refused_by_itself() {
             create_topic(&mut client, name, 1).await;
         }
         let more = ["a", "b", "a"].map(|name| CreatePartitionsTopic { name, count: 2, assignments: None });
-        let request =
-            CreatePartitionsRequest { topics: more[..].into(), ..CreatePartitionsRequest::default() };
+        let request = CreatePartitionsRequest {
+            topics: more[..].into(),
+            timeout_ms: 10_000,
+            ..CreatePartitionsRequest::default()
+        };
         let response = client.call(3, &request).await.expect("an answer");
         let answers = response.results.iter().map(|result| (result.name.as_str(), result.error_code));
         assert_eq!(answers.collect::<Vec<_>>(), [("a", 42), ("b", 0)]);
@@ -145,8 +148,11 @@ fn internal_topics_keep_their_number_of_partitions() {
         let (_broker, mut client) = start(&world).await;
         assert_eq!(find(&mut client, 4, "g").await, 0);
         let more = [CreatePartitionsTopic { name: "__consumer_offsets", count: 99, assignments: None }];
-        let request =
-            CreatePartitionsRequest { topics: more[..].into(), ..CreatePartitionsRequest::default() };
+        let request = CreatePartitionsRequest {
+            topics: more[..].into(),
+            timeout_ms: 10_000,
+            ..CreatePartitionsRequest::default()
+        };
         let response = client.call(3, &request).await.expect("an answer");
         assert_eq!(response.results[0].error_code, 42);
     });

@@ -175,7 +175,7 @@ fn topics_and_settings() {
 
         let more = [CreatePartitionsTopic { name: "t3", count: 0, assignments: None }];
         let request =
-            |_| CreatePartitionsRequest { topics: more[..].into(), timeout_ms: 1, validate_only: false };
+            |_| CreatePartitionsRequest { topics: more[..].into(), timeout_ms: 60_000, validate_only: false };
         in_every_version(&mut client, request, |_, response| assert_eq!(response.results[0].error_code, 37))
             .await;
 
@@ -248,10 +248,11 @@ fn topics_and_settings() {
         let old: Vec<_> = names.iter().map(|name| [name.as_str()]).collect();
         let request = |version: i16| {
             let index = at(version) + usize::from(version < 2);
+            let timeout_ms = 60_000;
             if version >= 6 {
-                DeleteTopicsRequest { topics: states[index][..].into(), ..DeleteTopicsRequest::default() }
+                DeleteTopicsRequest { topics: states[index][..].into(), timeout_ms, ..Default::default() }
             } else {
-                DeleteTopicsRequest { topic_names: old[index][..].into(), ..DeleteTopicsRequest::default() }
+                DeleteTopicsRequest { topic_names: old[index][..].into(), timeout_ms, ..Default::default() }
             }
         };
         in_every_version(&mut client, request, |version, response| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use net::protocol::delete_groups::DeleteGroupsRequest;
-use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use net::protocol::describe_groups::DescribeGroupsRequest;
 use net::protocol::find_coordinator::FindCoordinatorRequest;
 use net::protocol::heartbeat::HeartbeatRequest;
@@ -21,6 +21,7 @@ use net::protocol::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use net::protocol::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use runtime::sim::{Fault, FaultKind, OpKind};
 use runtime::{Clock, Effects};
 
 use crate::harness::{Broker, Client, in_world};
@@ -141,7 +142,7 @@ async fn committed(client: &mut Client, version: i16, group: &str, all: bool) ->
         require_stable: version >= 7,
     };
     let mut response = client.call(version, &request).await.expect("an answer");
-    while response.groups.first().is_some_and(|group| group.error_code == LOADING) {
+    while response.groups.first().map_or(response.error_code, |group| group.error_code) == LOADING {
         response = client.call(version, &request).await.expect("an answer");
     }
     if version < 8 {
@@ -341,11 +342,108 @@ fn offsets_go_with_their_topic() {
         assert_eq!(commit(&mut client, 9, "group", &nobody, 5).await, 0);
         assert_eq!(committed(&mut client, 9, "group", false).await, 5);
         let topics = [DeleteTopicState { name: Some("t"), ..DeleteTopicState::default() }];
-        let request = DeleteTopicsRequest { topics: (&topics[..]).into(), ..DeleteTopicsRequest::default() };
+        let request = DeleteTopicsRequest {
+            topics: (&topics[..]).into(),
+            timeout_ms: 60_000,
+            ..DeleteTopicsRequest::default()
+        };
         client.call(6, &request).await.expect("an answer");
         assert_eq!(commit(&mut client, 9, "group", &nobody, 6).await, 3, "no such topic");
         create_topic(&mut client, "t", 4).await;
         assert_eq!(committed(&mut client, 9, "group", false).await, -1);
+        broker.stop().await;
+    });
+}
+
+/// Deletes topic "t" and does not wait for the answer.
+async fn send_delete_topic(client: &mut Client) {
+    let topics = [DeleteTopicState { name: Some("t"), ..DeleteTopicState::default() }];
+    let request = DeleteTopicsRequest {
+        topics: (&topics[..]).into(),
+        timeout_ms: 60_000,
+        ..DeleteTopicsRequest::default()
+    };
+    client.send(6, &request).await.expect("sent");
+}
+
+async fn has_topic(client: &mut Client) -> bool {
+    let request = MetadataRequest { topics: None, ..MetadataRequest::default() };
+    let response = client.call(12, &request).await.expect("an answer");
+    response.topics.into_iter().any(|topic| topic.name.as_deref() == Some("t"))
+}
+
+/// Asserts that a new topic "t" has no committed offset, however one asks.
+async fn assert_none_committed(client: &mut Client, what: &str) {
+    create_topic(client, "t", 4).await;
+    for (version, all) in [(7, false), (9, false), (10, false), (7, true), (9, true), (10, true)] {
+        let offset = committed(client, version, "group", all).await;
+        assert_eq!(offset, -1, "{what}, version {version}, all: {all}");
+    }
+}
+
+#[test]
+fn a_kill_while_a_topic_is_deleted_leaves_no_offsets() {
+    let mut cut = 0;
+    for micros in (0..6_000).step_by(100) {
+        in_world(30 + micros, async |world| {
+            let broker = Broker::start(world.node("broker"), 2, &SETTINGS).await;
+            let mut client = Client::connect(&world.node("client"), broker.address).await;
+            create_topic(&mut client, "t", 4).await;
+            assert_eq!(find(&mut client, 4, "group").await, 0);
+            assert_eq!(commit(&mut client, 9, "group", &(String::new(), -1), 5).await, 0);
+            send_delete_topic(&mut client).await;
+            let clock = world.clock();
+            clock.sleep_until(clock.now() + Duration::from_micros(micros)).await;
+            world.crash("broker");
+            let broker = Broker::start(world.node("broker"), 2, &SETTINGS).await;
+            let mut client = Client::connect(&world.node("client"), broker.address).await;
+            if has_topic(&mut client).await {
+                assert_eq!(committed(&mut client, 9, "group", false).await, 5);
+                return;
+            }
+            cut += 1;
+            assert_none_committed(&mut client, &format!("killed after {micros} us")).await;
+            broker.stop().await;
+        });
+    }
+    assert!(cut > 5, "some kills came after the deletion");
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_its_groups_load_leaves_no_offsets() {
+    in_world(29, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &SETTINGS).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "t", 4).await;
+        assert_eq!(find(&mut client, 4, "group").await, 0);
+        assert_eq!(commit(&mut client, 9, "group", &(String::new(), -1), 5).await, 0);
+        world.crash("broker");
+        let slow = Fault::new(OpKind::Read, FaultKind::Slow(Duration::from_secs(1)));
+        world.disk("broker").inject(slow.on("__consumer_offsets"));
+        let broker = Broker::start(world.node("broker"), 2, &SETTINGS).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        send_delete_topic(&mut client).await;
+        let _: DeleteTopicsResponse = client.response(6).await.expect("an answer");
+        assert_none_committed(&mut client, "deleted while loading").await;
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn a_group_that_is_named_twice_is_deleted_once() {
+    in_world(20, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &SETTINGS).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "t", 4).await;
+        for group in ["a", "b"] {
+            assert_eq!(find(&mut client, 4, group).await, 0);
+            assert_eq!(commit(&mut client, 9, group, &(String::new(), -1), 5).await, 0);
+        }
+        let groups = ["a", "b", "a", "nope", "nope"];
+        let request = DeleteGroupsRequest { groups_names: (&groups[..]).into() };
+        let response = client.call(2, &request).await.expect("an answer");
+        let results = response.results.iter().map(|result| (result.group_id.as_str(), result.error_code));
+        assert_eq!(results.collect::<Vec<_>>(), [("a", 0), ("b", 0), ("nope", 69)], "as Apache Kafka 4.3.1");
         broker.stop().await;
     });
 }

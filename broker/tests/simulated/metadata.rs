@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
+use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use net::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use net::protocol::init_producer_id::InitProducerIdRequest;
 use net::protocol::metadata::MetadataRequest;
+use runtime::sim::{Fault, FaultKind, OpKind};
+use runtime::{Clock, Effects};
 
 use crate::harness::{Broker, Client, in_world};
 use crate::records::{create_topic, fetch, produce, values};
@@ -21,7 +25,11 @@ async fn topics(client: &mut Client) -> Vec<(String, usize)> {
 
 pub(crate) async fn delete(client: &mut Client, name: &str) {
     let topics = [DeleteTopicState { name: Some(name), ..DeleteTopicState::default() }];
-    let request = DeleteTopicsRequest { topics: (&topics[..]).into(), ..DeleteTopicsRequest::default() };
+    let request = DeleteTopicsRequest {
+        topics: (&topics[..]).into(),
+        timeout_ms: 60_000,
+        ..DeleteTopicsRequest::default()
+    };
     let response = client.call(6, &request).await.expect("an answer");
     assert_eq!(response.responses[0].error_code, 0, "{response:?}");
 }
@@ -84,4 +92,111 @@ fn producer_ids_are_never_given_twice() {
             world.crash("broker");
         }
     });
+}
+
+/// Creates topics with so many partitions each; yields the error codes.
+async fn create(client: &mut Client, topics: &[(&str, i32)], timeout_ms: i32) -> Vec<i16> {
+    let topics: Vec<_> = topics
+        .iter()
+        .map(|(name, num_partitions)| CreatableTopic {
+            name,
+            num_partitions: *num_partitions,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        })
+        .collect();
+    let request = CreateTopicsRequest { topics: (&topics[..]).into(), timeout_ms, validate_only: false };
+    let response = client.call(7, &request).await.expect("an answer");
+    response.topics.iter().map(|topic| topic.error_code).collect()
+}
+
+async fn create_partitions(client: &mut Client, name: &str, count: i32, timeout_ms: i32) -> i16 {
+    let topics = [CreatePartitionsTopic { name, count, assignments: None }];
+    let request = CreatePartitionsRequest { topics: (&topics[..]).into(), timeout_ms, validate_only: false };
+    client.call(3, &request).await.expect("an answer").results[0].error_code
+}
+
+#[test]
+fn requests_for_too_many_partitions_are_refused_as_a_whole() {
+    in_world(16, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        assert_eq!(create(&mut client, &[("a", 5_000), ("b", 5_000), ("c", 1)], 1_000).await, [44, 44, 44]);
+        assert_eq!(create(&mut client, &[("a", 10_001)], 1_000).await, [44]);
+        assert_eq!(
+            create(&mut client, &[("a", 2), ("b", 0)], 1_000).await,
+            [0, 37],
+            "each on its own merits"
+        );
+        assert_eq!(create_partitions(&mut client, "a", 10_003, 1_000).await, 44);
+        assert_eq!(topics(&mut client).await, [("a".to_owned(), 2)]);
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn a_change_outlives_the_time_its_client_waits() {
+    in_world(17, async |world| {
+        let broker = Broker::start(world.node("broker"), 3, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        let mut other = Client::connect(&world.node("client"), broker.address).await;
+        for timeout_ms in [0, -1] {
+            assert_eq!(create(&mut client, &[("t", 3)], timeout_ms).await, [7]);
+            assert_eq!(topics(&mut client).await, [], "nothing began");
+        }
+        let slow = Fault::new(OpKind::Meta, FaultKind::Slow(Duration::from_secs(2)));
+        world.disk("broker").inject(slow.on("/t-"));
+        assert_eq!(create(&mut client, &[("t", 3)], 100).await, [7]);
+        assert_eq!(topics(&mut client).await, [("t".to_owned(), 3)], "it goes on");
+        // Others do not wait for it.
+        let clock = world.node("client").clock().clone();
+        let before = clock.now();
+        let response = other.call(4, &InitProducerIdRequest::default()).await.expect("an answer");
+        assert_eq!(response.error_code, 0);
+        assert!(clock.now().since(before) < Duration::from_secs(1));
+        assert_eq!(create_partitions(&mut client, "t", 5, 100).await, 7);
+        assert_eq!(create_partitions(&mut client, "t", 6, 100_000).await, 0);
+        for partition in 0..6 {
+            let produced = produce(&mut client, "t", &[partition], -1, "v").await;
+            assert_eq!(produced, Some(vec![(0, 0)]), "partition {partition}");
+        }
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn a_topic_may_go_and_come_again_while_it_is_being_created() {
+    for seed in 40..50 {
+        in_world(seed, async |world| {
+            let broker = Broker::start(world.node("broker"), 3, &[]).await;
+            let mut client = Client::connect(&world.node("client"), broker.address).await;
+            let slow = Fault::new(OpKind::Meta, FaultKind::Slow(Duration::from_millis(50)));
+            world.disk("broker").inject(slow.on("/t-"));
+            for _ in 0..3 {
+                let timeout_ms = 1 + i32::try_from(world.node("client").random() % 400).expect("small");
+                assert_ne!(create(&mut client, &[("t", 5)], timeout_ms).await, [36], "it was deleted");
+                let topics = [DeleteTopicState { name: Some("t"), ..DeleteTopicState::default() }];
+                let request = DeleteTopicsRequest {
+                    topics: (&topics[..]).into(),
+                    timeout_ms: 60,
+                    ..DeleteTopicsRequest::default()
+                };
+                let response = client.call(6, &request).await.expect("an answer");
+                assert!([0, 3, 7].contains(&response.responses[0].error_code), "{response:?}");
+            }
+            assert_eq!(create(&mut client, &[("t", 5)], 100_000).await, [0]);
+            for partition in 0..5 {
+                let produced = produce(&mut client, "t", &[partition], -1, "v").await;
+                assert_eq!(produced, Some(vec![(0, 0)]), "seed {seed} partition {partition}");
+            }
+            world.crash("broker");
+            world.disk("broker").clear_faults();
+            let broker = Broker::start(world.node("broker"), 3, &[]).await;
+            let mut client = Client::connect(&world.node("client"), broker.address).await;
+            let response = fetch(&mut client, "t", &[(0, 0), (4, 0)], 1, Duration::ZERO).await;
+            let found = values(&response.expect("an answer"));
+            assert_eq!(found, [(0, vec![(0, "v".to_owned())]), (4, vec![(0, "v".to_owned())])]);
+            broker.stop().await;
+        });
+    }
 }

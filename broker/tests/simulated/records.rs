@@ -256,7 +256,8 @@ fn requests_that_stop_arriving_give_way() {
             stopped.push(client);
         }
         node.clock().sleep_until(node.clock().now() + Duration::from_millis(100)).await;
-        assert_eq!(memory.used_bytes() / 1_000_000, 3, "three of eight have memory");
+        // Three of eight, or the last two if the others gave way while this one was still sending.
+        assert!((2..=3).contains(&(memory.used_bytes() / 1_000_000)), "{}", memory.used_bytes());
         let value = "x".repeat(900_000);
         assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, 0)]));
         let mut closed = 0;

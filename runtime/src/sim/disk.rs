@@ -50,6 +50,10 @@ impl Disk for SimDisk {
         self.done(path, Op::CreateDirAll).await
     }
 
+    async fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.done(path, Op::CreateDir).await
+    }
+
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.done(from, Op::Rename { to: to.to_owned() }).await
     }

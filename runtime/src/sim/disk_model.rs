@@ -102,6 +102,7 @@ impl DiskModel {
         match op {
             Op::Open { options } => Answer::Inode(self.open(path, options)),
             Op::CreateDirAll => Answer::Done(self.create_dir_all(path)),
+            Op::CreateDir => Answer::Done(self.create_dir(path)),
             Op::Rename { to } => Answer::Done(self.rename(path, &to)),
             Op::RemoveFile => Answer::Done(self.remove_file(path)),
             Op::RemoveDirAll => Answer::Done(self.remove_dir_all(path)),
@@ -289,6 +290,18 @@ impl DiskModel {
             self.stable.insert(dir.to_owned(), Entry::Dir);
         }
         Ok(())
+    }
+
+    fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.want_dir_above(path)?;
+        match self.names.get(path) {
+            Some(Entry::File(_)) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+            Some(Entry::Dir) => Ok(()),
+            None => {
+                self.names.insert(path.to_owned(), Entry::Dir);
+                Ok(())
+            }
+        }
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {

@@ -110,7 +110,9 @@ fn a_write_is_torn_by_a_power_cut_in_its_midst() {
 fn names_are_as_durable_as_the_trait_says() {
     // What is done, and the files that must and may be there after a power cut.
     type Scenario = (&'static str, &'static [&'static str], &'static [&'static str]);
-    const SCENARIOS: [Scenario; 7] = [
+    const SCENARIOS: [Scenario; 9] = [
+        ("create_dir", &[], &["d/e/new"]),
+        ("create_dir, sync_dir", &["d/e/new"], &[]),
         ("create", &[], &["d/new"]),
         ("create, sync_dir", &["d/new"], &[]),
         ("remove", &[], &["d/old"]),
@@ -129,6 +131,16 @@ fn names_are_as_durable_as_the_trait_says() {
                     created(&node, "d/old").await;
                 }
                 match what {
+                    "create_dir" => {
+                        disk.create_dir(p("d/e")).await.unwrap();
+                        drop(created(&node, "d/e/new").await);
+                    }
+                    "create_dir, sync_dir" => {
+                        disk.create_dir(p("d/e")).await.unwrap();
+                        disk.create_dir(p("d/e")).await.unwrap();
+                        disk.sync_dir(p("d")).await.unwrap();
+                        drop(created(&node, "d/e/new").await);
+                    }
                     "create" => drop(disk.open(p("d/new"), RW).await.unwrap()),
                     "create, sync_dir" => drop(created(&node, "d/new").await),
                     "remove" => disk.remove_file(p("d/old")).await.unwrap(),

@@ -15,6 +15,7 @@ pub(super) type InodeId = usize;
 pub(super) enum Op {
     Open { options: OpenOptions },
     CreateDirAll,
+    CreateDir,
     Rename { to: PathBuf },
     RemoveFile,
     RemoveDirAll,
@@ -60,6 +61,7 @@ impl Op {
         match self {
             Self::Open { options } => format!("open create={} write={}", options.create, options.write),
             Self::CreateDirAll => "create_dir_all".into(),
+            Self::CreateDir => "create_dir".into(),
             Self::Rename { to } => format!("rename to {}", to.display()),
             Self::RemoveFile => "remove_file".into(),
             Self::RemoveDirAll => "remove_dir_all".into(),

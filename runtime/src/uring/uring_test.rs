@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::*;
 use crate::buffer::PAGE_SIZE;
-use crate::effects::{Clock, Disk, Durability, File, ListenOptions, Listener, Net, OpenOptions, Stream};
+use crate::effects::{
+    Clock, Disk, Durability, File, ListenOptions, Listener, Net, NewDir, OpenOptions, Stream,
+};
 
 /// Runs `main` as the only shard, on a thread of its own.
 fn on_shard<T, Fut>(main: impl FnOnce(UringEffects) -> Fut + Send + 'static) -> T
@@ -149,6 +151,20 @@ fn directories_and_small_files() {
         let disk = effects.disk();
         disk.create_dir_all(&root.join("a/b")).await.unwrap();
         disk.create_dir_all(&root.join("a/b")).await.unwrap();
+        disk.create_dir(&root.join("a/b")).await.unwrap();
+        assert_eq!(disk.create_dir(&root.join("c/d")).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        let dir = |name: &str| NewDir {
+            path: root.join("n").join(name),
+            files: vec![("log".to_owned(), Vec::new()), ("id".to_owned(), name.as_bytes().to_vec())],
+        };
+        disk.create_dir_all(&root.join("n")).await.unwrap();
+        disk.create_dirs(&root.join("n"), vec![dir("x")]).await.unwrap();
+        disk.write_file(&root.join("n/x/log"), b"kept".to_vec()).await.unwrap();
+        disk.create_dirs(&root.join("n"), vec![dir("x"), dir("y")]).await.unwrap();
+        for (path, content) in [("n/x/log", "kept"), ("n/x/id", "x"), ("n/y/log", ""), ("n/y/id", "y")] {
+            assert_eq!(disk.read_file(&root.join(path), 9).await.unwrap(), content.as_bytes(), "{path}");
+        }
+        assert_eq!(disk.list_dir(&root.join("n/y")).await.unwrap().len(), 2, "nothing else is left");
         disk.write_file(&root.join("a/x"), b"old".to_vec()).await.unwrap();
         disk.write_file(&root.join("a/x"), b"new".to_vec()).await.unwrap();
         assert_eq!(disk.read_file(&root.join("a/x"), 3).await.unwrap(), b"new");

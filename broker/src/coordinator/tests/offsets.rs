@@ -1,8 +1,11 @@
 //! OffsetCommit, OffsetFetch, OffsetDelete and the expiration of offsets.
 
+use model::Uuid;
+
 use super::world::{EPOCH_MS, Join, World, commit, fetch_one};
 use crate::coordinator::{
-    AppendError, CommitRequest, GroupConfig, GroupError, Input, OffsetDeleteRequest, Request, Response,
+    AppendError, CommitRequest, FetchOffsetsRequest, FetchTopic, GroupConfig, GroupError, Input,
+    OffsetDeleteRequest, Request, Response,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -78,7 +81,7 @@ fn a_consumer_without_membership() {
 fn what_was_committed_is_fetched() {
     let mut w = World::new();
     let mut request = commit("", -1, "t", 7);
-    request.topics[0].topic_id = model::Uuid([9; 16]);
+    request.topics[0].topic_id = Uuid([9; 16]);
     w.send_commit(request);
     match w.ask(fetch_one(false)) {
         Response::FetchOffsets(reply) => {
@@ -88,7 +91,7 @@ fn what_was_committed_is_fetched() {
         other => panic!("{other:?}"),
     }
     match w.ask(super::world::fetch_all()) {
-        Response::FetchOffsets(reply) => assert_eq!(reply.topics[0].topic_id, model::Uuid([9; 16])),
+        Response::FetchOffsets(reply) => assert_eq!(reply.topics[0].topic_id, Uuid([9; 16])),
         other => panic!("{other:?}"),
     }
     let mut w = World::new();
@@ -272,13 +275,106 @@ fn large_expirations_are_written_in_pieces() {
 }
 
 #[test]
+fn a_step_of_an_expiration_is_small_however_many_groups_there_are() {
+    let mut w = World::new();
+    for group in 0..3_000 {
+        let mut request = commit("", -1, "t", 7);
+        request.group_id = format!("g{group}");
+        w.send_commit(request);
+    }
+    w.hold_appends();
+    let due = w.coordinator.next_deadline().expect("expirations are looked for");
+    w.now_ms = due + 8 * DAY_MS;
+    let mut steps = 0;
+    while w.coordinator.next_deadline().is_some_and(|deadline| deadline <= w.now_ms) {
+        let before = w.held.len();
+        w.input(Input::Tick);
+        let sizes: Vec<usize> = w.held[before..].iter().map(|(_, records)| records.len()).collect();
+        assert!(sizes.len() <= 2 && sizes.iter().all(|size| *size <= 1_000), "{sizes:?}");
+        w.now_ms += 1;
+        steps += 1;
+    }
+    assert_eq!(steps, 7, "a group and an offset count as two");
+    w.release(Ok(()));
+    assert_eq!(w.coordinator.group_count(), 0);
+}
+
+#[test]
+fn offsets_that_are_under_way_do_not_hold_up_a_fetch_of_earlier_ones() {
+    let mut w = World::new();
+    w.hold_appends();
+    let first = w.send_commit(commit("", -1, "t", 2));
+    let stable = w.send(fetch_one(true));
+    // In a busy group something always is under way.
+    let second = w.send_commit(commit("", -1, "t", 3));
+    let later = w.send(fetch_one(true));
+    w.release_first(Ok(()));
+    assert!(!w.is_waiting(first) && w.is_waiting(second) && w.is_waiting(later));
+    let fetched = w.reply(stable).into_fetch_offsets();
+    assert_eq!(fetched.topics[0].partitions[0].offset, 2);
+    w.release(Ok(()));
+    assert_eq!(w.reply(later).into_fetch_offsets().topics[0].partitions[0].offset, 3);
+}
+
+#[test]
 fn offsets_of_a_deleted_topic_are_forgotten() {
     let mut w = World::new();
-    for topic in ["t", "u"] {
-        w.send_commit(commit("", -1, topic, 7));
+    for (topic, id) in [("t", 1), ("u", 1)] {
+        let mut request = commit("", -1, topic, 7);
+        request.topics[0].topic_id = Uuid([id; 16]);
+        w.send_commit(request);
     }
-    w.input(Input::TopicDeleted { topic: "t".into() });
+    w.input(Input::TopicDeleted { topic: "t".into(), topic_id: Uuid([2; 16]) });
+    assert_eq!(w.offsets().len(), 2, "a new topic of the name keeps its offsets");
+    w.input(Input::TopicDeleted { topic: "t".into(), topic_id: Uuid([1; 16]) });
     assert_eq!(w.offsets(), [("u".into(), 0, 7)]);
+}
+
+#[test]
+fn offsets_are_those_of_the_topic_asked_for() {
+    let (old, new) = (Uuid([1; 16]), Uuid([2; 16]));
+    for (committed, asked, expect) in [
+        (old, old, 7),
+        (old, new, -1),
+        (old, Uuid::ZERO, 7),
+        (Uuid::ZERO, new, 7),
+        (Uuid::ZERO, Uuid::ZERO, 7),
+    ] {
+        let mut w = World::new();
+        let mut request = commit("", -1, "t", 7);
+        request.topics[0].topic_id = committed;
+        w.send_commit(request);
+        let topic = FetchTopic { name: "t".into(), topic_id: asked, partitions: vec![0] };
+        let fetch =
+            FetchOffsetsRequest { group_id: "g".into(), require_stable: true, topics: Some(vec![topic]) };
+        let fetched = w.ask(Request::FetchOffsets(fetch)).into_fetch_offsets();
+        assert_eq!(fetched.topics[0].partitions[0].offset, expect, "{committed:?} {asked:?}");
+    }
+}
+
+#[test]
+fn offsets_of_removed_topics_are_forgotten_after_a_load() {
+    let mut w = World::new();
+    for (group, count, id) in [("a", 2_100, 1), ("b", 1, 2), ("g", 3, 1), ("h", 1_500, 2)] {
+        let mut request = commit("", -1, "t", 7);
+        request.group_id = group.into();
+        request.topics[0].topic_id = Uuid([id; 16]);
+        let one = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions = (0..count)
+            .map(|partition| crate::coordinator::CommitPartition { partition, ..one.clone() })
+            .collect();
+        w.send_commit(request);
+    }
+    let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
+    w.hold_appends();
+    assert_eq!(w.forget_removed_topics(|name, id| name == "t" && id == Uuid([1; 16])), 4);
+    let sizes: Vec<usize> = w.held.iter().map(|(_, records)| records.len()).collect();
+    assert_eq!(sizes, [1_000, 1_000, 103], "no step writes more");
+    w.release(Ok(()));
+    assert_eq!(w.offsets(), []);
+    let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
+    assert_eq!(w.forget_removed_topics(|_, id| id == Uuid([1; 16])), 2, "1,501 are left");
+    assert_eq!(w.held.len(), 0);
 }
 
 #[test]

@@ -141,7 +141,10 @@ impl History {
                 let topics = vec![(TOPICS[topic].to_owned(), vec![0])];
                 world.send(Request::OffsetDelete(OffsetDeleteRequest { group_id: "g".into(), topics }));
             }
-            Step::DeleteTopic { topic } => world.input(Input::TopicDeleted { topic: TOPICS[topic].into() }),
+            Step::DeleteTopic { topic } => {
+                let topic_id = model::Uuid::ZERO;
+                world.input(Input::TopicDeleted { topic: TOPICS[topic].into(), topic_id });
+            }
             Step::Pass { ms } => world.advance(ms),
             Step::Hold => world.hold_appends(),
             Step::Settle { ok } => {

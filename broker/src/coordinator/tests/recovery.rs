@@ -46,7 +46,7 @@ fn records_have_kafkas_bytes() {
     let mut request = commit("", -1, "t", 258);
     request.topics[0].partitions[0].metadata = Some("m".into());
     w.send_commit(request);
-    w.input(crate::coordinator::Input::TopicDeleted { topic: "t".into() });
+    w.input(crate::coordinator::Input::TopicDeleted { topic: "t".into(), topic_id: model::Uuid([9; 16]) });
     // Key: type 1, group, topic, partition. Value: version 4, offset, leader epoch, compact string, time, no tags.
     let key = Bytes::from_static(&[0, 1, 0, 1, b'g', 0, 1, b't', 0, 0, 0, 0]);
     let mut value = vec![0, 4, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 5, 2, b'm'];

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use model::Uuid;
 
 use crate::coordinator::{
     Action, AppendError, AppendToken, CommitPartition, CommitRequest, CommitResponse, CommitTopic,
     FetchOffsetsRequest, FetchTopic, GroupConfig, GroupCoordinator, GroupError, HeartbeatRequest, Input,
-    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, LeavingMember, LogRecord, Now, Protocol, Request,
-    RequestToken, Response, SyncRequest, SyncResponse,
+    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, LeavingMember, LogRecord, Now, OffsetCursor,
+    Protocol, Request, RequestToken, Response, SyncRequest, SyncResponse,
 };
 
 /// Wall-clock time at the monotonic time 0.
@@ -63,6 +64,22 @@ impl World {
     pub(super) fn input(&mut self, input: Input) {
         let now = self.now();
         let actions = self.coordinator.step(input, now);
+        self.carry_out(actions);
+    }
+
+    /// A whole pass that forgets offsets in removed topics; how many steps it took.
+    pub(super) fn forget_removed_topics(&mut self, is_removed: impl Fn(&str, Uuid) -> bool) -> usize {
+        let (mut steps, mut from) = (0, Some(OffsetCursor::default()));
+        while let Some(cursor) = from.take() {
+            let now = self.now();
+            let (actions, next) = self.coordinator.forget_removed_topics(&cursor, &is_removed, now);
+            self.carry_out(actions);
+            (steps, from) = (steps + 1, next);
+        }
+        steps
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
         self.coordinator.check_invariants();
         for action in actions {
             match action {
