@@ -109,7 +109,11 @@ fn what_is_named_twice_is_refused_by_itself() {
         let by_name = |name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() };
         let by_id = DeleteTopicState { name: None, topic_id: id };
         let asked = [by_name("a"), by_name("b"), by_name("c"), by_name("a"), by_id];
-        let request = DeleteTopicsRequest { topics: asked[..].into(), ..DeleteTopicsRequest::default() };
+        let request = DeleteTopicsRequest {
+            topics: asked[..].into(),
+            timeout_ms: 10_000,
+            ..DeleteTopicsRequest::default()
+        };
         let response = client.call(6, &request).await.expect("an answer");
         let answers = response
             .responses
