@@ -3,13 +3,17 @@
 //!
 //! The file has two halves, which are filled in turn. A half is used again only when everything in it stands, durably,
 //! in the segments. Each use begins with an entry without pieces, which is durable before the next one is written: it fits
-//! in a sector, so that a power cut leaves the half either in its old use or in the new one, and a bad entry that good ones
-//! of the same use follow is damaged and not torn. What an entry says of a segment is never contradicted later: a log grows at its end only. So
-//! replaying old entries changes nothing, and whoever is to cut or rewrite a log must see to it first that nothing of it
-//! is in the journal.
+//! in a sector, so that a power cut leaves the half either in its old use or in the new one.
 //!
-//! Invariants: one entry is in flight at a time; a half has `users` as long as a log has bytes in it that its segment does
-//! not have.
+//! Few entries are in flight at a time, none of them with the same log, and each is acknowledged by itself. An entry says how
+//! many before it were still in flight; a bad one that a later one knew to be durable is damaged, another is an unfinished
+//! write.
+//!
+//! What an entry says of a segment is never contradicted later: a log grows at its end only. So replaying old entries
+//! changes nothing, and whoever is to cut or rewrite a log must see to it first that nothing of it is in the journal.
+//!
+//! Invariant: a half has `users` as long as an entry in it is in flight, or a log has bytes in it that its segment does not
+//! have.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -39,6 +43,9 @@ const FLUSH_BYTES: u64 = 128 << 10;
 /// ... and from here on the log does without the journal until that has happened.
 const UNFLUSHED_BYTES_MAX: u64 = 1 << 20;
 
+/// Entries that are written at the same time: while the device is busy with one, the next is on its way.
+const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+
 /// Segments that are written at the same time to empty a half.
 const FLUSHES_MAX: usize = 8;
 
@@ -59,8 +66,11 @@ pub(crate) struct Journal<E: Effects> {
     /// Logs that wait for the next entry.
     lane: RefCell<Vec<Rc<Log<E>>>>,
     phase: RefCell<Phase<E>>,
-    in_flight: Cell<bool>,
-    /// Logs with bytes in a half that their segments do not have.
+    /// Entries under way.
+    in_flight: RefCell<Vec<EntryId>>,
+    /// The first entry of a half is under way: nothing else may be.
+    beginning: Cell<bool>,
+    /// Per half, entries under way and logs with bytes in it that their segments do not have.
     users: [Cell<usize>; 2],
     builder: RefCell<EntryBuilder>,
 }
@@ -97,7 +107,8 @@ struct Place<E: Effects> {
     file: FileOf<E>,
     position: u64,
     path: PathBuf,
-    begins_half: bool,
+    half: usize,
+    id: EntryId,
 }
 
 impl<E: Effects> Journal<E> {
@@ -105,7 +116,8 @@ impl<E: Effects> Journal<E> {
         Self {
             lane: RefCell::default(),
             phase: RefCell::new(Phase::Absent(Monotonic::default())),
-            in_flight: Cell::new(false),
+            in_flight: RefCell::default(),
+            beginning: Cell::new(false),
             users: [Cell::new(0), Cell::new(0)],
             builder: RefCell::default(),
         }
@@ -116,9 +128,13 @@ impl<E: Effects> Journal<E> {
         self.lane.borrow_mut().push(log);
     }
 
-    /// Whether an entry may be begun.
+    /// Whether logs that wait may go on: what comes alone waits for an entry under way, since others will come.
     pub(crate) fn is_due(&self) -> bool {
-        !self.in_flight.get() && !self.lane.borrow().is_empty()
+        let (waiting, in_flight) = (self.lane.borrow().len(), self.in_flight.borrow().len());
+        match in_flight {
+            0 => waiting > 0,
+            _ => waiting > 1 && in_flight < ENTRIES_IN_FLIGHT_MAX && !self.beginning.get(),
+        }
     }
 
     /// A log's segment has all that the journal has of it, or the log is gone.
@@ -126,6 +142,14 @@ impl<E: Effects> Journal<E> {
         if let Some(half) = log.journal_half.take() {
             self.users[half].set(self.users[half].get() - 1);
         }
+    }
+
+    /// Of the entries just before `next`, how many are not known to be durable.
+    fn unsettled(&self, next: EntryId) -> u32 {
+        let in_flight = self.in_flight.borrow();
+        let own = in_flight.iter().filter(|entry| entry.generation == next.generation);
+        let first = own.map(|entry| entry.sequence).min().unwrap_or(next.sequence);
+        u32::try_from(next.sequence - first).expect("few entries are in flight")
     }
 
     fn hold(&self, log: &Log<E>, half: usize) {
@@ -172,17 +196,20 @@ pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
     }
     let members = gather(shard, lane);
     let place = if members.len() < 2 { None } else { place(shard) };
-    let Some(Place { slice, file, position, path, begins_half }) = place else {
+    let Some(Place { slice, file, position, path, half, id }) = place else {
         return members.into_iter().for_each(|member| commit_loop::start(shard, member.log));
     };
-    journal.in_flight.set(true);
+    journal.in_flight.borrow_mut().push(id);
+    journal.users[half].set(journal.users[half].get() + 1);
+    let begins_half = id.sequence == 0;
+    journal.beginning.set(begins_half);
     let (members, others) = if begins_half { (Vec::new(), members) } else { (members, Vec::new()) };
     others.into_iter().for_each(|member| commit_loop::start(shard, member.log));
     let task = Rc::clone(shard);
     shard.spawn(async move {
         let written = file.write_at(vec![slice], position, Durability::Durable).await;
         let written = written.map_err(|error| StorageError::io("write", &path, &error));
-        finish(&task, members, written);
+        finish(&task, (id, half), members, written);
     });
 }
 
@@ -229,7 +256,8 @@ fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
         builder.begin();
         length = to_u64(PAGE_SIZE);
     }
-    chunk.append(builder.finish(area.next));
+    let id = area.next;
+    chunk.append(builder.finish(id, shard.journal.unsettled(id)));
     let slice = chunk.pages(0..chunk.len());
     let position = to_u64(area.half) * area.half_bytes + area.position;
     area.position += length;
@@ -239,15 +267,22 @@ fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
         stats.journal_entries += u64::from(!begins_half);
         stats.journal_bytes += length;
     }
-    Some(Place { slice, file: area.file.clone(), position, path: area.path.clone(), begins_half })
+    Some(Place { slice, file: area.file.clone(), position, path: area.path.clone(), half: area.half, id })
 }
 
 /// Acknowledges what an entry has, if it was written.
-fn finish<E: Effects>(shard: &Rc<Shard<E>>, members: Vec<Member<E>>, written: Result<(), StorageError>) {
-    let half = match &*shard.journal.phase.borrow() {
-        Phase::Ready(area) => area.half,
-        _ => unreachable!("the journal stays until the shard closes"),
-    };
+fn finish<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    (id, half): (EntryId, usize),
+    members: Vec<Member<E>>,
+    written: Result<(), StorageError>,
+) {
+    let journal = &shard.journal;
+    journal.in_flight.borrow_mut().retain(|entry| *entry != id);
+    if id.sequence == 0 {
+        journal.beginning.set(false);
+    }
+    let left = matches!(&*journal.phase.borrow(), Phase::Ready(area) if area.half != half);
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
     let failure = written.err().or_else(|| shard.dir_failure());
     if let Some(error) = &failure {
@@ -256,10 +291,11 @@ fn finish<E: Effects>(shard: &Rc<Shard<E>>, members: Vec<Member<E>>, written: Re
     for member in &members {
         member.log.committing.set(false);
         if failure.is_none() {
-            shard.journal.hold(&member.log, half);
+            journal.hold(&member.log, half);
             note_journaled(member);
         }
     }
+    journal.users[half].set(journal.users[half].get() - 1);
     for Member { log, segment, .. } in members {
         if log.is_closed() || failure.is_some() {
             log.rest();
@@ -271,7 +307,7 @@ fn finish<E: Effects>(shard: &Rc<Shard<E>>, members: Vec<Member<E>>, written: Re
             let state = segment.state.borrow();
             state.journaled_size.saturating_sub(state.durable_size)
         };
-        if unflushed >= FLUSH_BYTES {
+        if unflushed >= FLUSH_BYTES || left {
             commit_loop::start_flush(&log);
         }
         if log.log_end_offset() > durable_end {
@@ -279,7 +315,6 @@ fn finish<E: Effects>(shard: &Rc<Shard<E>>, members: Vec<Member<E>>, written: Re
         }
         log.notify_durable(durable_end);
     }
-    shard.journal.in_flight.set(false);
     shard.commit_wake.notify_one();
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Piece<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     pub(crate) id: EntryId,
+    /// How many of the entries just before it were not known to be durable when it was written.
+    pub(crate) unsettled: u32,
     pub(crate) pieces: Vec<Piece<'a>>,
     /// Bytes of the entry, without the padding behind it.
     pub(crate) length: usize,
@@ -91,12 +93,13 @@ impl EntryBuilder {
     }
 
     /// The whole entry.
-    pub(crate) fn finish(&mut self, id: EntryId) -> &[u8] {
+    pub(crate) fn finish(&mut self, id: EntryId, unsettled: u32) -> &[u8] {
         let length = u32::try_from(self.bytes.len()).expect("entries are small");
         let header = &mut self.bytes[..HEADER_SIZE];
         header[..8].copy_from_slice(MAGIC);
         header[12..16].copy_from_slice(&length.to_be_bytes());
         header[16..20].copy_from_slice(&self.pieces.to_be_bytes());
+        header[20..24].copy_from_slice(&unsettled.to_be_bytes());
         header[24..32].copy_from_slice(&id.generation.to_be_bytes());
         header[32..40].copy_from_slice(&id.sequence.to_be_bytes());
         let crc = crc32c::crc32c(&self.bytes[CRC_START..]);
@@ -121,7 +124,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Entry<'_>> {
     for _ in 0..small(16) {
         pieces.push(parse_piece(&mut rest)?);
     }
-    rest.is_empty().then_some(Entry { id, pieces, length })
+    rest.is_empty().then_some(Entry { id, unsettled: small(20), pieces, length })
 }
 
 fn parse_piece<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
@@ -151,7 +154,7 @@ mod tests {
             (TopicPartition::new("a", PartitionId(0)), TopicPartition::new("b-c", PartitionId(7)));
         builder.add((Uuid([1; 16]), &one), (Offset(0), 4000), 5, [&b"he"[..], b"llo"].into_iter());
         builder.add((Uuid([2; 16]), &two), (Offset(9), 0), 0, std::iter::empty());
-        builder.finish(EntryId { generation: 3, sequence: 4 }).to_vec()
+        builder.finish(EntryId { generation: 3, sequence: 4 }, 1).to_vec()
     }
 
     #[test]
@@ -159,7 +162,8 @@ mod tests {
         let mut bytes = sample();
         bytes.resize(4096, 0);
         let entry = parse(&bytes).unwrap();
-        assert_eq!((entry.id, entry.length), (EntryId { generation: 3, sequence: 4 }, sample().len()));
+        assert_eq!((entry.id, entry.unsettled), (EntryId { generation: 3, sequence: 4 }, 1));
+        assert_eq!(entry.length, sample().len());
         let found: Vec<_> =
             entry.pieces.iter().map(|p| (p.dir_name, p.base.0, p.position, p.bytes)).collect();
         assert_eq!(found, [("a-0", 0, 4000, &b"hello"[..]), ("b-c-7", 9, 0, &b""[..])]);

@@ -62,51 +62,67 @@ pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) 
 /// One cannot be read that was acknowledged.
 pub(crate) fn entries_in(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    let mut halves = [(0, first), (first.len(), second)].map(|(start, half)| (start, half, run_of(half)));
-    halves.sort_by_key(|(.., run)| run.first().map(|entry| entry.id));
-    let newest = halves[1].2.first().map(|entry| entry.id.generation);
-    for (start, half, run) in &halves {
-        // What an earlier use of the half has left has a smaller number than what stands in the other half.
-        let known = run.first().map(|entry| entry.id.generation);
-        let suspicious = match (known, newest) {
-            (Some(known), _) => known,
-            (None, Some(newest)) => newest + 1,
-            (None, None) => 0,
-        };
-        let end: usize = run.iter().map(|entry| entry.length.next_multiple_of(PAGE)).sum();
-        let found =
-            (end..half.len()).step_by(PAGE).filter_map(|at| parse(&half[at..]).map(|entry| (at, entry)));
-        if let Some((at, _)) = found.into_iter().find(|(_, entry)| entry.id.generation >= suspicious) {
-            return Err(format!(
-                "the entry at byte {} is damaged, but a good one follows at byte {}: records that were acknowledged may be \
-                 missing. To start all the same, move this file away",
-                start + end,
-                start + at
-            ));
-        }
+    let halves = [(0, first), (first.len(), second)].map(|(start, half)| Half::read(start, half));
+    let newest = halves.iter().filter_map(|half| half.generation).max();
+    let mut entries = Vec::new();
+    for half in halves {
+        entries.extend(half.entries(newest)?);
     }
-    // The other half may have been left behind by generations; then it says nothing that the segments do not have.
-    Ok(halves.into_iter().flat_map(|(.., run)| run).collect())
+    entries.sort_by_key(|entry| entry.id);
+    Ok(entries)
 }
 
-/// The entries from the start of a half on that were written one behind the other.
-fn run_of(half: &[u8]) -> Vec<Entry<'_>> {
-    let mut run: Vec<Entry<'_>> = Vec::new();
-    let mut at = 0;
-    while let Some(entry) = half.get(at..).and_then(parse) {
-        let follows = match run.last() {
-            None => entry.id.sequence == 0,
-            Some(last) => {
-                entry.id.generation == last.id.generation && entry.id.sequence == last.id.sequence + 1
-            }
-        };
-        if !follows {
-            break;
+/// What stands in a half, of whatever use.
+struct Half<'a> {
+    /// Of its present use; `None` if its first entry is not there.
+    generation: Option<u64>,
+    /// Each with its place in the file.
+    found: Vec<(usize, Entry<'a>)>,
+}
+
+impl<'a> Half<'a> {
+    fn read(start: usize, half: &'a [u8]) -> Self {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while at < half.len() {
+            let entry = parse(&half[at..]);
+            let length = entry.as_ref().map_or(1, |entry| entry.length);
+            found.extend(entry.map(|entry| (start + at, entry)));
+            at += length.next_multiple_of(PAGE);
         }
-        at += entry.length.next_multiple_of(PAGE);
-        run.push(entry);
+        let first = found.first().filter(|(at, entry)| *at == start && entry.id.sequence == 0);
+        Self { generation: first.map(|(_, entry)| entry.id.generation), found }
     }
-    run
+
+    /// The entries of the present use. `newest` is the newest use of any half.
+    fn entries(self, newest: Option<u64>) -> Result<Vec<Entry<'a>>, String> {
+        let Some(generation) = self.generation else {
+            // What an earlier use has left has a smaller number than what stands in the other half.
+            let lost =
+                self.found.iter().find(|(_, entry)| newest.is_none_or(|newest| entry.id.generation > newest));
+            return lost.map_or(Ok(Vec::new()), |&(at, _)| Err(damaged(0, at)));
+        };
+        let mut run: Vec<Entry<'a>> = Vec::new();
+        // Entries below were durable when a later one was written.
+        let settled = |entry: &Entry<'_>| entry.id.sequence.saturating_sub(u64::from(entry.unsettled));
+        let own = self.found.into_iter().filter(|(_, entry)| entry.id.generation == generation);
+        for (at, entry) in own {
+            let next = run.last().map_or(0, |last| last.id.sequence + 1);
+            // What is missing and was not known to be durable is an unfinished write: nothing in it was acknowledged.
+            if next < settled(&entry) {
+                return Err(damaged(next, at));
+            }
+            run.push(entry);
+        }
+        Ok(run)
+    }
+}
+
+fn damaged(number: u64, good: usize) -> String {
+    format!(
+        "entry {number} of a half is damaged, but a later one, at byte {good}, is good: records that were acknowledged may be \
+         missing. To start all the same, move this file away"
+    )
 }
 
 async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> Result<(), StorageError> {

@@ -17,7 +17,7 @@ pub(crate) const DATA_DIR: &str = "/data";
 /// The node that has it.
 pub(crate) const NODE: &str = "broker";
 /// Partitions that live through all of a scenario.
-pub(crate) const PARTITIONS: usize = 2;
+pub(crate) const PARTITIONS: usize = 4;
 
 pub(crate) type SimLog = Log<SimEffects>;
 

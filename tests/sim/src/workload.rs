@@ -144,6 +144,9 @@ async fn together(
     for _ in 0..rng.u8(8..24) {
         for (log, oracle) in server.logs.iter().zip(&clients.oracles) {
             append(server, log, oracle, id, 1, rng.usize(1..200)).await?;
+            if rng.u8(0..3) == 0 {
+                pause(server, Duration::from_micros(rng.u64(1..40))).await;
+            }
         }
         pause(server, Duration::from_micros(rng.u64(1..300))).await;
     }

@@ -39,7 +39,7 @@ pub(super) fn run(seed: u64) -> Outcome {
     }
 }
 
-/// A byte of each entry that is followed by another of the same generation.
+/// A byte of each entry that a later one of the same generation knew to be durable.
 fn places(world: &SimWorld, rng: &mut fastrand::Rng) -> Vec<(PathBuf, usize)> {
     let disk = world.disk(NODE);
     let mut places = Vec::new();
@@ -49,9 +49,12 @@ fn places(world: &SimWorld, rng: &mut fastrand::Rng) -> Vec<(PathBuf, usize)> {
         let number = |page: &[u8], at: usize| u64::from_be_bytes(page[at..at + 8].try_into().expect("eight"));
         for (at, page) in content.chunks(PAGE).enumerate().filter(|(_, page)| page.starts_with(MAGIC)) {
             let id = |page| (number(page, 24), number(page, 32));
-            let followed = entries.iter().any(|other| id(other).0 == id(page).0 && id(other).1 > id(page).1);
-            let length = u32::from_be_bytes(page[12..16].try_into().expect("four"));
-            if followed {
+            let small =
+                |page: &[u8], at: usize| u32::from_be_bytes(page[at..at + 4].try_into().expect("four"));
+            let settled = |page| id(page).1 - u64::from(small(page, 20));
+            let known = entries.iter().any(|other| id(other).0 == id(page).0 && settled(other) > id(page).1);
+            let length = small(page, 12);
+            if known {
                 places.push((path.clone(), at * PAGE + rng.usize(0..length as usize)));
             }
         }
