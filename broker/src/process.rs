@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
 use runtime::signal::{Signal, Signals};
-use runtime::{Effects, ShardOptions, UringEffects, run_shards, wait_for_port};
+use runtime::{Effects, ShardOptions, UringEffects, raise_descriptor_limit, run_shards, wait_for_port};
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
@@ -56,6 +56,7 @@ struct Start {
 pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     // Before any other thread starts, so that only the thread that waits for them hears them.
     let signals = Signals::block().context("cannot take over SIGTERM and SIGINT")?;
+    let connections_max = connections_max();
     let allowed = allowed_cores().map_err(anyhow::Error::msg)?;
     let cores = choose_cores(config.cores(), &allowed).map_err(anyhow::Error::msg)?;
     let listen = addresses(&config)?;
@@ -81,7 +82,7 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     let ports = ports(shards);
     let options: Vec<ShardOptions> = cores.iter().map(|core| shard_options(&config, *core)).collect();
     let start = Start {
-        options: StartOptions { config: Arc::new(config), listen, lock: true },
+        options: StartOptions { config: Arc::new(config), listen, lock: true, connections_max },
         board,
         readiness,
         ports: Arc::new(Mutex::new(ports)),
@@ -99,6 +100,17 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     running.join();
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(Ok(()), Err)
+}
+
+/// Half of the descriptors that the process may have; logs need the others.
+fn connections_max() -> usize {
+    match raise_descriptor_limit() {
+        Ok(descriptors) => usize::try_from(descriptors / 2).unwrap_or(usize::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+            usize::MAX
+        }
+    }
 }
 
 /// Tells the first shard about the first signal; a second one ends the process at once.

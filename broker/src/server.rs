@@ -31,6 +31,8 @@ pub struct StartOptions {
     pub listen: Vec<SocketAddr>,
     /// Whether the data directory is locked; off under simulation.
     pub lock: bool,
+    /// Connections for which there are descriptors beside those that logs need.
+    pub connections_max: usize,
 }
 
 /// Kafka's id of the metadata topic.
@@ -101,7 +103,8 @@ async fn open_first<E: Effects>(
     // Before the first logs are opened, which then remove what is left of deleted partitions.
     let found = log_dir.partitions(effects).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
-    let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards });
+    let identity =
+        Arc::new(Identity { node_id, cluster_id, log_dir, shards, connections_max: options.connections_max });
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {
@@ -228,6 +231,8 @@ pub async fn take_down<E: Effects>(shard: &Rc<Shard<E>>) {
 pub struct Connections<E: Effects> {
     next_id: Cell<u64>,
     open: RefCell<HashMap<u64, Rc<Connection<E>>>>,
+    /// No more are accepted, and the log says so.
+    full: Cell<bool>,
     stopping: Notify,
     changed: Notify,
     /// The broker has been taken down; shards may end.
@@ -239,6 +244,7 @@ impl<E: Effects> Default for Connections<E> {
         Self {
             next_id: Cell::new(1),
             open: RefCell::default(),
+            full: Cell::new(false),
             stopping: Notify::new(),
             changed: Notify::new(),
             ended: Notify::new(),
@@ -276,6 +282,30 @@ impl<E: Effects> Connections<E> {
             tracing::warn!(peer = %connection.peer_addr(), "a large request stopped arriving while others wait for its memory");
             connection.abort();
         }
+    }
+
+    /// Whether there is room for no other connection on this shard. Says so in the log when that begins.
+    fn is_full(&self, shard: &Shard<E>) -> bool {
+        let (configured, descriptors) = (shard.config().max_connections(), shard.identity.connections_max);
+        let shard_max = configured.min(descriptors).div_ceil(shard.identity.shards);
+        let open = self.open.borrow().len();
+        let is_full = open >= shard_max;
+        if is_full && !self.full.replace(true) {
+            if configured <= descriptors {
+                tracing::warn!(open, "max.connections is reached: further connections are closed at once");
+            } else {
+                tracing::warn!(
+                    open,
+                    descriptors,
+                    "connections use half of the descriptors that the process may have, the other half is for logs: further connections are closed at once; raise `ulimit -n`"
+                );
+            }
+        }
+        // Not at every connection that takes the place of another.
+        if open < shard_max - shard_max / 10 {
+            self.full.set(false);
+        }
+        is_full
     }
 
     fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream) {
@@ -318,12 +348,9 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, listener: <E::Net as Net>::List
         };
         match accepted {
             Ok(stream) => {
-                let connections_max = shard.config().max_connections().div_ceil(shard.identity.shards);
-                if shard.connections.open.borrow().len() >= connections_max {
-                    tracing::warn!(connections_max, "max.connections is reached, a connection was refused");
-                    continue;
+                if !shard.connections.is_full(&shard) {
+                    shard.connections.add(&shard, stream);
                 }
-                shard.connections.add(&shard, stream);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");

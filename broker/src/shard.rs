@@ -39,6 +39,8 @@ pub struct Identity {
     pub log_dir: Arc<LogDir>,
     /// How many shards there are.
     pub shards: usize,
+    /// Connections of all shards together for which there are descriptors.
+    pub connections_max: usize,
 }
 
 /// A partition as its owner finds it.

@@ -1,7 +1,7 @@
 //! The machine under a shard: pinned thread, executor, io_uring, timers, aligned buffers, the mesh
 //! between shards, the stall detector; the effect traits and their simulated forms.
 //!
-//! Invariants: all `unsafe` of the project is in this crate; only `uring`, `signal` and `probe` call the kernel;
+//! Invariants: all `unsafe` of the project is in this crate; only `uring`, `signal`, `probe` and `descriptors` call the kernel;
 //! nothing above the effect traits knows which form of them it runs on.
 //!
 //! Two checks beside the tests. The lock-free parts on a model checker, and everything under AddressSanitizer:
@@ -14,6 +14,7 @@
 
 mod atomic;
 pub mod buffer;
+mod descriptors;
 pub mod effects;
 pub mod executor;
 pub mod injector;
@@ -32,6 +33,7 @@ pub mod time;
 pub mod uring;
 mod waker_cell;
 
+pub use descriptors::raise_descriptor_limit;
 pub use effects::{
     Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, NewDir,
     OpenOptions, Stream,

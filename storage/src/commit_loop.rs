@@ -300,6 +300,7 @@ async fn prewrite<E: Effects>(
         Err(error) if StorageError::io("prewrite", &segment.path("log"), &error).is_disk_full() => {}
         Err(error) => log.shard.fail(&StorageError::io("prewrite", &segment.path("log"), &error)),
     }
+    log.progress.notify_all();
     if !segment.is_durable() {
         log.queue_commit();
     }

@@ -220,7 +220,7 @@ impl<E: Effects> Log<E> {
     fn is_cut(&self) -> bool {
         let active = self.active();
         let state = active.state.borrow();
-        state.physical_size == state.size
+        state.prewriting_from.is_none() && state.physical_size == state.size
     }
 
     /// Cuts the idle active file to its logical length, unless the log is written meanwhile.
@@ -241,8 +241,11 @@ impl<E: Effects> Log<E> {
         }
     }
 
-    /// Cuts a file to its logical length. Nothing may write to it meanwhile.
+    /// Cuts a file to its logical length. Nothing may write to it meanwhile; a prewrite that is under way is waited for.
     async fn cut(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
+        while segment.state.borrow().prewriting_from.is_some() {
+            self.progress.notified().await;
+        }
         let (size, physical) = {
             let state = segment.state.borrow();
             (state.durable_size, state.physical_size)

@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use model::{Compression, LeaderEpoch, Offset, RecordBatch, RecordBatchBuilder, TimestampType};
-use runtime::sim::{SimEffects, SimWorld};
+use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use runtime::{Clock, Effects};
 use storage::{AppendOrigin, LogConfig, LogManagerOptions, ReadError};
 use support::{Broker, append_durably, batch, builder, listen, pause, read_all, start, tp};
@@ -123,6 +125,39 @@ fn segments_roll_by_the_records_time() {
             assert_eq!(log.segment_count(), segments, "{timestamp}");
         }
     });
+}
+
+#[test]
+fn a_sealed_file_ends_with_its_records_whatever_was_prewritten() {
+    // Whole pages, where there seems to be nothing to cut, and a part of one.
+    for batch_bytes in [4_096, 4_000] {
+        for is_closed in [false, true] {
+            run(|world, node, broker| async move {
+                let config = LogConfig { segment_ms: 1_000, retention_ms: None, ..LogConfig::default() };
+                let log = broker.log(0, &config).await;
+                let whole = |value_bytes| batch(0, 1, value_bytes, 10_000);
+                let value_bytes = (1..).find(|bytes| whole(*bytes).len() == batch_bytes).unwrap();
+                let first = "00000000000000000000.log";
+                for n in 0..8 {
+                    if n == 7 {
+                        let slow = FaultKind::Slow(Duration::from_millis(500));
+                        world.disk("a").inject(Fault::new(OpKind::Write, slow).on(first));
+                    }
+                    append_durably(&log, &whole(value_bytes)).await;
+                }
+                // A prewrite is under way.
+                if is_closed {
+                    broker.stop().await;
+                } else {
+                    append_durably(&log, &batch(0, 1, 10, 20_000)).await;
+                    assert_eq!(log.segment_count(), 2);
+                }
+                pause(&node, 2_000).await;
+                let file = world.disk("a").read(names(&world, first).remove(0)).unwrap();
+                assert_eq!(file.len(), 8 * batch_bytes, "closed: {is_closed}");
+            });
+        }
+    }
 }
 
 #[test]

@@ -27,12 +27,23 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a broker with `shards` shards on node `name`.
     pub(crate) async fn start(effects: SimEffects, shards: usize, settings: &[(&str, &str)]) -> Self {
+        Self::start_for(effects, shards, settings, usize::MAX).await
+    }
+
+    /// The same with descriptors for so many connections.
+    pub(crate) async fn start_for(
+        effects: SimEffects,
+        shards: usize,
+        settings: &[(&str, &str)],
+        connections_max: usize,
+    ) -> Self {
         let mut all: BTreeMap<String, String> =
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         all.entry("log.dirs".into()).or_insert_with(|| "/data".into());
         let config = BrokerConfig::from_static(all).expect("the test's settings are valid");
         let listen = SocketAddr::new(effects.net().ip(), PORT);
-        let options = StartOptions { config: Arc::new(config), listen: vec![listen], lock: false };
+        let options =
+            StartOptions { config: Arc::new(config), listen: vec![listen], lock: false, connections_max };
         let ports = mesh(shards, 1).into_iter().zip(mesh(shards, 64));
         let mut ports = ports.map(|(start, calls)| ShardPorts { start, calls });
         let first = ports.next().expect("at least one shard");
@@ -74,6 +85,11 @@ impl Client {
     pub(crate) async fn connect(effects: &SimEffects, address: SocketAddr) -> Self {
         let stream = effects.net().connect(address).await.expect("the broker accepts");
         Self { stream, decoder: FrameDecoder::new(1 << 30, 4096), correlation_id: 0 }
+    }
+
+    /// Closes the connection.
+    pub(crate) fn end(self) {
+        self.stream.shutdown();
     }
 
     /// Sends a request and waits for its response; `None` if the connection ends instead.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::{Offset, RecordBatch, RecordBatchBuilder, batches};
+use net::protocol::api_versions::ApiVersionsRequest;
 use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use net::protocol::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use net::protocol::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
@@ -305,4 +306,32 @@ fn readers_that_stop_reading_keep_little() {
             next += i64::try_from(read.len()).expect("few");
         }
     });
+}
+
+/// Whether the broker serves a connection.
+async fn is_served(client: &mut Client) -> bool {
+    client.call(0, &ApiVersionsRequest::default()).await.is_some()
+}
+
+#[test]
+fn connections_leave_descriptors_for_logs() {
+    for (settings, descriptors) in [(&[("max.connections", "4")][..], usize::MAX), (&[][..], 4)] {
+        in_world(13, async |world| {
+            let node = world.node("a");
+            let broker = Broker::start_for(world.node("broker"), 1, settings, descriptors).await;
+            let mut served = Vec::new();
+            for _ in 0..4 {
+                let mut client = Client::connect(&node, broker.address).await;
+                assert!(is_served(&mut client).await);
+                served.push(client);
+            }
+            for _ in 0..3 {
+                assert!(!is_served(&mut Client::connect(&node, broker.address).await).await);
+            }
+            served.pop().expect("four are served").end();
+            node.clock().sleep_until(node.clock().now() + Duration::from_secs(1)).await;
+            assert!(is_served(&mut Client::connect(&node, broker.address).await).await, "one has gone");
+            broker.stop().await;
+        });
+    }
 }

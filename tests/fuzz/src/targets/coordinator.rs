@@ -33,7 +33,6 @@ pub(crate) fn case(mutator: &mut Mutator) {
         now.monotonic_ms = now.monotonic_ms.max(deadline);
         let _ = coordinator.step(Input::Tick, now);
     }
-    let _ =
-        coordinator.step(Input::TopicDeleted { topic: "t".to_owned(), topic_id: model::Uuid([1; 16]) }, now);
+    let _ = coordinator.step(Input::TopicDeleted { topic: "t".to_owned(), topic_id: model::Uuid::ZERO }, now);
     let _ = coordinator.step(Input::Resign, now);
 }
