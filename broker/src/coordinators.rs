@@ -74,11 +74,22 @@ impl<E: Effects> Coordinators<E> {
 
     /// Asks the coordinator of a partition. What the request does happens before this returns, the
     /// future only waits for the answer.
-    pub fn ask(&self, partition: PartitionId, request: Request) -> impl Future<Output = Response> + use<E> {
+    ///
+    /// Whoever asks knows that the partition belongs to this shard. While it is still being opened the client shall ask
+    /// here again: sent to look for another coordinator, librdkafka would be gone for seconds.
+    pub fn ask(
+        &self,
+        shard: &Shard<E>,
+        partition: PartitionId,
+        request: Request,
+    ) -> impl Future<Output = Response> + use<E> {
         let service = self.groups.borrow().get(&partition).cloned();
         let asked = match service {
             Some(service) => Ok(service.ask(request)),
-            None => Err(request.refused(GroupError::NotCoordinator)),
+            None if shard.stopping() || shard.is_offline(GROUP_TOPIC, partition) => {
+                Err(request.refused(GroupError::NotCoordinator))
+            }
+            None => Err(request.refused(GroupError::CoordinatorLoadInProgress)),
         };
         async move {
             match asked {
@@ -89,10 +100,10 @@ impl<E: Effects> Coordinators<E> {
     }
 
     /// Asks every coordinator of this shard the same.
-    pub async fn ask_all(&self, request: &Request) -> Vec<Response> {
+    pub async fn ask_all(&self, shard: &Shard<E>, request: &Request) -> Vec<Response> {
         let partitions: Vec<PartitionId> = self.groups.borrow().keys().copied().collect();
         let asked: Vec<_> =
-            partitions.into_iter().map(|partition| self.ask(partition, request.clone())).collect();
+            partitions.into_iter().map(|partition| self.ask(shard, partition, request.clone())).collect();
         futures_util::future::join_all(asked).await
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
 use runtime::signal::{Signal, Signals};
-use runtime::{Effects, ShardOptions, UringEffects, raise_descriptor_limit, run_shards, wait_for_port};
+use runtime::{Clock, Effects, ShardOptions, UringEffects, raise_descriptor_limit, run_shards, wait_for_port};
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
@@ -199,7 +199,9 @@ async fn run_first(
         Err(error) => Err(error),
     };
     start.readiness.set(false);
+    let began = shard.effects.clock().now();
     take_down(&shard).await;
+    tracing::info!(took_ms = shard.effects.clock().now().since(began).as_millis(), "shut down");
     outcome
 }
 

@@ -192,12 +192,19 @@ pub async fn bring_up<E: Effects>(
     let controller = shard.controller.as_ref().context("only shard 0 brings the broker up")?;
     let image = controller.image().await;
     let topics: Vec<TopicId> = image.topics().map(|topic| topic.id).collect();
+    let partitions = image.partition_count();
+    let began = shard.effects.clock().now();
     shard
         .call_all(move |shard| {
             let (image, topics) = (Arc::clone(&image), topics.clone());
             shard.apply_image(image, topics)
         })
         .await;
+    if partitions > 0 {
+        let took_ms = shard.effects.clock().now().since(began).as_millis();
+        let clean = shard.identity.log_dir.was_clean();
+        tracing::info!(partitions, clean, took_ms, "logs opened");
+    }
     let mut bound = Vec::new();
     for address in &options.listen {
         let mut address = *address;

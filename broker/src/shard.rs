@@ -180,6 +180,13 @@ impl<E: Effects> Shard<E> {
         }
     }
 
+    /// Whether this shard owns a partition whose log is offline.
+    #[must_use]
+    pub fn is_offline(&self, topic: &str, partition: PartitionId) -> bool {
+        let id = self.image().topic(topic).map(|topic| topic.id);
+        id.is_some_and(|id| matches!(self.partition(id, partition), Err(ErrorCode::KafkaStorageError)))
+    }
+
     /// All open partitions of this shard.
     #[must_use]
     pub fn online_partitions(&self) -> Vec<Rc<Partition<E>>> {

@@ -123,6 +123,11 @@ impl<E: Effects> Journal<E> {
         }
     }
 
+    /// Nothing waits any more.
+    pub(crate) fn forget_lane(&self) {
+        self.lane.take();
+    }
+
     /// Has a log wait for the next entry.
     pub(crate) fn join(&self, log: Rc<Log<E>>) {
         self.lane.borrow_mut().push(log);

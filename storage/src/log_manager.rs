@@ -28,6 +28,13 @@ pub struct LogManager<E: Effects> {
     admission: Semaphore,
 }
 
+/// Logs and their shard hold each other.
+impl<E: Effects> Drop for LogManager<E> {
+    fn drop(&mut self) {
+        self.shard.forget_logs();
+    }
+}
+
 impl<E: Effects> LogManager<E> {
     /// Starts the shard's commit loop, retention, checkpoints and the watch over free space.
     ///

@@ -96,6 +96,15 @@ impl<E: Effects> Shard<E> {
         }
     }
 
+    /// Lets go of all logs.
+    pub(crate) fn forget_logs(&self) {
+        self.logs.take();
+        self.commit_queue.take();
+        self.stalled.take();
+        self.busy.take();
+        self.journal.forget_lane();
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.effects.clock().now().as_millis()
     }

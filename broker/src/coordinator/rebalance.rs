@@ -174,6 +174,8 @@ impl ClassicGroup {
             return None;
         }
         self.init_next_generation(fx.now.wall_ms);
+        let (group, generation, members) = (&self.id, self.generation, self.member_count());
+        tracing::info!(group = %group, generation, members, "group rebalanced");
         if self.state == State::Empty {
             return Some(empty_group(self));
         }

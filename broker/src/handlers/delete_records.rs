@@ -35,11 +35,17 @@ pub async fn handle<E: Effects>(
                 let id = PartitionId(partition.partition_index);
                 let known = topic.as_ref().filter(|topic| topic.partition(id).is_some());
                 let internal = known.is_some_and(|topic| topic.internal);
+                // Kafka's rule: what compaction keeps is not to be cut off.
+                let only_compacted = known.is_some_and(|topic| {
+                    let config = shard.topic_config(topic);
+                    config.cleanup_compact && !config.cleanup_delete
+                });
                 let topic_id = known.map(|topic| topic.id);
                 async move {
                     let outcome = match topic_id {
                         None => Err(ErrorCode::UnknownTopicOrPartition),
                         Some(_) if internal => Err(ErrorCode::InvalidTopicException),
+                        Some(_) if only_compacted => Err(ErrorCode::PolicyViolation),
                         Some(topic_id) => delete(shard, topic_id, id, partition.offset).await,
                     };
                     DeleteRecordsPartitionResult {

@@ -19,7 +19,7 @@ pub(super) async fn ask<E: Effects>(shard: &Rc<Shard<E>>, group_id: &str, reques
         return request.refused(GroupError::NotCoordinator);
     };
     let target = shard.owner(topic_id, partition);
-    shard.call(target, move |shard| shard.coordinators.ask(partition, request)).await
+    shard.call(target, move |shard| shard.coordinators.ask(&shard, partition, request)).await
 }
 
 /// Asks the coordinators of many groups, with one message for each shard. `request` makes the request for the
@@ -44,7 +44,7 @@ pub(super) async fn ask_about<E: Effects>(
         shard.call(target, move |shard| {
             let asked: Vec<_> = partitions
                 .into_iter()
-                .map(|(partition, ids)| shard.coordinators.ask(partition, request(ids)))
+                .map(|(partition, ids)| shard.coordinators.ask(&shard, partition, request(ids)))
                 .collect();
             join_all(asked)
         })

@@ -132,7 +132,7 @@ async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(St
         .await;
     for (name, outcome) in outcomes {
         match outcome {
-            Ok(_) => tracing::info!(topic = name, "created on first use"),
+            Ok(_) => {}
             // A name too much like another's stays unknown, as in Kafka.
             Err(error)
                 if matches!(error.code, ErrorCode::TopicAlreadyExists | ErrorCode::InvalidTopicException) => {}

@@ -399,6 +399,7 @@ impl<E: Effects> Controller<E> {
         let mut removed: BTreeSet<Arc<str>> = removed.map(|topic| Arc::clone(&topic.name)).collect();
         let mut builder = ImageBuilder::from_image(&state);
         for record in &records {
+            report(&state, record);
             builder.apply(record);
         }
         *state = Arc::new(builder.build());
@@ -412,6 +413,29 @@ impl<E: Effects> Controller<E> {
             self.gone.notify_all();
         }
         Ok(())
+    }
+}
+
+/// Tells the operator of a change that somebody asked for. Broker settings without their values: some will be secret.
+fn report(before: &MetadataImage, record: &MetadataRecord) {
+    match record {
+        MetadataRecord::Topic { name, id } => tracing::info!(topic = name, id = %id, "topic created"),
+        MetadataRecord::Partition { topic_id, partition, .. } => {
+            if let Some(topic) = before.topic_by_id(*topic_id) {
+                tracing::info!(topic = &*topic.name, partition = partition.0, "partition added");
+            }
+        }
+        MetadataRecord::RemoveTopic { topic_id } => {
+            let name = before.topic_by_id(*topic_id).map(|topic| &*topic.name);
+            tracing::info!(topic = name, id = %topic_id, "topic deleted");
+        }
+        MetadataRecord::TopicConfig { topic, key, value } => {
+            tracing::info!(topic, key, value, "topic setting changed");
+        }
+        MetadataRecord::BrokerConfig { node, key, .. } => {
+            tracing::info!(broker = node.map(|node| node.0), key, "broker setting changed");
+        }
+        MetadataRecord::ProducerIds { .. } => {}
     }
 }
 

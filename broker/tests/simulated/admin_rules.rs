@@ -8,6 +8,7 @@ use net::protocol::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
     CreateTopicsRequest,
 };
+use net::protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use net::protocol::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResult,
@@ -345,6 +346,30 @@ fn alter_configs_replaces_all_settings() {
         let request = AlterConfigsRequest { resources: twice[..].into(), validate_only: false };
         let response = client.call(2, &request).await.expect("an answer");
         assert_eq!(response.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), [42, 42]);
+    });
+}
+
+#[test]
+fn records_are_deleted_only_where_the_policy_says_delete() {
+    in_world(93, async |world| {
+        let (broker, mut client) = start(&world).await;
+        for (name, policy, expected) in [("c", "compact", 44), ("d", "delete", 0), ("cd", "compact,delete", 0)] {
+            let configs = [CreatableTopicConfig { name: "cleanup.policy", value: Some(policy) }];
+            let topic = CreatableTopic {
+                name,
+                num_partitions: 1,
+                replication_factor: 1,
+                configs: configs[..].into(),
+                ..CreatableTopic::default()
+            };
+            assert_eq!(create(&mut client, 7, topic).await.error_code, 0, "{name}");
+            let partitions = [DeleteRecordsPartition { partition_index: 0, offset: -1 }];
+            let topics = [DeleteRecordsTopic { name, partitions: partitions[..].into() }];
+            let request = DeleteRecordsRequest { topics: topics[..].into(), timeout_ms: 1_000 };
+            let response = client.call(2, &request).await.expect("an answer");
+            assert_eq!(response.topics[0].partitions[0].error_code, expected, "{name}");
+        }
+        broker.stop().await;
     });
 }
 

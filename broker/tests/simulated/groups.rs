@@ -449,6 +449,30 @@ fn a_group_that_is_named_twice_is_deleted_once() {
 }
 
 #[test]
+fn nobody_is_sent_away_while_the_first_groups_topic_is_made() {
+    for seed in 60..70 {
+        in_world(seed, async |world| {
+            let settings = [("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "50")];
+            let broker = Broker::start(world.node("broker"), 2, &settings).await;
+            let mut first = Client::connect(&world.node("client"), broker.address).await;
+            let mut second = Client::connect(&world.node("client"), broker.address).await;
+            let (code, ()) = futures_util::future::join(find(&mut first, 4, "a"), async {
+                // Only this shard's image has to have the topic for an answer.
+                while find(&mut second, 4, "b").await != 0 {}
+                let mut code = LOADING;
+                while code == LOADING {
+                    code = send_join(&mut second, 3, "b", "").await.error_code;
+                }
+                assert_eq!(code, 0, "not NOT_COORDINATOR, after which clients wait before they look again");
+            })
+            .await;
+            assert_eq!(code, 0);
+            broker.stop().await;
+        });
+    }
+}
+
+#[test]
 fn a_shutdown_does_not_wait_for_members_that_wait() {
     in_world(28, async |world| {
         let settings = [("group.initial.rebalance.delay.ms", "100000")];
