@@ -8,8 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
+use runtime::probe::memory_bytes;
 use runtime::signal::{Signal, Signals};
-use runtime::{Clock, Effects, ShardOptions, UringEffects, raise_descriptor_limit, run_shards, wait_for_port};
+use runtime::{
+    Clock, Effects, ShardOptions, UringEffects, raise_descriptor_limit, run_shards, wait_for_port,
+};
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
@@ -33,6 +36,9 @@ const PORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Entries of each shard's submission queue.
 const RING_ENTRIES: u32 = 1024;
+
+/// The part of the memory that keeps what is read from disk, unless the settings say.
+const READ_CACHE_SHARES: u64 = 8;
 
 /// What every shard's thread gets.
 #[derive(Clone)]
@@ -80,9 +86,17 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     };
     let shards = cores.len();
     let ports = ports(shards);
-    let options: Vec<ShardOptions> = cores.iter().map(|core| shard_options(&config, *core)).collect();
+    let read_cache_bytes = read_cache_bytes(&config, shards);
+    let options: Vec<ShardOptions> =
+        cores.iter().map(|core| shard_options(&config, read_cache_bytes, *core)).collect();
     let start = Start {
-        options: StartOptions { config: Arc::new(config), listen, lock: true, connections_max },
+        options: StartOptions {
+            config: Arc::new(config),
+            listen,
+            lock: true,
+            connections_max,
+            read_cache_bytes,
+        },
         board,
         readiness,
         ports: Arc::new(Mutex::new(ports)),
@@ -125,12 +139,19 @@ fn pass_on(signals: &Signals, stop: &Injector<Signal>) {
     }
 }
 
-fn shard_options(config: &BrokerConfig, core: usize) -> ShardOptions {
+/// Per shard.
+fn read_cache_bytes(config: &BrokerConfig, shards: usize) -> u64 {
+    let share = || memory_bytes() / READ_CACHE_SHARES / shards as u64;
+    config.read_cache_bytes_per_shard().unwrap_or_else(share)
+}
+
+fn shard_options(config: &BrokerConfig, read_cache_bytes: u64, core: usize) -> ShardOptions {
+    let read_cache_bytes = usize::try_from(read_cache_bytes).unwrap_or(usize::MAX);
     ShardOptions {
         core: Some(core),
         ring_entries: RING_ENTRIES,
         // The rest is for requests on their way in.
-        buffer_budget_bytes: config.memory_per_shard_bytes() / 4 * 3,
+        buffer_budget_bytes: (config.memory_per_shard_bytes() / 4 * 3).saturating_add(read_cache_bytes),
         spin: config.spin(),
         stall_threshold: config.stall_threshold(),
         ..ShardOptions::default()

@@ -33,6 +33,8 @@ pub struct StartOptions {
     pub lock: bool,
     /// Connections for which there are descriptors beside those that logs need.
     pub connections_max: usize,
+    /// Memory of each shard that keeps what fetches read from disk.
+    pub read_cache_bytes: u64,
 }
 
 /// Kafka's id of the metadata topic.
@@ -103,8 +105,9 @@ async fn open_first<E: Effects>(
     // Before the first logs are opened, which then remove what is left of deleted partitions.
     let found = log_dir.partitions(effects).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
+    let StartOptions { connections_max, read_cache_bytes, .. } = *options;
     let identity =
-        Arc::new(Identity { node_id, cluster_id, log_dir, shards, connections_max: options.connections_max });
+        Arc::new(Identity { node_id, cluster_id, log_dir, shards, connections_max, read_cache_bytes });
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {
@@ -143,16 +146,17 @@ async fn open_logs<E: Effects>(
     identity: &Arc<Identity>,
     config: &BrokerConfig,
 ) -> anyhow::Result<Rc<LogManager<E>>> {
-    let options = log_manager_options(config);
+    let options = log_manager_options(identity, config);
     Ok(LogManager::open(effects.clone(), Arc::clone(&identity.log_dir), options).await?)
 }
 
-fn log_manager_options(config: &BrokerConfig) -> LogManagerOptions {
+fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManagerOptions {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     LogManagerOptions {
         sealed_read: config.sealed_read(),
         // The rest of the budget is for what comes in and for reads of old data.
         append_bytes_max: config.memory_per_shard_bytes() / 2,
+        read_cache_bytes: identity.read_cache_bytes,
         disk_reserve_bytes: config.disk_reserve_bytes(),
         retention_check_ms: millis(config.retention_check_interval()),
         checkpoint_bytes: config.checkpoint_bytes(),

@@ -41,6 +41,8 @@ pub struct Identity {
     pub shards: usize,
     /// Connections of all shards together for which there are descriptors.
     pub connections_max: usize,
+    /// Memory of each shard that keeps what fetches read from disk.
+    pub read_cache_bytes: u64,
 }
 
 /// A partition as its owner finds it.

@@ -51,7 +51,7 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
         connections_rejected: stats.rejected.get(),
         mesh_messages: shard.calls.sent(),
         memory_used_bytes: (shard.effects.buffers().used_bytes() + shard.request_memory.used_bytes()) as u64,
-        memory_budget_bytes: shard.config().memory_per_shard_bytes() as u64,
+        memory_budget_bytes: shard.config().memory_per_shard_bytes() as u64 + shard.identity.read_cache_bytes,
         storage: shard.logs.stats(),
         executor,
         topics: topics(shard),

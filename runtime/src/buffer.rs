@@ -77,6 +77,12 @@ impl BufferPool {
         Ok(AlignedBuf { memory: self.memory(size)? })
     }
 
+    /// The memory that a buffer or chunk of at least `size` bytes takes.
+    #[must_use]
+    pub fn size_of(size: usize) -> usize {
+        class_of(size).map_or_else(|| size.next_multiple_of(PAGE_SIZE), |class| CLASSES[class])
+    }
+
     /// Bytes handed out and not yet dropped.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
@@ -90,8 +96,7 @@ impl BufferPool {
     }
 
     fn memory(&self, size: usize) -> Result<Memory, OverBudget> {
-        let class = CLASSES.iter().position(|&class| class >= size);
-        let size = class.map_or_else(|| size.next_multiple_of(PAGE_SIZE), |class| CLASSES[class]);
+        let (class, size) = (class_of(size), Self::size_of(size));
         let used = self.shared.used_bytes.fetch_add(size, Ordering::Relaxed);
         if used + size > self.shared.budget_bytes {
             self.shared.used_bytes.fetch_sub(size, Ordering::Relaxed);
@@ -105,6 +110,10 @@ impl BufferPool {
             class.and_then(|class| self.shared.free[class].pop()).unwrap_or_else(|| Region::new(size));
         Ok(Memory { region: Some(region), class, pool: Arc::clone(&self.shared) })
     }
+}
+
+fn class_of(size: usize) -> Option<usize> {
+    CLASSES.iter().position(|&class| class >= size)
 }
 
 impl fmt::Debug for BufferPool {

@@ -151,7 +151,7 @@ impl<E: Effects> Log<E> {
         };
         if reserve().is_err() {
             // The budget of the whole shard is spent: give up as much cache as the batch may need.
-            shard.evict(size.max(1 << 20));
+            shard.give_back(size);
             journal::empty(shard);
             reserve().map_err(|_| AppendError::OverBudget)?;
         }

@@ -113,6 +113,8 @@ pub struct LogManagerOptions {
     pub verify_reads: bool,
     /// Bytes of append chunks (pending and cached) that this shard may hold.
     pub append_bytes_max: usize,
+    /// Bytes of memory that keep what reads found in files, beside the append chunks; 0 keeps nothing.
+    pub read_cache_bytes: u64,
     /// Appends of clients are refused while the file system has less room than this.
     pub disk_reserve_bytes: u64,
     /// `log.retention.check.interval.ms`.
@@ -143,6 +145,7 @@ impl Default for LogManagerOptions {
             sealed_read: SealedRead::Direct,
             verify_reads: true,
             append_bytes_max: 256 << 20,
+            read_cache_bytes: 64 << 20,
             disk_reserve_bytes: 64 << 20,
             retention_check_ms: 300_000,
             checkpoint_bytes: 64 << 20,

@@ -29,6 +29,7 @@ mod opening;
 mod prewrite;
 mod producer_state;
 mod read;
+mod read_cache;
 mod recovery;
 mod removal;
 mod retention;

@@ -12,7 +12,7 @@ use runtime::{Clock, Disk, Effects};
 use crate::shard::Shard;
 use crate::{
     Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, journal, maintenance,
-    opening, removal, retention,
+    opening, read_cache, removal, retention,
 };
 
 /// How often free space is looked at.
@@ -59,6 +59,7 @@ impl<E: Effects> LogManager<E> {
         shard.spawn(maintenance::run(Rc::clone(&shard)));
         shard.spawn(retention::unlink(Rc::clone(&shard)));
         shard.effects.spawn(retention::run(Rc::clone(&shard)));
+        shard.effects.spawn(read_cache::run(Rc::clone(&shard)));
         shard.effects.spawn(watch_space(Rc::clone(&shard)));
         Ok(Rc::new(Self { shard, admission: Semaphore::new(1) }))
     }
@@ -169,6 +170,7 @@ impl<E: Effects> LogManager<E> {
             stats.log_bytes += log.size_bytes();
         }
         stats.chunk_bytes = crate::tail::to_u64(self.shard.chunk_bytes.get());
+        stats.read_cache_bytes = self.shard.read_cache.bytes();
         stats.disk_full = self.shard.disk_full.get().is_some();
         stats.failed = self.shard.dir.is_failed();
         stats
@@ -202,6 +204,7 @@ impl<E: Effects> LogManager<E> {
         self.shard.commit_wake.notify_one();
         self.shard.busy_wake.notify_one();
         self.shard.unlink_wake.notify_one();
+        self.shard.read_cache.wake();
         if self.shard.dir.is_failed() {
             let reason = self.shard.dir.failure().map(|error| error.to_string()).unwrap_or_default();
             outcome = Err(StorageError::DirectoryFailed(reason));

@@ -11,6 +11,7 @@ use runtime::{Disk, Effects};
 
 use crate::LogConfig;
 use crate::offset_index::OffsetIndex;
+use crate::read_cache::Runs;
 use crate::tail::{BatchMark, Tail, to_u64};
 use crate::time_index::TimeIndex;
 
@@ -62,6 +63,8 @@ pub(crate) struct LogSegment<E: Effects> {
     pub(crate) file: RefCell<Option<FileOf<E>>>,
     /// Opened for buffered reading, for sendfile.
     pub(crate) buffered: RefCell<Option<FileOf<E>>>,
+    /// What reads found in the file.
+    pub(crate) runs: RefCell<Runs>,
 }
 
 /// What changes in a segment.
@@ -137,6 +140,7 @@ impl<E: Effects> LogSegment<E> {
             state: RefCell::new(state),
             file: RefCell::new(None),
             buffered: RefCell::new(None),
+            runs: RefCell::default(),
         }
     }
 
@@ -351,7 +355,7 @@ pub(crate) fn parse_file_name(name: &str, ending: &str) -> Option<Offset> {
 }
 
 /// The unit of direct I/O, as a file position.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 const _: () = assert!(runtime::buffer::PAGE_SIZE == 4096);
 
 pub(crate) const fn page_down(position: u64) -> u64 {

@@ -4,10 +4,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use model::{Offset, RecordBatch};
+use runtime::buffer::BufferPool;
 use runtime::{Disk, Effects, File, OpenOptions};
 
 use crate::log::{Log, LogRead, ReadPart};
-use crate::log_segment::{FileOf, LogSegment, page_down, page_up};
+use crate::log_segment::{FileOf, LogSegment, PAGE, page_down, page_up};
+use crate::read_cache::Found;
 use crate::tail::to_u64;
 use crate::{ReadError, SealedRead, StorageError};
 
@@ -43,11 +45,21 @@ impl<E: Effects> Log<E> {
         }
         let Some((_, segment)) = self.state.borrow().floor(from) else { return Ok(None) };
         let limits = Limits { max_bytes, min_one: min_one_message, up_to };
-        let read = read_memory(&segment, from, limits);
-        if read.is_some() {
+        Ok(self.read_memory(&segment, from, limits))
+    }
+
+    /// Whole batches in memory; `None` if the one that holds `from` is not there.
+    fn read_memory(&self, segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
+        let tail = read_chunks(segment, from, limits);
+        if tail.is_some() {
             self.shard.stats.borrow_mut().reads_memory += 1;
+            return tail;
         }
-        Ok(read)
+        let kept = segment.runs.borrow().read(from, limits, self.shard.now_ms());
+        if kept.is_some() {
+            self.shard.stats.borrow_mut().reads_cached += 1;
+        }
+        kept
     }
 
     /// Reads whole batches from the one that holds `from` on, at most `max_bytes` (or one batch, if that is
@@ -141,7 +153,7 @@ impl<E: Effects> Log<E> {
                 let next = state.segments.get(at + 1).map(|next| next.base);
                 (segment, next, at + 1 == state.segments.len())
             };
-            if let Some(read) = read_memory(&segment, from, limits) {
+            if let Some(read) = self.read_memory(&segment, from, limits) {
                 return Ok(read);
             }
             let sealed = !active && segment.state.borrow().physical_size == segment.size();
@@ -168,9 +180,12 @@ impl<E: Effects> Log<E> {
         from: Offset,
         limits: Limits,
     ) -> Result<Option<LogRead<E>>, ReadError> {
-        let wanted = to_u64(limits.max_bytes).min(FILE_READ_MAX);
         let mut position = self.index_position(segment, from).await?;
-        let mut length = wanted + READ_SLACK;
+        let mut length = read_length(position, to_u64(limits.max_bytes).min(FILE_READ_MAX));
+        // What is kept need not be read again.
+        if let Some(kept) = segment.runs.borrow().position_behind(from).filter(|kept| *kept > position) {
+            length = length.min(kept - position);
+        }
         loop {
             let end = self.readable_end(segment);
             if position >= end {
@@ -178,11 +193,15 @@ impl<E: Effects> Log<E> {
                 let error = model::BatchError::Inconsistent("no batch holds the offset");
                 return if missing { Err(self.corrupt(segment, position, from, &error)) } else { Ok(None) };
             }
-            let bytes = self.read_range(segment, position, length.min(end - position)).await?;
+            let reading = length.min(end - position);
+            let bytes = self.read_range(segment, position, reading).await?;
             let found = self.select(segment, position, &bytes, from, limits)?;
             match found {
                 Selected::Range(start, stop) => {
                     let part = bytes.slice(start..stop);
+                    let held = buffer_size(span(position, reading));
+                    let found = Found { position: position + to_u64(start), bytes: part.clone(), held };
+                    self.shard.read_cache.keep(segment, found, self.shard.now_ms());
                     return Ok(Some(LogRead { size_bytes: part.len(), parts: vec![ReadPart::Memory(part)] }));
                 }
                 Selected::Nothing => return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 })),
@@ -351,7 +370,7 @@ impl<E: Effects> Log<E> {
         let buffer = match buffer {
             Ok(buffer) => buffer,
             Err(_) => {
-                self.shard.evict(aligned.max(1 << 20));
+                self.shard.give_back(aligned);
                 let buffer = self.shard.effects.buffers().buffer(aligned);
                 buffer.map_err(|_| ReadError::Storage(StorageError::OverBudget))?
             }
@@ -414,8 +433,26 @@ enum Selected {
     MoreFrom(usize, usize),
 }
 
-/// Whole batches in memory; `None` if the one that holds `from` is not there.
-fn read_memory<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
+/// Bytes of the pages that hold a range.
+fn span(position: u64, length: u64) -> u64 {
+    page_up(position + length) - page_down(position)
+}
+
+/// How much to read at `position` for a reader that wants so much: a little more, unless that takes a much larger buffer,
+/// which would be kept.
+fn read_length(position: u64, wanted: u64) -> u64 {
+    let generous = wanted + READ_SLACK;
+    let frugal = buffer_size(wanted);
+    let spares = wanted >= 16 * READ_SLACK && buffer_size(span(position, generous)) > frugal;
+    if spares { frugal - position % PAGE } else { generous }
+}
+
+fn buffer_size(bytes: u64) -> u64 {
+    to_u64(BufferPool::size_of(usize::try_from(bytes).unwrap_or(usize::MAX)))
+}
+
+/// Whole batches in the chunks of the tail; `None` if the one that holds `from` is not there.
+fn read_chunks<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
     let state = segment.state.borrow();
     let (first, mark) = state.tail.find(from)?;
     let end = state.tail.run_end(first, to_u64(limits.max_bytes), limits.min_one, limits.up_to, state.size);

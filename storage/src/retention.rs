@@ -194,6 +194,7 @@ impl<E: Effects> Log<E> {
         state.tail.clear();
         drop(state);
         self.shard.chunks_changed(before, 0);
+        self.shard.read_cache.forget(segment);
     }
 
     /// Deletes everything below `to` (DeleteRecords); the new start is durable when this returns. The space comes

@@ -15,6 +15,8 @@ use crate::creation::Creations;
 use crate::journal::Journal;
 use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
+use crate::read_cache::ReadCache;
+use crate::tail::to_u64;
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
 
 /// Logs that are recovered at the same time, if there is memory for it.
@@ -49,6 +51,7 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) cached: RefCell<VecDeque<Weak<LogSegment<E>>>>,
     pub(crate) chunk_bytes: Cell<usize>,
     pub(crate) memory_freed: Notify,
+    pub(crate) read_cache: ReadCache<E>,
     /// Sealed segments with open files or loaded indexes, oldest first.
     opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
     /// Files and directories to be removed, and when.
@@ -66,6 +69,7 @@ pub(crate) struct Shard<E: Effects> {
 impl<E: Effects> Shard<E> {
     pub(crate) fn new(effects: E, dir: Arc<LogDir>, options: LogManagerOptions) -> Self {
         let recoveries = (effects.buffers().budget_bytes() / RECOVERY_BYTES).clamp(1, RECOVERIES_MAX);
+        let read_cache_bytes = options.read_cache_bytes;
         Self {
             effects,
             dir,
@@ -85,6 +89,7 @@ impl<E: Effects> Shard<E> {
             cached: RefCell::default(),
             chunk_bytes: Cell::new(0),
             memory_freed: Notify::new(),
+            read_cache: ReadCache::new(read_cache_bytes),
             opened: RefCell::default(),
             unlinks: RefCell::default(),
             unlink_wake: Notify::new(),
@@ -261,6 +266,13 @@ impl<E: Effects> Shard<E> {
             }
         }
         self.chunk_bytes.set(self.chunk_bytes.get().saturating_sub(freed));
+    }
+
+    /// The pool is spent: gives back at least so many bytes of what is cached, or as much as there is.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        let bytes = bytes.max(1 << 20);
+        self.evict(bytes);
+        self.read_cache.shrink(to_u64(bytes));
     }
 
     /// Notes that a segment's chunks changed from `before` to `after` bytes.

@@ -66,8 +66,12 @@ pub struct StorageStats {
     pub segments_deleted: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
-    /// Reads answered from memory.
+    /// Bytes of memory that keep what reads found in files.
+    pub read_cache_bytes: u64,
+    /// Reads answered from append chunks.
     pub reads_memory: u64,
+    /// Reads answered with what earlier reads found in files.
+    pub reads_cached: u64,
     /// Reads answered from files.
     pub reads_file: u64,
     /// Damaged batches met by reads.

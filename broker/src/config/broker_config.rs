@@ -60,6 +60,7 @@ typed_settings! {
     max_connections_per_ip: usize = "max.connections.per.ip" by usize;
     memory_per_shard_bytes: usize = "millrace.memory.per.shard.bytes" by usize;
     message_bytes_max: usize = "message.max.bytes" by usize;
+    read_cache_bytes_per_shard: Option<u64> = "millrace.read.cache.bytes.per.shard" by optional_u64;
     min_insync_replicas: u32 = "min.insync.replicas" by u32;
     node_id: i32 = "node.id" by i32;
     num_partitions: i32 = "num.partitions" by i32;

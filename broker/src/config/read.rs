@@ -49,6 +49,11 @@ impl Reader<'_> {
         usize::try_from(self.i64(key)).ok()
     }
 
+    /// Negative is none.
+    pub(super) fn optional_u64(&self, key: &str) -> Option<u64> {
+        u64::try_from(self.i64(key)).ok()
+    }
+
     pub(super) fn microseconds(&self, key: &str) -> Duration {
         Duration::from_micros(self.u64(key))
     }

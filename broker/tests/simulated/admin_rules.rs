@@ -353,7 +353,9 @@ fn alter_configs_replaces_all_settings() {
 fn records_are_deleted_only_where_the_policy_says_delete() {
     in_world(93, async |world| {
         let (broker, mut client) = start(&world).await;
-        for (name, policy, expected) in [("c", "compact", 44), ("d", "delete", 0), ("cd", "compact,delete", 0)] {
+        for (name, policy, expected) in
+            [("c", "compact", 44), ("d", "delete", 0), ("cd", "compact,delete", 0)]
+        {
             let configs = [CreatableTopicConfig { name: "cleanup.policy", value: Some(policy) }];
             let topic = CreatableTopic {
                 name,

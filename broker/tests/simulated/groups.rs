@@ -452,7 +452,8 @@ fn a_group_that_is_named_twice_is_deleted_once() {
 fn nobody_is_sent_away_while_the_first_groups_topic_is_made() {
     for seed in 60..70 {
         in_world(seed, async |world| {
-            let settings = [("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "50")];
+            let settings =
+                [("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "50")];
             let broker = Broker::start(world.node("broker"), 2, &settings).await;
             let mut first = Client::connect(&world.node("client"), broker.address).await;
             let mut second = Client::connect(&world.node("client"), broker.address).await;

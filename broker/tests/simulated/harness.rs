@@ -42,8 +42,13 @@ impl Broker {
         all.entry("log.dirs".into()).or_insert_with(|| "/data".into());
         let config = BrokerConfig::from_static(all).expect("the test's settings are valid");
         let listen = SocketAddr::new(effects.net().ip(), PORT);
-        let options =
-            StartOptions { config: Arc::new(config), listen: vec![listen], lock: false, connections_max };
+        let options = StartOptions {
+            config: Arc::new(config),
+            listen: vec![listen],
+            lock: false,
+            connections_max,
+            read_cache_bytes: 1 << 20,
+        };
         let ports = mesh(shards, 1).into_iter().zip(mesh(shards, 64));
         let mut ports = ports.map(|(start, calls)| ShardPorts { start, calls });
         let first = ports.next().expect("at least one shard");

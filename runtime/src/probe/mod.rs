@@ -1,12 +1,14 @@
 //! Checks of the machine, for the start and for `doctor`: what is wrong, and what to change.
 
 mod directory;
+mod memory;
 mod system;
 
 use std::fmt;
 use std::path::Path;
 
 pub use directory::{DirectoryFacts, directory_facts};
+pub use memory::memory_bytes;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
