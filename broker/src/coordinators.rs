@@ -2,10 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use model::{PartitionId, TopicPartition};
-use runtime::Effects;
+use runtime::sync::Notify;
+use runtime::{Clock, Effects};
 
 use crate::coordinator::{GroupError, Request, Response};
 use crate::metadata::TopicImage;
@@ -19,14 +23,26 @@ pub use group_service::GroupService;
 /// The topic that holds groups and their offsets.
 pub const GROUP_TOPIC: &str = "__consumer_offsets";
 
+/// How long a request waits for a coordinator that is not there yet.
+const LOAD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The coordinators of one shard.
 pub struct Coordinators<E: Effects> {
     groups: RefCell<BTreeMap<PartitionId, Rc<GroupService<E>>>>,
+    /// One came, loaded or went.
+    changed: Notify,
+}
+
+enum Found<E: Effects> {
+    Ready(Rc<GroupService<E>>),
+    /// It is being opened, or loads.
+    NotYet,
+    Nowhere,
 }
 
 impl<E: Effects> Default for Coordinators<E> {
     fn default() -> Self {
-        Self { groups: RefCell::default() }
+        Self { groups: RefCell::default(), changed: Notify::new() }
     }
 }
 
@@ -41,6 +57,12 @@ impl<E: Effects> Coordinators<E> {
         if let Some(previous) = previous {
             previous.resign();
         }
+        self.changed.notify_all();
+    }
+
+    /// A coordinator has loaded its log, or could not.
+    fn loading_ended(&self) {
+        self.changed.notify_all();
     }
 
     /// This shard is about to close a partition.
@@ -63,6 +85,7 @@ impl<E: Effects> Coordinators<E> {
         for service in std::mem::take(&mut *self.groups.borrow_mut()).into_values() {
             service.resign();
         }
+        self.changed.notify_all();
     }
 
     /// A topic was deleted somewhere in the cluster; the offsets committed for it go as well.
@@ -72,35 +95,67 @@ impl<E: Effects> Coordinators<E> {
         }
     }
 
-    /// Asks the coordinator of a partition. What the request does happens before this returns, the
-    /// future only waits for the answer.
-    ///
-    /// Whoever asks knows that the partition belongs to this shard. While it is still being opened the client shall ask
-    /// here again: sent to look for another coordinator, librdkafka would be gone for seconds.
+    /// Asks the coordinator of a partition that belongs to this shard. What the request does happens before this returns,
+    /// the future only waits for the answer; unless the coordinator is still being opened or loads: then the request
+    /// waits for that a while.
     pub fn ask(
         &self,
-        shard: &Shard<E>,
+        shard: &Rc<Shard<E>>,
         partition: PartitionId,
         request: Request,
     ) -> impl Future<Output = Response> + use<E> {
-        let service = self.groups.borrow().get(&partition).cloned();
-        let asked = match service {
-            Some(service) => Ok(service.ask(request)),
-            None if shard.stopping() || shard.is_offline(GROUP_TOPIC, partition) => {
-                Err(request.refused(GroupError::NotCoordinator))
-            }
-            None => Err(request.refused(GroupError::CoordinatorLoadInProgress)),
+        let asked = match self.find(shard, partition, &request) {
+            Found::Ready(service) => Ok(service.ask(request)),
+            Found::NotYet | Found::Nowhere => Err((Rc::clone(shard), request)),
         };
         async move {
-            match asked {
-                Ok(answer) => answer.await.expect("a coordinator answers all, at the latest when it resigns"),
-                Err(refusal) => refusal,
+            let answer = match asked {
+                Ok(answer) => answer,
+                Err((shard, request)) => match shard.coordinators.loaded(&shard, partition, &request).await {
+                    Ok(service) => service.ask(request),
+                    Err(error) => return request.refused(error),
+                },
+            };
+            answer.await.expect("a coordinator answers all, at the latest when it resigns")
+        }
+    }
+
+    /// Waits for a coordinator that is still being opened or loads. To be sent away costs more: librdkafka comes back after
+    /// three seconds.
+    async fn loaded(
+        &self,
+        shard: &Shard<E>,
+        partition: PartitionId,
+        request: &Request,
+    ) -> Result<Rc<GroupService<E>>, GroupError> {
+        let clock = shard.effects.clock();
+        let deadline = clock.now() + LOAD_PATIENCE;
+        loop {
+            match self.find(shard, partition, request) {
+                Found::Ready(service) => return Ok(service),
+                Found::Nowhere => return Err(GroupError::NotCoordinator),
+                Found::NotYet => {}
+            }
+            let changed = pin!(self.changed.notified());
+            if let Either::Right(_) = select(changed, pin!(clock.sleep_until(deadline))).await {
+                return Err(GroupError::CoordinatorLoadInProgress);
             }
         }
     }
 
+    fn find(&self, shard: &Shard<E>, partition: PartitionId, request: &Request) -> Found<E> {
+        match self.groups.borrow().get(&partition) {
+            Some(service) if !service.is_loading() || matches!(request, Request::Heartbeat(_)) => {
+                Found::Ready(Rc::clone(service))
+            }
+            Some(_) => Found::NotYet,
+            None if shard.stopping() || shard.is_offline(GROUP_TOPIC, partition) => Found::Nowhere,
+            None => Found::NotYet,
+        }
+    }
+
     /// Asks every coordinator of this shard the same.
-    pub async fn ask_all(&self, shard: &Shard<E>, request: &Request) -> Vec<Response> {
+    pub async fn ask_all(&self, shard: &Rc<Shard<E>>, request: &Request) -> Vec<Response> {
         let partitions: Vec<PartitionId> = self.groups.borrow().keys().copied().collect();
         let asked: Vec<_> =
             partitions.into_iter().map(|partition| self.ask(shard, partition, request.clone())).collect();

@@ -35,6 +35,7 @@ pub struct GroupService<E: Effects> {
     /// The deadline that the timer task sleeps for.
     timer: Cell<Option<u64>>,
     timer_changed: Notify,
+    loading: Cell<bool>,
     resigned: Cell<bool>,
 }
 
@@ -53,10 +54,16 @@ impl<E: Effects> GroupService<E> {
             completing: Cell::new(false),
             timer: Cell::new(None),
             timer_changed: Notify::new(),
+            loading: Cell::new(true),
             resigned: Cell::new(false),
         });
         shard.effects.spawn(Rc::clone(&service).run());
         service
+    }
+
+    /// Whether the log is still being read.
+    pub fn is_loading(&self) -> bool {
+        self.loading.get()
     }
 
     /// Hands a request to the coordinator; the answer comes through the receiver.
@@ -77,6 +84,7 @@ impl<E: Effects> GroupService<E> {
     /// Answers everyone who waits and ends.
     pub fn resign(self: &Rc<Self>) {
         self.resigned.set(true);
+        self.loading.set(false);
         self.step(Input::Resign);
         self.timer_changed.notify_one();
     }
@@ -86,6 +94,10 @@ impl<E: Effects> GroupService<E> {
             self.effects.spawn(Rc::clone(&self).forget_removed_topics());
         } else {
             self.resign();
+        }
+        self.loading.set(false);
+        if let Some(shard) = self.shard.upgrade() {
+            shard.coordinators.loading_ended();
         }
         while !self.resigned.get() {
             let deadline = self.coordinator.borrow().next_deadline();
