@@ -62,60 +62,50 @@ pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) 
 /// One cannot be read that was acknowledged.
 pub(crate) fn entries_in(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    let halves = [(0, first), (first.len(), second)].map(|(start, half)| Half::read(start, half));
-    let newest = halves.iter().filter_map(|half| half.generation).max();
-    let mut entries = Vec::new();
-    for half in halves {
-        entries.extend(half.entries(newest)?);
-    }
+    let mut entries = entries_of_half(0, first)?;
+    entries.extend(entries_of_half(first.len(), second)?);
     entries.sort_by_key(|entry| entry.id);
     Ok(entries)
 }
 
-/// What stands in a half, of whatever use.
-struct Half<'a> {
-    /// Of its present use; `None` if its first entry is not there.
-    generation: Option<u64>,
-    /// Each with its place in the file.
-    found: Vec<(usize, Entry<'a>)>,
+/// The entries of the present use of a half that starts at `start`.
+fn entries_of_half(start: usize, half: &[u8]) -> Result<Vec<Entry<'_>>, String> {
+    let found = whole_entries(start, half);
+    let generation = match found.first() {
+        None => return Ok(Vec::new()),
+        Some((at, first)) if *at == start && first.id.sequence == 0 => first.id.generation,
+        // The first entry of a use is durable before the next one is written, and only the first one of the next use
+        // takes its place, as a whole.
+        Some(&(at, _)) => return Err(damaged(0, at)),
+    };
+    let mut run: Vec<Entry<'_>> = Vec::new();
+    let mut missing = None;
+    for (at, entry) in found.into_iter().filter(|(_, entry)| entry.id.generation == generation) {
+        let next = run.last().map_or(0, |last| last.id.sequence + 1);
+        if next < entry.id.sequence {
+            missing.get_or_insert(next);
+        }
+        // What is missing and was not known to be durable is an unfinished write: nothing in it was acknowledged.
+        let settled = entry.id.sequence.saturating_sub(u64::from(entry.unsettled));
+        if let Some(missing) = missing.filter(|&missing| missing < settled) {
+            return Err(damaged(missing, at));
+        }
+        run.push(entry);
+    }
+    Ok(run)
 }
 
-impl<'a> Half<'a> {
-    fn read(start: usize, half: &'a [u8]) -> Self {
-        let mut found = Vec::new();
-        let mut at = 0;
-        while at < half.len() {
-            let entry = parse(&half[at..]);
-            let length = entry.as_ref().map_or(1, |entry| entry.length);
-            found.extend(entry.map(|entry| (start + at, entry)));
-            at += length.next_multiple_of(PAGE);
-        }
-        let first = found.first().filter(|(at, entry)| *at == start && entry.id.sequence == 0);
-        Self { generation: first.map(|(_, entry)| entry.id.generation), found }
+/// What stands in a half, of whatever use, each with its place in the file.
+fn whole_entries(start: usize, half: &[u8]) -> Vec<(usize, Entry<'_>)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < half.len() {
+        let entry = parse(&half[at..]);
+        let length = entry.as_ref().map_or(1, |entry| entry.length);
+        found.extend(entry.map(|entry| (start + at, entry)));
+        at += length.next_multiple_of(PAGE);
     }
-
-    /// The entries of the present use. `newest` is the newest use of any half.
-    fn entries(self, newest: Option<u64>) -> Result<Vec<Entry<'a>>, String> {
-        let Some(generation) = self.generation else {
-            // What an earlier use has left has a smaller number than what stands in the other half.
-            let lost =
-                self.found.iter().find(|(_, entry)| newest.is_none_or(|newest| entry.id.generation > newest));
-            return lost.map_or(Ok(Vec::new()), |&(at, _)| Err(damaged(0, at)));
-        };
-        let mut run: Vec<Entry<'a>> = Vec::new();
-        // Entries below were durable when a later one was written.
-        let settled = |entry: &Entry<'_>| entry.id.sequence.saturating_sub(u64::from(entry.unsettled));
-        let own = self.found.into_iter().filter(|(_, entry)| entry.id.generation == generation);
-        for (at, entry) in own {
-            let next = run.last().map_or(0, |last| last.id.sequence + 1);
-            // What is missing and was not known to be durable is an unfinished write: nothing in it was acknowledged.
-            if next < settled(&entry) {
-                return Err(damaged(next, at));
-            }
-            run.push(entry);
-        }
-        Ok(run)
-    }
+    found
 }
 
 fn damaged(number: u64, good: usize) -> String {
@@ -185,4 +175,61 @@ async fn write_run<E: Effects>(
     let slice = chunk.slice(0..bytes.len());
     let written = file.write_at(vec![slice], position, Durability::Buffered).await;
     written.map_err(|error| StorageError::io("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{PartitionId, Uuid};
+
+    use super::*;
+    use crate::journal_entry::{EntryBuilder, EntryId};
+
+    const HALF: usize = 8 * PAGE;
+
+    /// A journal whose halves have these entries: generation, then how many before each were unsettled.
+    fn journal(halves: [(u64, &[u32]); 2]) -> Vec<u8> {
+        let mut bytes = vec![0; 2 * HALF];
+        for (half, (generation, entries)) in bytes.chunks_mut(HALF).zip(halves) {
+            for (page, (sequence, &unsettled)) in half.chunks_mut(PAGE).zip((0..).zip(entries)) {
+                let mut builder = EntryBuilder::default();
+                builder.begin();
+                if sequence > 0 {
+                    let tp = TopicPartition::new("a", PartitionId(0));
+                    builder.add((Uuid([1; 16]), &tp), (Offset(0), sequence), 3, [&b"abc"[..]].into_iter());
+                }
+                let entry = builder.finish(EntryId { generation, sequence }, unsettled);
+                page[..entry.len()].copy_from_slice(entry);
+            }
+        }
+        bytes
+    }
+
+    /// What is found if the entries on these pages are damaged.
+    fn check(halves: [(u64, &[u32]); 2], damaged: &[usize]) -> Option<Vec<(u64, u64)>> {
+        let mut bytes = journal(halves);
+        damaged.iter().for_each(|page| bytes[page * PAGE + 39] ^= 1);
+        let found = entries_in(&bytes).ok()?;
+        Some(found.iter().map(|entry| (entry.id.generation, entry.id.sequence)).collect())
+    }
+
+    #[test]
+    fn bad_entries_are_unfinished_writes_unless_a_later_one_knew_them() {
+        let none: (u64, &[u32]) = (0, &[]);
+        assert_eq!(check([(5, &[0, 0, 0]), none], &[]), Some(vec![(5, 0), (5, 1), (5, 2)]));
+        assert_eq!(check([(5, &[0, 0, 0]), none], &[2]), Some(vec![(5, 0), (5, 1)]));
+        assert_eq!(check([(5, &[0, 0, 0]), none], &[1]), None);
+        assert_eq!(check([(5, &[0, 0, 1]), none], &[1]), Some(vec![(5, 0), (5, 2)]));
+        // The one behind did not know, but the next did.
+        assert_eq!(check([(5, &[0, 0, 1, 0]), none], &[1]), None);
+        assert_eq!(check([(5, &[0, 0, 1, 1]), none], &[1]), None);
+        assert_eq!(check([(5, &[0, 0, 1, 2]), none], &[1]), Some(vec![(5, 0), (5, 2), (5, 3)]));
+    }
+
+    #[test]
+    fn a_half_whose_first_entry_is_bad_is_damaged() {
+        assert_eq!(check([(5, &[0, 0]), (6, &[0])], &[]), Some(vec![(5, 0), (5, 1), (6, 0)]));
+        assert_eq!(check([(7, &[0]), (6, &[0, 0])], &[]), Some(vec![(6, 0), (6, 1), (7, 0)]));
+        assert_eq!(check([(5, &[0, 0]), (6, &[0])], &[0]), None);
+        assert_eq!(check([(7, &[0, 0]), (6, &[0])], &[0]), None);
+    }
 }
