@@ -28,7 +28,7 @@ impl<E: Effects> Log<E> {
         let config = self.config();
         let parsed = parse(batches, origin, &config, now_unix_ms)?;
         let size = parsed.iter().map(RecordBatch::size).sum();
-        let info = {
+        let stored = {
             let mut state = self.state.borrow_mut();
             if origin == AppendOrigin::Client
                 && let Some(known) = state.producers.check(&parsed[0], state.log_end)?
@@ -42,8 +42,12 @@ impl<E: Effects> Log<E> {
                     duplicate: true,
                 });
             }
-            self.store(&mut state, &parsed, size, &config, leader_epoch, now_unix_ms)?
+            self.store(&mut state, &parsed, size, &config, leader_epoch, now_unix_ms)
         };
+        if matches!(stored, Err(AppendError::OverBudget)) {
+            journal::empty(&self.shard);
+        }
+        let info = stored?;
         self.note_appended(parsed.len(), size);
         Ok(info)
     }
@@ -152,7 +156,6 @@ impl<E: Effects> Log<E> {
         if reserve().is_err() {
             // The budget of the whole shard is spent: give up as much cache as the batch may need.
             shard.give_back(size);
-            journal::empty(shard);
             reserve().map_err(|_| AppendError::OverBudget)?;
         }
         Ok(())

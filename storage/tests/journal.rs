@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use model::{Offset, TopicId};
+use runtime::Effects;
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
-use storage::{Log, LogConfig, LogManagerOptions, StorageError};
+use storage::{AppendError, Log, LogConfig, LogManagerOptions, StorageError};
 use support::{Broker, append, append_durably, batch, pause, read_all, start, tp};
 
 const LOGS: i32 = 3;
@@ -47,9 +48,9 @@ async fn warm_up(broker: &Broker) -> (Vec<Rc<Log<SimEffects>>>, Sent) {
     (logs, sent)
 }
 
-async fn append_together(logs: &[Rc<Log<SimEffects>>], sent: &mut Sent, rounds: u64) {
+async fn append_together(logs: &[Rc<Log<SimEffects>>], sent: &mut [Vec<(i64, Bytes)>], rounds: u64) {
     for round in 0..rounds {
-        for (log, sent) in logs.iter().zip(&mut *sent) {
+        for (log, sent) in logs.iter().zip(sent.iter_mut()) {
             let bytes = batch(1_000 + round, 2, 150, 1_000);
             sent.push((append(log, &bytes).unwrap().first_offset.0, bytes));
         }
@@ -227,6 +228,28 @@ fn a_small_disk_does_without_a_journal() {
             world.disk("a").files().into_iter().find(|path| path.to_string_lossy().contains("/journal-"));
         let size = journal.map_or(0, |path| world.disk("a").read(path).unwrap().len());
         assert!(size <= 128 << 10, "{size}");
+        verify(&broker, &sent).await;
+        broker.stop().await;
+    });
+    world.end();
+}
+
+#[test]
+fn an_append_without_memory_is_refused_while_the_journal_has_something_of_the_log() {
+    let world = SimWorld::new(8);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        append_together(&logs, &mut sent, 1).await;
+        let mut taken = Vec::new();
+        for size in [1 << 20, 4 << 10] {
+            taken.extend(std::iter::from_fn(|| node.buffers().chunk(size).ok()));
+        }
+        let refused = append(&logs[0], &batch(1, 1, 32 << 10, 1_000));
+        assert!(matches!(refused, Err(AppendError::OverBudget)), "{refused:?}");
+        drop(taken);
+        append_together(&logs, &mut sent, 1).await;
         verify(&broker, &sent).await;
         broker.stop().await;
     });
