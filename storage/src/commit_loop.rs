@@ -203,8 +203,9 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
     let Write { segment, file, pages, position, end } = write;
     let bytes: u64 = pages.iter().map(|page| to_u64(page.write_len())).sum();
     let durability = match log.config().commit_mode {
-        CommitMode::Fsync => Durability::Durable,
-        CommitMode::Kafka => Durability::Buffered,
+        // The journal goes on without what the segment has, so the segment must have it for good.
+        CommitMode::Kafka if log.journal_half.get().is_none() => Durability::Buffered,
+        _ => Durability::Durable,
     };
     let clock = log.shard.effects.clock();
     let started = clock.now();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use model::{Offset, TopicId};
 use runtime::Effects;
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
-use storage::{AppendError, Log, LogConfig, LogManagerOptions, StorageError};
+use storage::{AppendError, CommitMode, Log, LogConfig, LogManagerOptions, StorageError};
 use support::{Broker, append, append_durably, batch, pause, read_all, start, tp};
 
 const LOGS: i32 = 3;
@@ -254,4 +254,44 @@ fn an_append_without_memory_is_refused_while_the_journal_has_something_of_the_lo
         broker.stop().await;
     });
     world.end();
+}
+
+#[test]
+fn a_change_of_durability_does_not_take_back_what_was_durable() {
+    for seed in 0..10 {
+        let world = SimWorld::new(seed);
+        let node = world.node("a");
+        let sent = world.block_on(async {
+            let broker = start(node.clone(), options(64 << 10)).await.unwrap();
+            let (logs, mut sent) = warm_up(&broker).await;
+            append_together(&logs, &mut sent, 20).await;
+            logs[0].set_config(LogConfig { commit_mode: CommitMode::Kafka, ..LogConfig::default() });
+            let relaxed = append(&logs[0], &batch(1, 1, 100, 1_000)).unwrap();
+            logs[0].flush().await.unwrap();
+            assert_eq!(logs[0].durable_end(), relaxed.last_offset.plus(1));
+            // Until the journal has other things in place of what it had of the log.
+            for _ in 0..300 {
+                append_together(&logs[1..], &mut sent[1..], 1).await;
+            }
+            sent
+        });
+        world.crash("a");
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), options(64 << 10)).await.unwrap();
+            for (number, sent) in (0..LOGS).zip(&sent) {
+                let log = broker.log(number, &LogConfig::default()).await;
+                assert!(log.offline().is_none(), "{:?}", log.offline());
+                let found = read_all(&log, Offset(0), 1 << 20).await.unwrap();
+                assert!(
+                    found.starts_with(sent),
+                    "seed {seed}, log {number}: {} of {}",
+                    found.len(),
+                    sent.len()
+                );
+            }
+            broker.stop().await;
+        });
+        world.end();
+    }
 }
