@@ -267,7 +267,7 @@ pub(crate) fn start_prewrite<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegme
         (state.writes, state.write_bytes_average)
     };
     let mut state = segment.state.borrow_mut();
-    let from = page_up(state.size).max(state.prewritten_to).max(state.physical_size);
+    let from = page_up(state.size).max(state.physical_size);
     let left = from - page_up(state.size);
     let Some(step) = prewrite_step(writes, average, state.prewrite_step, left) else { return };
     let to = (from + step).min(page_up(log.config().segment_bytes));
@@ -292,8 +292,10 @@ async fn prewrite<E: Effects>(
         let mut state = segment.state.borrow_mut();
         state.prewriting_from = None;
         state.physical_size = state.physical_size.max(to);
-        state.prewritten_to = state.prewritten_to.max(to);
         state.prewrite_step = to - from;
+        if written.is_ok() {
+            state.note_prewritten(from, to);
+        }
     }
     match written {
         Ok(()) => log.shard.stats.borrow_mut().bytes_prewritten += to - from,

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -79,7 +80,7 @@ pub(crate) struct SegmentState {
     pub(crate) journaled_size: u64,
     /// Bytes below were only handed to the kernel and not synced since (`durability=kafka`); 0 if there are none.
     pub(crate) buffered_to: u64,
-    /// Bytes that the file is known to have, padding and prewritten zeros included.
+    /// Bytes that the file has at most, padding and prewritten zeros included.
     pub(crate) physical_size: u64,
     /// The offset behind the last batch.
     pub(crate) next_offset: Offset,
@@ -98,8 +99,8 @@ pub(crate) struct SegmentState {
     pub(crate) created_ms: i64,
     /// Taken off `segment.ms` for this segment.
     pub(crate) jitter_ms: u64,
-    /// Zeros are on disk up to here.
-    pub(crate) prewritten_to: u64,
+    /// Where zeros are on disk, or were before they were written over.
+    pub(crate) prewritten: Range<u64>,
     /// A prewrite from here on is under way; nothing may be written behind it.
     pub(crate) prewriting_from: Option<u64>,
     /// Bytes of the last prewrite.
@@ -127,7 +128,7 @@ impl<E: Effects> LogSegment<E> {
             first_timestamp: None,
             created_ms,
             jitter_ms: 0,
-            prewritten_to: 0,
+            prewritten: 0..0,
             prewriting_from: None,
             prewrite_step: 0,
             created: false,
@@ -287,6 +288,18 @@ impl SegmentState {
     /// Bytes that are durable, wherever that is.
     pub(crate) fn acknowledged_size(&self) -> u64 {
         self.durable_size.max(self.journaled_size)
+    }
+
+    /// Whether the file has blocks for everything appended, so that a full disk cannot hinder its writing.
+    pub(crate) fn has_blocks(&self) -> bool {
+        let (written, end) = (page_up(self.durable_size), page_up(self.size));
+        end <= written || (self.prewritten.start <= written && end <= self.prewritten.end)
+    }
+
+    /// Notes that zeros are on disk there.
+    pub(crate) fn note_prewritten(&mut self, from: u64, to: u64) {
+        let start = if self.prewritten.end == from { self.prewritten.start } else { from };
+        self.prewritten = start..to;
     }
 
     /// What the next write covers: whole batches up to [`GROUP_WRITE_MAX`] and `up_to`, not into a prewrite that is under

@@ -257,7 +257,7 @@ impl<E: Effects> Log<E> {
         let cut = file.truncate(size).await;
         cut.map_err(|error| StorageError::io("truncate", &segment.path("log"), &error))?;
         let mut state = segment.state.borrow_mut();
-        (state.physical_size, state.prewritten_to, state.prewrite_step) = (size, 0, 0);
+        (state.physical_size, state.prewritten, state.prewrite_step) = (size, 0..0, 0);
         Ok(())
     }
 

@@ -4,14 +4,15 @@
 
 mod support;
 
+use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use model::{Offset, TopicId};
-use runtime::Effects;
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
+use runtime::{Disk, Effects};
 use storage::{AppendError, CommitMode, Log, LogConfig, LogManagerOptions, StorageError};
-use support::{Broker, append, append_durably, batch, pause, read_all, start, tp};
+use support::{Broker, DIR, append, append_durably, batch, pause, read_all, start, tp};
 
 const LOGS: i32 = 3;
 
@@ -294,4 +295,39 @@ fn a_change_of_durability_does_not_take_back_what_was_durable() {
         });
         world.end();
     }
+}
+
+#[test]
+fn a_prewrite_that_met_a_full_disk_does_not_count_as_room() {
+    let world = SimWorld::new(9);
+    let node = world.node("a");
+    let options = LogManagerOptions { disk_reserve_bytes: 0, ..options(1 << 20) };
+    let (mut sent, acknowledged) = world.block_on(async {
+        let broker = start(node.clone(), options.clone()).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        let space = node.disk().space(Path::new(DIR)).await.unwrap();
+        world.disk("a").set_capacity(Some(space.total - space.available + 8_192));
+        for i in 0..25 {
+            for (log, sent) in logs.iter().zip(&mut sent) {
+                let bytes = batch(i, 1, 4_000, 1_000);
+                // Refused as soon as a segment has met the full disk.
+                sent.extend(append(log, &bytes).ok().map(|info| (info.first_offset.0, bytes)));
+            }
+            pause(&broker.effects, 10).await;
+        }
+        let ends: Vec<Offset> = logs.iter().map(|log| log.durable_end()).collect();
+        (sent, ends)
+    });
+    world.kill("a");
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options).await.unwrap();
+        for (number, end) in (0..LOGS).zip(acknowledged) {
+            let log = broker.log(number, &LogConfig::default()).await;
+            assert!(log.log_end_offset() >= end);
+            sent[usize::try_from(number).unwrap()].retain(|(first, _)| *first < log.log_end_offset().0);
+        }
+        verify(&broker, &sent).await;
+    });
+    world.end();
 }
