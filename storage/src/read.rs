@@ -156,7 +156,8 @@ impl<E: Effects> Log<E> {
             if let Some(read) = self.read_memory(&segment, from, limits) {
                 return Ok(read);
             }
-            let sealed = !active && segment.state.borrow().physical_size == segment.size();
+            let sealed =
+                !active && segment.is_durable() && segment.state.borrow().physical_size == segment.size();
             let whole = next_base.is_some_and(|next| next <= limits.up_to);
             let read = if sendfile && sealed && whole {
                 self.locate_in_file(&segment, from, limits).await?

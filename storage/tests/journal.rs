@@ -6,12 +6,13 @@ mod support;
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Offset, TopicId};
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use runtime::{Disk, Effects};
-use storage::{AppendError, CommitMode, Log, LogConfig, LogManagerOptions, StorageError};
+use storage::{AppendError, CommitMode, Log, LogConfig, LogManagerOptions, SealedRead, StorageError};
 use support::{Broker, DIR, append, append_durably, batch, pause, read_all, start, tp};
 
 const LOGS: i32 = 3;
@@ -328,6 +329,44 @@ fn a_prewrite_that_met_a_full_disk_does_not_count_as_room() {
             sent[usize::try_from(number).unwrap()].retain(|(first, _)| *first < log.log_end_offset().0);
         }
         verify(&broker, &sent).await;
+    });
+    world.end();
+}
+
+#[test]
+fn a_read_hands_out_no_file_range_that_only_the_journal_has() {
+    let world = SimWorld::new(10);
+    let node = world.node("a");
+    world.block_on(async {
+        let options = LogManagerOptions {
+            sealed_read: SealedRead::Sendfile,
+            append_bytes_max: 128 << 10,
+            ..options(1 << 20)
+        };
+        let broker = start(node.clone(), options).await.unwrap();
+        let (helpers, mut sent) = warm_up(&broker).await;
+        // The segment ends where its first prewrite does.
+        let config = LogConfig { segment_bytes: 64 << 10, ..LogConfig::default() };
+        let log = broker.log(LOGS, &config).await;
+        let kilobyte = batch(1, 1, 1024 + 948 - batch(1, 1, 948, 1_000).len(), 1_000);
+        assert_eq!(kilobyte.len(), 1024);
+        for _ in 0..40 {
+            append_durably(&log, &kilobyte).await;
+        }
+        broker.manager.admitted(64 << 10).await;
+        for _ in 0..24 {
+            append(&log, &kilobyte).unwrap();
+            append_together(&helpers, &mut sent, 1).await;
+            log.flush().await.unwrap();
+        }
+        world.disk("a").inject(Fault::new(OpKind::Write, FaultKind::Slow(Duration::from_secs(1))).on(".log"));
+        append(&log, &kilobyte).unwrap();
+        pause(&broker.effects, 10).await;
+        assert_eq!((log.durable_end(), log.segment_count()), (Offset(64), 2));
+        let read = log.read(Offset(0), 1 << 20, true, log.durable_end()).await.unwrap();
+        assert_eq!(broker.manager.stats().reads_file, 1);
+        assert!(read.size_bytes <= 40 << 10, "{}", read.size_bytes);
+        broker.stop().await;
     });
     world.end();
 }
