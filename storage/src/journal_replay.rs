@@ -11,7 +11,7 @@ use runtime::{Disk, Durability, Effects, File, OpenOptions};
 use crate::StorageError;
 use crate::journal_entry::{Entry, Piece, parse};
 use crate::log_dir::topic_id_in;
-use crate::log_segment::file_name;
+use crate::log_segment::{file_name, parse_file_name};
 use crate::tail::to_u64;
 
 const NAME_START: &str = "journal-";
@@ -29,7 +29,7 @@ pub(crate) fn journal_name(number: u32) -> String {
 /// Brings the segments up to the journals and removes those; after a clean stop they have nothing to say.
 ///
 /// # Errors
-/// [`StorageError::Mismatch`] if a journal is damaged; [`StorageError::Io`].
+/// [`StorageError::Mismatch`] if a journal is damaged, or a segment that it goes on with; [`StorageError::Io`].
 pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) -> Result<(), StorageError> {
     let disk = effects.disk();
     let entries = disk.list_dir(dir).await.map_err(|error| StorageError::io("list", dir, &error))?;
@@ -131,23 +131,28 @@ async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> R
     Ok(())
 }
 
-/// Writes pieces to a segment, unless it was deleted.
+/// Writes pieces to a segment, unless retention has deleted it.
 async fn write_pieces<E: Effects>(
     effects: &E,
     path: &Path,
     pieces: &[&Piece<'_>],
 ) -> Result<(), StorageError> {
-    if pieces.is_empty() {
-        return Ok(());
-    }
+    let Some(first) = pieces.first() else { return Ok(()) };
     let options = OpenOptions { write: true, create: false, direct: false };
     let file = match effects.disk().open(path, options).await {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Before retention removes a segment, the one that goes on behind it is there.
+            return if is_behind(effects, first.base, path).await? { Ok(()) } else { Err(lost(path)) };
+        }
         Err(error) => return Err(StorageError::io("open", path, &error)),
     };
+    let length = file.length().await.map_err(|error| StorageError::io("stat", path, &error))?;
+    if length < first.position {
+        return Err(lost(path));
+    }
     let mut run: Vec<u8> = Vec::new();
-    let mut start = pieces[0].position;
+    let mut start = first.position;
     for piece in pieces {
         if start + to_u64(run.len()) != piece.position || run.len() >= RUN_BYTES_MAX {
             write_run(effects, &file, path, start, &run).await?;
@@ -158,6 +163,20 @@ async fn write_pieces<E: Effects>(
     }
     write_run(effects, &file, path, start, &run).await?;
     file.sync().await.map_err(|error| StorageError::io("sync", path, &error))
+}
+
+/// Whether the log goes on with a segment behind `base`.
+async fn is_behind<E: Effects>(effects: &E, base: Offset, path: &Path) -> Result<bool, StorageError> {
+    let dir = path.parent().expect("a segment is in a directory");
+    let entries = effects.disk().list_dir(dir).await;
+    let entries = entries.map_err(|error| StorageError::io("list", dir, &error))?;
+    Ok(entries.iter().filter_map(|entry| parse_file_name(&entry.name, "log")).any(|other| other > base))
+}
+
+fn lost(path: &Path) -> StorageError {
+    let message = "what stood before the records that the journal has of it is missing. To start without this partition, \
+                   move its directory away";
+    StorageError::Mismatch { path: path.to_owned(), message: message.to_owned() }
 }
 
 async fn write_run<E: Effects>(

@@ -370,3 +370,41 @@ fn a_read_hands_out_no_file_range_that_only_the_journal_has() {
     });
     world.end();
 }
+
+#[test]
+fn a_segment_that_the_journal_goes_on_with_must_be_there() {
+    let segment = Path::new(DIR).join("topic-0/00000000000000000000.log");
+    for is_cut in [false, true] {
+        let world = SimWorld::new(11);
+        let node = world.node("a");
+        let mut sent = world.block_on(async {
+            let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+            let (logs, mut sent) = warm_up(&broker).await;
+            append_together(&logs, &mut sent, 5).await;
+            sent
+        });
+        world.kill("a");
+        let node = world.node("a");
+        world.block_on(async {
+            if is_cut {
+                world.disk("a").set_content(&segment, vec![0; 100]);
+            } else {
+                node.disk().remove_file(&segment).await.unwrap();
+            }
+            for _ in 0..2 {
+                let refused = start(node.clone(), options(1 << 20)).await.err();
+                assert!(
+                    matches!(&refused, Some(StorageError::Mismatch { path, .. }) if *path == segment),
+                    "{refused:?}"
+                );
+            }
+            let dir = segment.parent().unwrap();
+            node.disk().rename(dir, &Path::new(DIR).join("lost+found")).await.unwrap();
+            let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+            sent[0].clear();
+            verify(&broker, &sent).await;
+            broker.stop().await;
+        });
+        world.end();
+    }
+}
