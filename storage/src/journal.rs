@@ -5,9 +5,9 @@
 //! in the segments. Each use begins with an entry without pieces, which is durable before the next one is written: it fits
 //! in a sector, so that a power cut leaves the half either in its old use or in the new one.
 //!
-//! Few entries are in flight at a time, none of them with the same log, and each is acknowledged by itself. An entry says how
-//! many before it were still in flight; a bad one that a later one knew to be durable is damaged, another is an unfinished
-//! write.
+//! Few entries are in flight at a time, none of them with the same log, and each is acknowledged by itself. An entry says which
+//! before it were still in flight, and the first of a half, before which none is, how many the other half has; a bad one that a
+//! later one knew to be durable is damaged, another is an unfinished write.
 //!
 //! What an entry says of a segment is never contradicted later: a log grows at its end only. So replaying old entries
 //! changes nothing, and whoever is to cut or rewrite a log must see to it first that nothing of it is in the journal.
@@ -24,7 +24,7 @@ use runtime::buffer::{ChunkSlice, PAGE_SIZE};
 use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Durability, Effects, File, Monotonic};
 
-use crate::journal_entry::{EntryBuilder, EntryId};
+use crate::journal_entry::{EntryBuilder, EntryId, HISTORY_MAX};
 use crate::log::Log;
 use crate::log_segment::{FileOf, LogSegment, page_up};
 use crate::shard::Shard;
@@ -149,12 +149,14 @@ impl<E: Effects> Journal<E> {
         }
     }
 
-    /// Of the entries just before `next`, how many are not known to be durable.
-    fn unsettled(&self, next: EntryId) -> u32 {
-        let in_flight = self.in_flight.borrow();
-        let own = in_flight.iter().filter(|entry| entry.generation == next.generation);
-        let first = own.map(|entry| entry.sequence).min().unwrap_or(next.sequence);
-        u32::try_from(next.sequence - first).expect("few entries are in flight")
+    /// Which of the entries just before `next` are in flight, a bit each; `None` if that cannot be said.
+    fn history(&self, next: EntryId) -> Option<u32> {
+        let mut history = 0;
+        for entry in &*self.in_flight.borrow() {
+            let back = next.sequence - entry.sequence - 1;
+            history |= (back < HISTORY_MAX).then(|| 1 << back)?;
+        }
+        Some(history)
     }
 
     fn hold(&self, log: &Log<E>, half: usize) {
@@ -242,27 +244,30 @@ fn gather<E: Effects>(shard: &Rc<Shard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member
 }
 
 /// Finds room for the entry that was gathered, or begins the other half instead; `None` if there is no room, in memory or in
-/// the file.
+/// the file, or an entry in flight stands in the way.
 fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
     let mut phase = shard.journal.phase.borrow_mut();
     let Phase::Ready(area) = &mut *phase else { return None };
     let mut builder = shard.journal.builder.borrow_mut();
     let mut length = page_up(to_u64(builder.len()));
     let mut chunk = shard.effects.buffers().chunk(builder.len()).ok()?;
+    let mut history = shard.journal.history(area.next)?;
     let begins_half = area.position + length > area.half_bytes;
     if begins_half {
         let other = 1 - area.half;
-        if length > area.half_bytes - to_u64(PAGE_SIZE) || shard.journal.users[other].get() > 0 {
+        let fits = length <= area.half_bytes - to_u64(PAGE_SIZE);
+        if !fits || shard.journal.users[other].get() > 0 || !shard.journal.in_flight.borrow().is_empty() {
             return None;
         }
         shard.spawn(empty_half(Rc::clone(shard), area.half));
         (area.half, area.position) = (other, 0);
+        history = u32::try_from(area.next.sequence).expect("a half has few entries");
         area.next = EntryId { generation: area.next.generation + 1, sequence: 0 };
         builder.begin();
         length = to_u64(PAGE_SIZE);
     }
     let id = area.next;
-    chunk.append(builder.finish(id, shard.journal.unsettled(id)));
+    chunk.append(builder.finish(id, history));
     let slice = chunk.pages(0..chunk.len());
     let position = to_u64(area.half) * area.half_bytes + area.position;
     area.position += length;

@@ -13,6 +13,9 @@ pub(crate) const HEADER_SIZE: usize = 40;
 /// Bytes of a piece in front of the partition's directory name.
 const PIECE_HEADER_SIZE: usize = 38;
 
+/// Entries that another one can say were still in flight, counted back from it.
+pub(crate) const HISTORY_MAX: u64 = 32;
+
 /// Where the checksum stands, and what it covers from.
 const CRC_AT: usize = 8;
 const CRC_START: usize = 12;
@@ -43,11 +46,20 @@ pub(crate) struct Piece<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     pub(crate) id: EntryId,
-    /// How many of the entries just before it were not known to be durable when it was written.
-    pub(crate) unsettled: u32,
+    /// What was known of the entries before it when it was written. The first of a generation: how many the one before has,
+    /// all durable. Another: which of the last [`HISTORY_MAX`] were still in flight, bit 0 for the one just before it.
+    pub(crate) history: u32,
     pub(crate) pieces: Vec<Piece<'a>>,
     /// Bytes of the entry, without the padding behind it.
     pub(crate) length: usize,
+}
+
+impl Entry<'_> {
+    /// Whether entry `number` of its generation was known to be durable when this one was written.
+    pub(crate) fn knew(&self, number: u64) -> bool {
+        let Some(back) = self.id.sequence.checked_sub(number + 1) else { return false };
+        back >= HISTORY_MAX || self.history & (1 << back) == 0
+    }
 }
 
 /// Writes entries into memory that is used again and again.
@@ -93,13 +105,13 @@ impl EntryBuilder {
     }
 
     /// The whole entry.
-    pub(crate) fn finish(&mut self, id: EntryId, unsettled: u32) -> &[u8] {
+    pub(crate) fn finish(&mut self, id: EntryId, history: u32) -> &[u8] {
         let length = u32::try_from(self.bytes.len()).expect("entries are small");
         let header = &mut self.bytes[..HEADER_SIZE];
         header[..8].copy_from_slice(MAGIC);
         header[12..16].copy_from_slice(&length.to_be_bytes());
         header[16..20].copy_from_slice(&self.pieces.to_be_bytes());
-        header[20..24].copy_from_slice(&unsettled.to_be_bytes());
+        header[20..24].copy_from_slice(&history.to_be_bytes());
         header[24..32].copy_from_slice(&id.generation.to_be_bytes());
         header[32..40].copy_from_slice(&id.sequence.to_be_bytes());
         let crc = crc32c::crc32c(&self.bytes[CRC_START..]);
@@ -124,7 +136,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Entry<'_>> {
     for _ in 0..small(16) {
         pieces.push(parse_piece(&mut rest)?);
     }
-    rest.is_empty().then_some(Entry { id, unsettled: small(20), pieces, length })
+    rest.is_empty().then_some(Entry { id, history: small(20), pieces, length })
 }
 
 fn parse_piece<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
@@ -162,7 +174,7 @@ mod tests {
         let mut bytes = sample();
         bytes.resize(4096, 0);
         let entry = parse(&bytes).unwrap();
-        assert_eq!((entry.id, entry.unsettled), (EntryId { generation: 3, sequence: 4 }, 1));
+        assert_eq!((entry.id, entry.history), (EntryId { generation: 3, sequence: 4 }, 1));
         assert_eq!(entry.length, sample().len());
         let found: Vec<_> =
             entry.pieces.iter().map(|p| (p.dir_name, p.base.0, p.position, p.bytes)).collect();

@@ -21,6 +21,9 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Bytes that are written to a segment at a time.
 const RUN_BYTES_MAX: usize = 256 << 10;
 
+const WHAT_TO_DO: &str =
+    "records that were acknowledged may be missing. To start all the same, move this file away";
+
 /// The name of a process's journal number `number`.
 pub(crate) fn journal_name(number: u32) -> String {
     format!("{NAME_START}{number}")
@@ -62,10 +65,18 @@ pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) 
 /// One cannot be read that was acknowledged.
 pub(crate) fn entries_in(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    let mut entries = entries_of_half(0, first)?;
-    entries.extend(entries_of_half(first.len(), second)?);
-    entries.sort_by_key(|entry| entry.id);
-    Ok(entries)
+    let mut halves = [entries_of_half(0, first)?, entries_of_half(first.len(), second)?];
+    halves.sort_by_key(|entries| entries.first().map(|first| first.id));
+    let [older, newer] = &halves;
+    // The newer half was begun when all of the older one was durable.
+    if let Some(first) = newer.first().filter(|first| to_u64(older.len()) != u64::from(first.history)) {
+        return Err(format!(
+            "a half has {} good entries, but the other knows of {}: {WHAT_TO_DO}",
+            older.len(),
+            first.history
+        ));
+    }
+    Ok(halves.into_iter().flatten().collect())
 }
 
 /// The entries of the present use of a half that starts at `start`.
@@ -79,16 +90,13 @@ fn entries_of_half(start: usize, half: &[u8]) -> Result<Vec<Entry<'_>>, String> 
         Some(&(at, _)) => return Err(damaged(0, at)),
     };
     let mut run: Vec<Entry<'_>> = Vec::new();
-    let mut missing = None;
+    let mut missing: Vec<u64> = Vec::new();
     for (at, entry) in found.into_iter().filter(|(_, entry)| entry.id.generation == generation) {
         let next = run.last().map_or(0, |last| last.id.sequence + 1);
-        if next < entry.id.sequence {
-            missing.get_or_insert(next);
-        }
+        missing.extend(next..entry.id.sequence);
         // What is missing and was not known to be durable is an unfinished write: nothing in it was acknowledged.
-        let settled = entry.id.sequence.saturating_sub(u64::from(entry.unsettled));
-        if let Some(missing) = missing.filter(|&missing| missing < settled) {
-            return Err(damaged(missing, at));
+        if let Some(&known) = missing.iter().find(|&&number| entry.knew(number)) {
+            return Err(damaged(known, at));
         }
         run.push(entry);
     }
@@ -109,10 +117,7 @@ fn whole_entries(start: usize, half: &[u8]) -> Vec<(usize, Entry<'_>)> {
 }
 
 fn damaged(number: u64, good: usize) -> String {
-    format!(
-        "entry {number} of a half is damaged, but a later one, at byte {good}, is good: records that were acknowledged may be \
-         missing. To start all the same, move this file away"
-    )
+    format!("entry {number} of a half is damaged, but a later one, at byte {good}, is good: {WHAT_TO_DO}")
 }
 
 async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> Result<(), StorageError> {
@@ -205,18 +210,20 @@ mod tests {
 
     const HALF: usize = 8 * PAGE;
 
-    /// A journal whose halves have these entries: generation, then how many before each were unsettled.
-    fn journal(halves: [(u64, &[u32]); 2]) -> Vec<u8> {
+    /// A generation and what each of its entries says of those before.
+    type Use<'a> = (u64, &'a [u32]);
+
+    fn journal(halves: [Use<'_>; 2]) -> Vec<u8> {
         let mut bytes = vec![0; 2 * HALF];
         for (half, (generation, entries)) in bytes.chunks_mut(HALF).zip(halves) {
-            for (page, (sequence, &unsettled)) in half.chunks_mut(PAGE).zip((0..).zip(entries)) {
+            for (page, (sequence, &history)) in half.chunks_mut(PAGE).zip((0..).zip(entries)) {
                 let mut builder = EntryBuilder::default();
                 builder.begin();
                 if sequence > 0 {
                     let tp = TopicPartition::new("a", PartitionId(0));
                     builder.add((Uuid([1; 16]), &tp), (Offset(0), sequence), 3, [&b"abc"[..]].into_iter());
                 }
-                let entry = builder.finish(EntryId { generation, sequence }, unsettled);
+                let entry = builder.finish(EntryId { generation, sequence }, history);
                 page[..entry.len()].copy_from_slice(entry);
             }
         }
@@ -224,7 +231,7 @@ mod tests {
     }
 
     /// What is found if the entries on these pages are damaged.
-    fn check(halves: [(u64, &[u32]); 2], damaged: &[usize]) -> Option<Vec<(u64, u64)>> {
+    fn check(halves: [Use<'_>; 2], damaged: &[usize]) -> Option<Vec<(u64, u64)>> {
         let mut bytes = journal(halves);
         damaged.iter().for_each(|page| bytes[page * PAGE + 39] ^= 1);
         let found = entries_in(&bytes).ok()?;
@@ -233,22 +240,32 @@ mod tests {
 
     #[test]
     fn bad_entries_are_unfinished_writes_unless_a_later_one_knew_them() {
-        let none: (u64, &[u32]) = (0, &[]);
+        let none: Use<'_> = (0, &[]);
         assert_eq!(check([(5, &[0, 0, 0]), none], &[]), Some(vec![(5, 0), (5, 1), (5, 2)]));
         assert_eq!(check([(5, &[0, 0, 0]), none], &[2]), Some(vec![(5, 0), (5, 1)]));
         assert_eq!(check([(5, &[0, 0, 0]), none], &[1]), None);
-        assert_eq!(check([(5, &[0, 0, 1]), none], &[1]), Some(vec![(5, 0), (5, 2)]));
+        assert_eq!(check([(5, &[0, 0, 0b1]), none], &[1]), Some(vec![(5, 0), (5, 2)]));
         // The one behind did not know, but the next did.
-        assert_eq!(check([(5, &[0, 0, 1, 0]), none], &[1]), None);
-        assert_eq!(check([(5, &[0, 0, 1, 1]), none], &[1]), None);
-        assert_eq!(check([(5, &[0, 0, 1, 2]), none], &[1]), Some(vec![(5, 0), (5, 2), (5, 3)]));
+        assert_eq!(check([(5, &[0, 0, 0b1, 0]), none], &[1]), None);
+        assert_eq!(check([(5, &[0, 0, 0b1, 0b1]), none], &[1]), None);
+        assert_eq!(check([(5, &[0, 0, 0b1, 0b11]), none], &[1]), Some(vec![(5, 0), (5, 2), (5, 3)]));
+        // The first is in flight for long, the second is not.
+        assert_eq!(check([(5, &[0, 0, 0b1, 0b10]), none], &[1]), Some(vec![(5, 0), (5, 2), (5, 3)]));
+        assert_eq!(check([(5, &[0, 0, 0b1, 0b10]), none], &[1, 2]), None);
     }
 
     #[test]
     fn a_half_whose_first_entry_is_bad_is_damaged() {
-        assert_eq!(check([(5, &[0, 0]), (6, &[0])], &[]), Some(vec![(5, 0), (5, 1), (6, 0)]));
-        assert_eq!(check([(7, &[0]), (6, &[0, 0])], &[]), Some(vec![(6, 0), (6, 1), (7, 0)]));
-        assert_eq!(check([(5, &[0, 0]), (6, &[0])], &[0]), None);
-        assert_eq!(check([(7, &[0, 0]), (6, &[0])], &[0]), None);
+        assert_eq!(check([(5, &[0, 0]), (6, &[2])], &[]), Some(vec![(5, 0), (5, 1), (6, 0)]));
+        assert_eq!(check([(7, &[2]), (6, &[9, 0])], &[]), Some(vec![(6, 0), (6, 1), (7, 0)]));
+        assert_eq!(check([(5, &[0, 0]), (6, &[2])], &[0]), None);
+        assert_eq!(check([(7, &[2, 0]), (6, &[9, 0])], &[0]), None);
+    }
+
+    #[test]
+    fn a_half_knows_how_many_entries_the_other_has() {
+        assert_eq!(check([(5, &[0, 0, 0b1]), (6, &[3])], &[1]), None);
+        assert_eq!(check([(5, &[0, 0, 0b1]), (6, &[3])], &[2]), None);
+        assert_eq!(check([(5, &[0]), (6, &[1])], &[0]), None);
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn run(seed: u64) -> Outcome {
     }
 }
 
-/// A byte of each entry that a later one of the same generation knew to be durable.
+/// A byte of each entry that a later one, of its generation or the first of the next, knew to be durable.
 fn places(world: &SimWorld, rng: &mut fastrand::Rng) -> Vec<(PathBuf, usize)> {
     let disk = world.disk(NODE);
     let mut places = Vec::new();
@@ -51,8 +51,14 @@ fn places(world: &SimWorld, rng: &mut fastrand::Rng) -> Vec<(PathBuf, usize)> {
             let id = |page| (number(page, 24), number(page, 32));
             let small =
                 |page: &[u8], at: usize| u32::from_be_bytes(page[at..at + 4].try_into().expect("four"));
-            let settled = |page| id(page).1 - u64::from(small(page, 20));
-            let known = entries.iter().any(|other| id(other).0 == id(page).0 && settled(other) > id(page).1);
+            let knew = |other, number: u64| match id(other).1.checked_sub(number + 1) {
+                None => false,
+                Some(back) => back >= 32 || small(other, 20) & (1 << back) == 0,
+            };
+            let (generation, number) = id(page);
+            let known = entries.iter().any(|other| {
+                (id(other).0 == generation && knew(other, number)) || id(other) == (generation + 1, 0)
+            });
             let length = small(page, 12);
             if known {
                 places.push((path.clone(), at * PAGE + rng.usize(0..length as usize)));
