@@ -64,7 +64,8 @@ pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) 
 /// # Errors
 /// One cannot be read that was acknowledged.
 pub(crate) fn entries_in(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
-    let (first, second) = bytes.split_at(bytes.len() / 2);
+    // Of a file that was cut, the second part starts somewhere else, where no half does.
+    let (first, second) = bytes.split_at(bytes.len() / 2 / PAGE * PAGE);
     let mut halves = [entries_of_half(0, first)?, entries_of_half(first.len(), second)?];
     halves.sort_by_key(|entries| entries.first().map(|first| first.id));
     let [older, newer] = &halves;
@@ -260,6 +261,14 @@ mod tests {
         assert_eq!(check([(7, &[2]), (6, &[9, 0])], &[]), Some(vec![(6, 0), (6, 1), (7, 0)]));
         assert_eq!(check([(5, &[0, 0]), (6, &[2])], &[0]), None);
         assert_eq!(check([(7, &[2, 0]), (6, &[9, 0])], &[0]), None);
+    }
+
+    #[test]
+    fn a_journal_that_was_cut_is_damaged() {
+        let bytes = journal([(5, &[0, 0, 0]), (6, &[3, 0, 0])]);
+        for length in HALF + PAGE..bytes.len() {
+            assert!(entries_in(&bytes[..length]).is_err(), "{length}");
+        }
     }
 
     #[test]
