@@ -25,6 +25,7 @@ use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Durability, Effects, File, Monotonic};
 
 use crate::journal_entry::{EntryBuilder, EntryId, HISTORY_MAX};
+use crate::journal_replay::FILE_BYTES_MAX;
 use crate::log::Log;
 use crate::log_segment::{FileOf, LogSegment, page_up};
 use crate::shard::Shard;
@@ -399,7 +400,7 @@ async fn make_file<E: Effects>(shard: &Shard<E>) -> Result<Option<Area<E>>, Stor
     let space = disk.space(shard.dir.path()).await;
     let space = space.map_err(|error| StorageError::io("stat", shard.dir.path(), &error))?;
     let room = space.available.saturating_sub(shard.options.disk_reserve_bytes) / SPACE_SHARES;
-    let half_bytes = page_up(shard.options.journal_bytes.min(room) / 2);
+    let half_bytes = page_up(shard.options.journal_bytes.min(room).min(FILE_BYTES_MAX) / 2);
     if half_bytes < HALF_BYTES_MIN {
         return Ok(None);
     }

@@ -16,7 +16,9 @@ use crate::tail::to_u64;
 
 const NAME_START: &str = "journal-";
 const PAGE: usize = runtime::buffer::PAGE_SIZE;
-const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// The largest journal: a start reads it as a whole.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes that are written to a segment at a time.
 const RUN_BYTES_MAX: usize = 256 << 10;
