@@ -10,7 +10,7 @@
 //! later one knew to be durable is damaged, another is an unfinished write.
 //!
 //! What an entry says of a segment is never contradicted later: a log grows at its end only. So replaying old entries
-//! changes nothing, and whoever is to cut or rewrite a log must see to it first that nothing of it is in the journal.
+//! changes nothing. Whoever is to cut or rewrite a log must end it in the journal first, as a deletion does.
 //!
 //! Invariant: a half has `users` as long as an entry in it is in flight, or a log has bytes in it that its segment does not
 //! have.
@@ -24,7 +24,7 @@ use runtime::buffer::{ChunkSlice, PAGE_SIZE};
 use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Durability, Effects, File, Monotonic};
 
-use crate::journal_entry::{EntryBuilder, EntryId, HISTORY_MAX};
+use crate::journal_entry::{ENDED, EntryBuilder, EntryId, HISTORY_MAX};
 use crate::journal_replay::FILE_BYTES_MAX;
 use crate::log::Log;
 use crate::log_segment::{FileOf, LogSegment, page_up};
@@ -49,6 +49,9 @@ const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 
 /// Segments that are written at the same time to empty a half.
 const FLUSHES_MAX: usize = 8;
+
+/// How long the end of a log waits for a place in the journal.
+const END_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of zeros written at a time while the file is made.
 const PREPARE_STEP: u64 = 1 << 20;
@@ -139,8 +142,13 @@ impl<E: Effects> Journal<E> {
         let (waiting, in_flight) = (self.lane.borrow().len(), self.in_flight.borrow().len());
         match in_flight {
             0 => waiting > 0,
-            _ => waiting > 1 && in_flight < ENTRIES_IN_FLIGHT_MAX && !self.beginning.get(),
+            _ => waiting > 1 && self.takes_entry(),
         }
+    }
+
+    /// Whether another entry may be under way.
+    fn takes_entry(&self) -> bool {
+        self.in_flight.borrow().len() < ENTRIES_IN_FLIGHT_MAX && !self.beginning.get()
     }
 
     /// A log's segment has all that the journal has of it, or the log is gone.
@@ -204,21 +212,52 @@ pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
     }
     let members = gather(shard, lane);
     let place = if members.len() < 2 { None } else { place(shard) };
-    let Some(Place { slice, file, position, path, half, id }) = place else {
+    let Some(place) = place else {
         return members.into_iter().for_each(|member| commit_loop::start(shard, member.log));
     };
-    journal.in_flight.borrow_mut().push(id);
-    journal.users[half].set(journal.users[half].get() + 1);
-    let begins_half = id.sequence == 0;
-    journal.beginning.set(begins_half);
+    let begins_half = place.id.sequence == 0;
     let (members, others) = if begins_half { (Vec::new(), members) } else { (members, Vec::new()) };
     others.into_iter().for_each(|member| commit_loop::start(shard, member.log));
-    let task = Rc::clone(shard);
-    shard.spawn(async move {
-        let written = file.write_at(vec![slice], position, Durability::Durable).await;
-        let written = written.map_err(|error| StorageError::io("write", &path, &error));
-        finish(&task, (id, half), members, written);
-    });
+    shard.spawn(write(Rc::clone(shard), place, members));
+}
+
+/// Writes an entry that has been given its place.
+async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>, members: Vec<Member<E>>) {
+    let Place { slice, file, position, path, half, id } = place;
+    let written = file.write_at(vec![slice], position, Durability::Durable).await;
+    let written = written.map_err(|error| StorageError::io("write", &path, &error));
+    finish(&shard, (id, half), members, written);
+}
+
+/// Has the next start take nothing from the journal for a log that was deleted. Durable when this returns.
+pub(crate) async fn end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>) -> Result<(), StorageError> {
+    let journal = &shard.journal;
+    while log.journaled.get() && matches!(*journal.phase.borrow(), Phase::Ready(_)) {
+        if let Some(error) = shard.dir_failure() {
+            return Err(error);
+        }
+        let place = if journal.takes_entry() {
+            {
+                let mut builder = journal.builder.borrow_mut();
+                builder.begin();
+                builder.add((log.topic_id(), &log.tp), (ENDED, 0), 0, std::iter::empty());
+            }
+            place(shard)
+        } else {
+            None
+        };
+        if let Some(place) = place {
+            let begins_half = place.id.sequence == 0;
+            write(Rc::clone(shard), place, Vec::new()).await;
+            // What begins a half says nothing yet.
+            log.journaled.set(begins_half || shard.dir.is_failed());
+        } else {
+            empty(shard);
+            let clock = shard.effects.clock();
+            clock.sleep_until(clock.now() + END_PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 /// Collects the pieces of an entry. Logs that do not suit any more write to their segments, those beyond the limit wait.
@@ -239,12 +278,13 @@ fn gather<E: Effects>(shard: &Rc<Shard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member
         let length = usize::try_from(range.end - range.start).expect("pieces are small");
         let parts = slices.iter().map(|slice| &slice[..]);
         builder.add((log.topic_id(), &log.tp), (segment.base, range.start), length, parts);
+        log.journaled.set(true);
         members.push(Member { log, segment, end: range.end });
     }
     members
 }
 
-/// Finds room for the entry that was gathered, or begins the other half instead; `None` if there is no room, in memory or in
+/// Finds room for the entry that was built, or begins the other half instead; `None` if there is no room, in memory or in
 /// the file, or an entry in flight stands in the way.
 fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
     let mut phase = shard.journal.phase.borrow_mut();
@@ -278,6 +318,10 @@ fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
         stats.journal_entries += u64::from(!begins_half);
         stats.journal_bytes += length;
     }
+    let journal = &shard.journal;
+    journal.in_flight.borrow_mut().push(id);
+    journal.users[area.half].set(journal.users[area.half].get() + 1);
+    journal.beginning.set(begins_half);
     Some(Place { slice, file: area.file.clone(), position, path: area.path.clone(), half: area.half, id })
 }
 

@@ -13,6 +13,10 @@ pub(crate) const HEADER_SIZE: usize = 40;
 /// Bytes of a piece in front of the partition's directory name.
 const PIECE_HEADER_SIZE: usize = 38;
 
+/// The base of a piece that ends a log: it was deleted, and pieces before this one have nothing to do with a log that comes
+/// back under its name and topic.
+pub(crate) const ENDED: Offset = Offset(-1);
+
 /// Entries that another one can say were still in flight, counted back from it.
 pub(crate) const HISTORY_MAX: u64 = 32;
 

@@ -9,7 +9,7 @@ use model::{Offset, TopicPartition};
 use runtime::{Disk, Durability, Effects, File, OpenOptions};
 
 use crate::StorageError;
-use crate::journal_entry::{Entry, Piece, parse};
+use crate::journal_entry::{ENDED, Entry, Piece, parse};
 use crate::log_dir::topic_id_in;
 use crate::log_segment::{file_name, parse_file_name};
 use crate::tail::to_u64;
@@ -126,6 +126,11 @@ fn damaged(number: u64, good: usize) -> String {
 async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> Result<(), StorageError> {
     let mut by_segment: BTreeMap<(&str, Offset), Vec<&Piece<'_>>> = BTreeMap::new();
     for piece in entries.iter().flat_map(|entry| &entry.pieces) {
+        if piece.base == ENDED {
+            let own = by_segment.range_mut((piece.dir_name, ENDED)..=(piece.dir_name, Offset(i64::MAX)));
+            own.for_each(|(_, pieces)| pieces.retain(|old| old.topic_id != piece.topic_id));
+            continue;
+        }
         by_segment.entry((piece.dir_name, piece.base)).or_default().push(piece);
     }
     for ((dir_name, base), mut pieces) in by_segment {

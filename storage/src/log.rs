@@ -107,6 +107,8 @@ pub struct Log<E: Effects> {
     pub(crate) writing: Cell<bool>,
     /// The older half of the journal that has bytes of the log that its segments do not have.
     pub(crate) journal_half: Cell<Option<usize>>,
+    /// The journal may have entries with bytes of the log, needed or not.
+    pub(crate) journaled: Cell<bool>,
     /// The shard's list of busy logs has it.
     pub(crate) busy: Cell<bool>,
     /// One at a time: sealing, checkpoint, deletion, close.
@@ -172,6 +174,7 @@ impl<E: Effects> Log<E> {
             committing: Cell::new(false),
             writing: Cell::new(false),
             journal_half: Cell::new(None),
+            journaled: Cell::new(false),
             busy: Cell::new(false),
             maintenance: Semaphore::new(1),
             progress: Notify::new(),

@@ -113,7 +113,7 @@ impl<E: Effects> LogManager<E> {
         }
         let delay = Duration::from_millis(log.config().file_delete_delay_ms);
         self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
-        Ok(())
+        journal::end(&self.shard, &log).await
     }
 
     /// An open log.

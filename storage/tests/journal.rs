@@ -408,3 +408,31 @@ fn a_segment_that_the_journal_goes_on_with_must_be_there() {
         world.end();
     }
 }
+
+#[test]
+fn a_partition_that_comes_back_gets_nothing_of_the_old_one() {
+    let world = SimWorld::new(12);
+    let node = world.node("a");
+    let again = world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let (logs, mut sent) = warm_up(&broker).await;
+        append_together(&logs, &mut sent, 5).await;
+        broker.manager.delete_log(&tp(0)).await.unwrap();
+        let log = broker.log(0, &LogConfig::default()).await;
+        let mut again = Vec::new();
+        for i in 0..60 {
+            let bytes = batch(i, 1, 50, 1_000);
+            again.push((append_durably(&log, &bytes).await.first_offset.0, bytes));
+        }
+        again
+    });
+    world.kill("a");
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+        let log = broker.log(0, &LogConfig::default()).await;
+        assert!(log.offline().is_none(), "{:?}", log.offline());
+        assert_eq!(read_all(&log, Offset(0), 1 << 20).await.unwrap(), again);
+    });
+    world.end();
+}
