@@ -158,6 +158,20 @@ pub trait Disk: Clone + 'static {
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
     /// Removes a file. Not durable until [`Disk::sync_dir`].
     fn remove_file(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Cuts so many bytes off the end of a file that nobody needs any more; says whether it had more than that, else does
+    /// nothing. Not durable.
+    fn shrink_file(&self, path: &Path, bytes: u64) -> impl Future<Output = io::Result<bool>> {
+        async move {
+            let file =
+                self.open(path, OpenOptions { write: true, create: false, ..OpenOptions::default() }).await?;
+            let length = file.length().await?;
+            if length <= bytes {
+                return Ok(false);
+            }
+            file.truncate(length - bytes).await?;
+            Ok(true)
+        }
+    }
     /// Removes a directory and all that is in it. Not durable until [`Disk::sync_dir`] of its parent.
     fn remove_dir_all(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
     /// Makes the entries of a directory durable.

@@ -129,7 +129,7 @@ pub struct LogManagerOptions {
     pub chunk_idle_ms: u64,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: u64,
-    /// Deleted segments and partitions are unlinked at most one per this time.
+    /// Deleted segments and partitions are unlinked at most one per this time, large ones bit by bit.
     pub unlink_pause: Duration,
     /// Sealed segments with an open file or loaded indexes that this shard keeps.
     pub sealed_open_max: usize,

@@ -1,6 +1,8 @@
 //! Deleting old segments, whole ones, by time, by size and below the log's start. Renamed at once,
 //! unlinked later and slowly, off the shard.
 
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +16,10 @@ use crate::{ReadError, StorageError};
 
 /// The files of a segment.
 const ENDINGS: [&str; 5] = ["log", "index", "timeindex", "txnindex", "snapshot"];
+
+/// Bytes that are given back to the file system at a time. It has to note each extent, and the device may have to discard
+/// them (mount option `discard`): a gigabyte at once stops durable writes for hundreds of milliseconds.
+const UNLINK_BYTES_MAX: u64 = 16 << 20;
 
 /// Checks all logs of the shard every now and then until it closes.
 pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
@@ -53,14 +59,44 @@ pub(crate) async fn unlink<E: Effects>(shard: Rc<Shard<E>>) {
             clock.sleep_until(now + Duration::from_millis(100).min(due - now)).await;
             continue;
         }
-        let disk = shard.effects.disk();
-        let is_dir = path.to_string_lossy().ends_with("-delete");
-        let removed = if is_dir { disk.remove_dir_all(&path).await } else { disk.remove_file(&path).await };
-        if let Err(error) = removed
-            && error.kind() != std::io::ErrorKind::NotFound
+        if let Err(error) = remove(&shard, &path).await
+            && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %path.display(), %error, "could not be removed, left for the next start");
         }
+    }
+}
+
+/// Removes a file or directory, large files bit by bit. What is left when the shard closes, the next start removes.
+async fn remove<E: Effects>(shard: &Shard<E>, path: &Path) -> io::Result<()> {
+    let disk = shard.effects.disk();
+    let is_dir = path.to_string_lossy().ends_with("-delete");
+    let files = if is_dir {
+        disk.list_dir(path).await?.iter().map(|entry| path.join(&entry.name)).collect()
+    } else {
+        vec![path.to_owned()]
+    };
+    for file in files {
+        while disk.shrink_file(&file, UNLINK_BYTES_MAX).await? {
+            pause(shard).await;
+            if shard.closing.get() {
+                return Ok(());
+            }
+        }
+    }
+    if is_dir {
+        disk.remove_dir_all(path).await?
+    } else {
+        disk.remove_file(path).await?
+    }
+    pause(shard).await;
+    Ok(())
+}
+
+/// Lets others have the disk, unless it is full.
+async fn pause<E: Effects>(shard: &Shard<E>) {
+    if shard.disk_full.get().is_none() {
+        let clock = shard.effects.clock();
         clock.sleep_until(clock.now() + shard.options.unlink_pause).await;
     }
 }
@@ -179,7 +215,7 @@ impl<E: Effects> Log<E> {
             let renamed = segment.path(&format!("{ending}.deleted"));
             match self.shard.effects.disk().rename(&path, &renamed).await {
                 Ok(()) => self.shard.unlink_at(due, renamed),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(StorageError::io("rename", &path, &error)),
             }
         }

@@ -63,6 +63,36 @@ fn retention_by_size_keeps_whole_segments_below_the_high_watermark() {
 }
 
 #[test]
+fn what_is_large_is_given_back_bit_by_bit() {
+    run(|world, node, broker| async move {
+        let config =
+            LogConfig { file_delete_delay_ms: 1_000, max_message_bytes: 8 << 20, ..LogConfig::default() };
+        let log = broker.log(0, &config).await;
+        for i in 0..10 {
+            append_durably(&log, &batch(i, 1, 4 << 20, 1_000)).await;
+        }
+        drop(log);
+        broker.manager.delete_log(&tp(0)).await.unwrap();
+        let size = || {
+            let disk = world.disk("a");
+            let files = disk.files().into_iter().filter(|path| path.to_string_lossy().contains("-delete"));
+            files.map(|path| disk.read(&path).map_or(0, |content| content.len())).sum::<usize>()
+        };
+        let mut before = size();
+        assert!(before > 40 << 20);
+        let mut steps = 0;
+        while before > 0 {
+            pause(&node, 5).await;
+            let now = size();
+            assert!(before - now < 17 << 20, "{before} to {now}");
+            steps += usize::from(now < before);
+            before = now;
+        }
+        assert!(steps >= 3, "{steps}");
+    });
+}
+
+#[test]
 fn retention_by_time_rolls_and_empties_the_log() {
     run(|_, node, broker| async move {
         let config = LogConfig { retention_ms: Some(60_000), segment_bytes: 10_000, ..LogConfig::default() };

@@ -83,7 +83,7 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("millrace.read.cache.bytes.per.shard", Long, "-1", "Memory of one shard that keeps what fetches read from disk for the next reader, beside millrace.memory.per.shard.bytes; what is not read again for a minute is given back. -1 is an eighth of the machine's memory (or of what the control group allows) for all shards together, 0 keeps nothing.").rule(AtLeast(-1)),
     Definition::broker("millrace.spin.us", Int, "50", "How long a shard looks for work after the last before it sleeps; 0 is not at all.").rule(Between(0, 10_000)),
     Definition::broker("millrace.stall.us", Int, "1000", "A task that holds its shard for longer than this is counted as a stall.").rule(AtLeast(1)).low(),
-    Definition::broker("millrace.unlink.pause.ms", Int, "20", "Removed files are unlinked at most one per this time, so that removing does not disturb writing.").rule(AtLeast(0)).low(),
+    Definition::broker("millrace.unlink.pause.ms", Int, "20", "Removed files are unlinked at most one per this time, and large ones bit by bit, 16 MiB per this time, so that removing does not disturb writing.").rule(AtLeast(0)).low(),
     Definition::broker("min.insync.replicas", Int, "1", "The min.insync.replicas of topics that do not set their own.").rule(AtLeast(1)).cluster_wide().high(),
     Definition::broker("node.id", Int, "1", "The number of this broker in its cluster.").rule(AtLeast(0)).high(),
     Definition::broker("num.partitions", Int, "1", "The partitions of topics created without a number.").rule(AtLeast(1)),

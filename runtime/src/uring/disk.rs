@@ -217,6 +217,19 @@ impl Disk for UringDisk {
         on_helper("remove", path, |path| fs::remove_file(path)).await
     }
 
+    async fn shrink_file(&self, path: &Path, bytes: u64) -> io::Result<bool> {
+        on_helper("shrink", path, move |path| {
+            let file = fs::OpenOptions::new().write(true).open(path)?;
+            let length = file.metadata()?.len();
+            if length <= bytes {
+                return Ok(false);
+            }
+            file.set_len(length - bytes)?;
+            Ok(true)
+        })
+        .await
+    }
+
     async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         on_helper("remove directory", path, |path| fs::remove_dir_all(path)).await
     }
