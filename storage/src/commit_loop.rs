@@ -2,8 +2,9 @@
 //! while those fly the next group collects. No timer: at low load a batch waits for one device write, at high load
 //! writes grow until the device is busy.
 //!
-//! Each log has at most one write to its segment in flight, and one that acknowledges anything, so its bytes become durable
-//! in order; logs do not wait for each other, unless they share an entry of the journal.
+//! Each log has at most one write to its segment in flight, and is acknowledged either by that or by entries of the journal,
+//! which are acknowledged in order; so its bytes become durable in order. Logs do not wait for each other, unless they share
+//! an entry.
 
 use std::rc::Rc;
 
@@ -33,7 +34,7 @@ pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
             if journal::suits(&log) {
                 shard.journal.join(log);
             } else {
-                start(&shard, log);
+                journal::start_beside(&shard, log);
             }
         }
         if shard.journal.is_due() {

@@ -5,17 +5,20 @@
 //! in the segments. Each use begins with an entry without pieces, which is durable before the next one is written: it fits
 //! in a sector, so that a power cut leaves the half either in its old use or in the new one.
 //!
-//! Few entries are in flight at a time, none of them with the same log, and each is acknowledged by itself. An entry says which
-//! before it were still in flight, and the first of a half, before which none is, how many the other half has; a bad one that a
-//! later one knew to be durable is damaged, another is an unfinished write.
+//! Few entries are in flight at a time, and they are acknowledged in order, so that a log may be in several: nothing behind
+//! an unfinished entry counts. An entry says which before it were not acknowledged yet, and the first of a half, before which all
+//! are, how many the other half has; a bad one that a later one knew to be durable is damaged, another is an unfinished write.
 //!
 //! What an entry says of a segment is never contradicted later: a log grows at its end only. So replaying old entries
 //! changes nothing. Whoever is to cut or rewrite a log must end it in the journal first, as a deletion does.
+//!
+//! A log that is in an entry in flight does not write to its segment beyond what the journal has acknowledged.
 //!
 //! Invariant: a half has `users` as long as an entry in it is in flight, or a log has bytes in it that its segment does not
 //! have.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,8 +73,8 @@ pub(crate) struct Journal<E: Effects> {
     /// Logs that wait for the next entry.
     lane: RefCell<Vec<Rc<Log<E>>>>,
     phase: RefCell<Phase<E>>,
-    /// Entries under way.
-    in_flight: RefCell<Vec<EntryId>>,
+    /// Entries that are not acknowledged yet, oldest first.
+    in_flight: RefCell<VecDeque<Flight<E>>>,
     /// The first entry of a half is under way: nothing else may be.
     beginning: Cell<bool>,
     /// Per half, entries under way and logs with bytes in it that their segments do not have.
@@ -97,6 +100,14 @@ struct Area<E: Effects> {
     next: EntryId,
 }
 
+/// An entry under way, or behind one that is.
+struct Flight<E: Effects> {
+    id: EntryId,
+    half: usize,
+    members: Vec<Member<E>>,
+    written: bool,
+}
+
 /// What an entry has of one log.
 struct Member<E: Effects> {
     log: Rc<Log<E>>,
@@ -111,7 +122,6 @@ struct Place<E: Effects> {
     file: FileOf<E>,
     position: u64,
     path: PathBuf,
-    half: usize,
     id: EntryId,
 }
 
@@ -137,13 +147,9 @@ impl<E: Effects> Journal<E> {
         self.lane.borrow_mut().push(log);
     }
 
-    /// Whether logs that wait may go on: what comes alone waits for an entry under way, since others will come.
+    /// Whether logs that wait may go on.
     pub(crate) fn is_due(&self) -> bool {
-        let (waiting, in_flight) = (self.lane.borrow().len(), self.in_flight.borrow().len());
-        match in_flight {
-            0 => waiting > 0,
-            _ => waiting > 1 && self.takes_entry(),
-        }
+        !self.lane.borrow().is_empty() && self.takes_entry()
     }
 
     /// Whether another entry may be under way.
@@ -162,7 +168,7 @@ impl<E: Effects> Journal<E> {
     fn history(&self, next: EntryId) -> Option<u32> {
         let mut history = 0;
         for entry in &*self.in_flight.borrow() {
-            let back = next.sequence - entry.sequence - 1;
+            let back = next.sequence - entry.id.sequence - 1;
             history |= (back < HISTORY_MAX).then(|| 1 << back)?;
         }
         Some(history)
@@ -191,7 +197,7 @@ fn piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range
     let range = {
         let state = segment.state.borrow();
         let fits = state.has_blocks() && state.buffered_to == 0;
-        let range = state.acknowledged_size()..state.size;
+        let range = state.acknowledged_size().max(state.entered_size)..state.size;
         let little = (1..=PIECE_BYTES_MAX).contains(&(range.end - range.start));
         let flushed = range.end - state.durable_size <= UNFLUSHED_BYTES_MAX;
         (fits && little && flushed).then_some(range)?
@@ -200,33 +206,68 @@ fn piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range
     opened.then_some((segment, range))
 }
 
+/// Has a log write to its segments, unless it is in an entry under way: the end of that queues it again.
+pub(crate) fn start_beside<E: Effects>(shard: &Rc<Shard<E>>, log: Rc<Log<E>>) {
+    if log.entries.get() == 0 {
+        commit_loop::start(shard, log);
+    } else {
+        log.rest();
+    }
+}
+
 /// Writes an entry for the logs that wait, or has them write to their segments if that is as well.
 pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
     let journal = &shard.journal;
     let lane = std::mem::take(&mut *journal.lane.borrow_mut());
-    if lane.len() >= 2 && matches!(*journal.phase.borrow(), Phase::Absent(_)) {
+    // One log alone, with nothing under way, writes the same to its segment.
+    let worthwhile = lane.len() >= 2 || !journal.in_flight.borrow().is_empty();
+    if worthwhile && matches!(*journal.phase.borrow(), Phase::Absent(_)) {
         prepare(shard);
     }
-    if lane.len() < 2 || !matches!(*journal.phase.borrow(), Phase::Ready(_)) {
-        return lane.into_iter().for_each(|log| commit_loop::start(shard, log));
+    if !worthwhile || !matches!(*journal.phase.borrow(), Phase::Ready(_)) {
+        return lane.into_iter().for_each(|log| start_beside(shard, log));
     }
     let members = gather(shard, lane);
-    let place = if members.len() < 2 { None } else { place(shard) };
+    let place = if members.is_empty() { None } else { place(shard) };
     let Some(place) = place else {
-        return members.into_iter().for_each(|member| commit_loop::start(shard, member.log));
+        return members.into_iter().for_each(|member| start_beside(shard, member.log));
     };
-    let begins_half = place.id.sequence == 0;
-    let (members, others) = if begins_half { (Vec::new(), members) } else { (members, Vec::new()) };
-    others.into_iter().for_each(|member| commit_loop::start(shard, member.log));
-    shard.spawn(write(Rc::clone(shard), place, members));
+    if place.id.sequence == 0 {
+        members.into_iter().for_each(|member| start_beside(shard, member.log));
+    } else {
+        enter(journal, members);
+    }
+    shard.spawn(write(Rc::clone(shard), place));
 }
 
-/// Writes an entry that has been given its place.
-async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>, members: Vec<Member<E>>) {
-    let Place { slice, file, position, path, half, id } = place;
+/// Notes what the newest entry has of the logs; they may wait for the next one at once.
+fn enter<E: Effects>(journal: &Journal<E>, members: Vec<Member<E>>) {
+    for Member { log, segment, end } in &members {
+        segment.state.borrow_mut().entered_size = *end;
+        log.journaled.set(true);
+        log.entries.set(log.entries.get() + 1);
+        log.rest();
+    }
+    let mut in_flight = journal.in_flight.borrow_mut();
+    in_flight.back_mut().expect("the entry has been given its place").members = members;
+}
+
+/// Writes an entry that has been given its place, and acknowledges what is whole then.
+async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>) {
+    let Place { slice, file, position, path, id } = place;
     let written = file.write_at(vec![slice], position, Durability::Durable).await;
-    let written = written.map_err(|error| StorageError::io("write", &path, &error));
-    finish(&shard, (id, half), members, written);
+    if let Err(error) = written {
+        shard.fail(&StorageError::io("write", &path, &error));
+    }
+    for flight in shard.journal.in_flight.borrow_mut().iter_mut().filter(|flight| flight.id == id) {
+        flight.written = true;
+    }
+    loop {
+        let whole = shard.journal.in_flight.borrow_mut().pop_front_if(|first| first.written);
+        let Some(flight) = whole else { break };
+        finish(&shard, flight);
+    }
+    shard.commit_wake.notify_one();
 }
 
 /// Has the next start take nothing from the journal for a log that was deleted. Durable when this returns.
@@ -248,7 +289,12 @@ pub(crate) async fn end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>) -> Resul
         };
         if let Some(place) = place {
             let begins_half = place.id.sequence == 0;
-            write(Rc::clone(shard), place, Vec::new()).await;
+            let id = place.id;
+            write(Rc::clone(shard), place).await;
+            while journal.in_flight.borrow().iter().any(|flight| flight.id == id) {
+                let clock = shard.effects.clock();
+                clock.sleep_until(clock.now() + END_PAUSE).await;
+            }
             // What begins a half says nothing yet.
             log.journaled.set(begins_half || shard.dir.is_failed());
         } else {
@@ -271,14 +317,13 @@ fn gather<E: Effects>(shard: &Rc<Shard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member
             continue;
         }
         let Some((segment, range)) = piece(&log) else {
-            commit_loop::start(shard, log);
+            start_beside(shard, log);
             continue;
         };
         let slices = segment.state.borrow().tail.slices(range.start, range.end);
         let length = usize::try_from(range.end - range.start).expect("pieces are small");
         let parts = slices.iter().map(|slice| &slice[..]);
         builder.add((log.topic_id(), &log.tp), (segment.base, range.start), length, parts);
-        log.journaled.set(true);
         members.push(Member { log, segment, end: range.end });
     }
     members
@@ -319,41 +364,38 @@ fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
         stats.journal_bytes += length;
     }
     let journal = &shard.journal;
-    journal.in_flight.borrow_mut().push(id);
+    let flight = Flight { id, half: area.half, members: Vec::new(), written: false };
+    journal.in_flight.borrow_mut().push_back(flight);
     journal.users[area.half].set(journal.users[area.half].get() + 1);
     journal.beginning.set(begins_half);
-    Some(Place { slice, file: area.file.clone(), position, path: area.path.clone(), half: area.half, id })
+    Some(Place { slice, file: area.file.clone(), position, path: area.path.clone(), id })
 }
 
-/// Acknowledges what an entry has, if it was written.
-fn finish<E: Effects>(
-    shard: &Rc<Shard<E>>,
-    (id, half): (EntryId, usize),
-    members: Vec<Member<E>>,
-    written: Result<(), StorageError>,
-) {
+/// Acknowledges what an entry has, if it and all before it were written.
+fn finish<E: Effects>(shard: &Rc<Shard<E>>, flight: Flight<E>) {
     let journal = &shard.journal;
-    journal.in_flight.borrow_mut().retain(|entry| *entry != id);
+    let Flight { id, half, members, .. } = flight;
     if id.sequence == 0 {
         journal.beginning.set(false);
     }
     let left = matches!(&*journal.phase.borrow(), Phase::Ready(area) if area.half != half);
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
-    let failure = written.err().or_else(|| shard.dir_failure());
-    if let Some(error) = &failure {
-        shard.fail(error);
-    }
+    let failed = shard.dir.is_failed();
     for member in &members {
-        member.log.committing.set(false);
-        if failure.is_none() {
+        member.log.entries.set(member.log.entries.get() - 1);
+        if !failed {
             journal.hold(&member.log, half);
             note_journaled(member);
         }
     }
     journal.users[half].set(journal.users[half].get() - 1);
     for Member { log, segment, .. } in members {
-        if log.is_closed() || failure.is_some() {
-            log.rest();
+        if failed {
+            shard.dir_failure().iter().for_each(|error| log.notify_failed(error));
+        }
+        if log.is_closed() || failed {
+            // Its deletion waits for that.
+            log.progress.notify_all();
             continue;
         }
         let durable_end = log.durable_end();
@@ -370,7 +412,6 @@ fn finish<E: Effects>(
         }
         log.notify_durable(durable_end);
     }
-    shard.commit_wake.notify_one();
 }
 
 fn note_journaled<E: Effects>(member: &Member<E>) {

@@ -107,6 +107,8 @@ pub struct Log<E: Effects> {
     pub(crate) writing: Cell<bool>,
     /// The older half of the journal that has bytes of the log that its segments do not have.
     pub(crate) journal_half: Cell<Option<usize>>,
+    /// Entries of the journal in flight that have bytes of the log.
+    pub(crate) entries: Cell<u32>,
     /// The journal may have entries with bytes of the log, needed or not.
     pub(crate) journaled: Cell<bool>,
     /// The shard's list of busy logs has it.
@@ -174,6 +176,7 @@ impl<E: Effects> Log<E> {
             committing: Cell::new(false),
             writing: Cell::new(false),
             journal_half: Cell::new(None),
+            entries: Cell::new(0),
             journaled: Cell::new(false),
             busy: Cell::new(false),
             maintenance: Semaphore::new(1),

@@ -99,7 +99,8 @@ impl<E: Effects> LogManager<E> {
             log.committing.set(false);
         }
         // What is under way finds its files by name.
-        while (log.committing.get() || log.writing.get()) && !self.shard.dir.is_failed() {
+        let is_busy = || log.committing.get() || log.writing.get() || log.entries.get() > 0;
+        while is_busy() && !self.shard.dir.is_failed() {
             log.progress.notified().await;
         }
         self.shard.journal.release(&log);

@@ -78,6 +78,8 @@ pub(crate) struct SegmentState {
     pub(crate) durable_size: u64,
     /// Bytes that are durable in the journal, if that has more than the file.
     pub(crate) journaled_size: u64,
+    /// Bytes that entries of the journal have, those in flight too; less than `journaled_size` if there are none.
+    pub(crate) entered_size: u64,
     /// Bytes below were only handed to the kernel and not synced since (`durability=kafka`); 0 if there are none.
     pub(crate) buffered_to: u64,
     /// Bytes that the file has at most, padding and prewritten zeros included.
@@ -116,6 +118,7 @@ impl<E: Effects> LogSegment<E> {
             size: 0,
             durable_size: 0,
             journaled_size: 0,
+            entered_size: 0,
             buffered_to: 0,
             physical_size: 0,
             next_offset: base,
