@@ -75,8 +75,6 @@ pub(crate) struct Journal<E: Effects> {
     phase: RefCell<Phase<E>>,
     /// Entries that are not acknowledged yet, oldest first.
     in_flight: RefCell<VecDeque<Flight<E>>>,
-    /// The first entry of a half is under way: nothing else may be.
-    beginning: Cell<bool>,
     /// Per half, entries under way and logs with bytes in it that their segments do not have.
     users: [Cell<usize>; 2],
     builder: RefCell<EntryBuilder>,
@@ -131,7 +129,6 @@ impl<E: Effects> Journal<E> {
             lane: RefCell::default(),
             phase: RefCell::new(Phase::Absent(Monotonic::default())),
             in_flight: RefCell::default(),
-            beginning: Cell::new(false),
             users: [Cell::new(0), Cell::new(0)],
             builder: RefCell::default(),
         }
@@ -152,9 +149,10 @@ impl<E: Effects> Journal<E> {
         !self.lane.borrow().is_empty() && self.takes_entry()
     }
 
-    /// Whether another entry may be under way.
+    /// Whether another entry may be under way; beside the first of a half none may.
     fn takes_entry(&self) -> bool {
-        self.in_flight.borrow().len() < ENTRIES_IN_FLIGHT_MAX && !self.beginning.get()
+        let in_flight = self.in_flight.borrow();
+        in_flight.len() < ENTRIES_IN_FLIGHT_MAX && in_flight.iter().all(|flight| flight.id.sequence > 0)
     }
 
     /// A log's segment has all that the journal has of it, or the log is gone.
@@ -229,15 +227,14 @@ pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
     }
     let members = gather(shard, lane);
     let place = if members.is_empty() { None } else { place(shard) };
-    let Some(place) = place else {
-        return members.into_iter().for_each(|member| start_beside(shard, member.log));
-    };
-    if place.id.sequence == 0 {
-        members.into_iter().for_each(|member| start_beside(shard, member.log));
-    } else {
+    if place.as_ref().is_some_and(|place| place.id.sequence > 0) {
         enter(journal, members);
+    } else {
+        members.into_iter().for_each(|member| start_beside(shard, member.log));
     }
-    shard.spawn(write(Rc::clone(shard), place));
+    if let Some(place) = place {
+        shard.spawn(write(Rc::clone(shard), place));
+    }
 }
 
 /// Notes what the newest entry has of the logs; they may wait for the next one at once.
@@ -367,17 +364,13 @@ fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
     let flight = Flight { id, half: area.half, members: Vec::new(), written: false };
     journal.in_flight.borrow_mut().push_back(flight);
     journal.users[area.half].set(journal.users[area.half].get() + 1);
-    journal.beginning.set(begins_half);
     Some(Place { slice, file: area.file.clone(), position, path: area.path.clone(), id })
 }
 
 /// Acknowledges what an entry has, if it and all before it were written.
 fn finish<E: Effects>(shard: &Rc<Shard<E>>, flight: Flight<E>) {
     let journal = &shard.journal;
-    let Flight { id, half, members, .. } = flight;
-    if id.sequence == 0 {
-        journal.beginning.set(false);
-    }
+    let Flight { half, members, .. } = flight;
     let left = matches!(&*journal.phase.borrow(), Phase::Ready(area) if area.half != half);
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
     let failed = shard.dir.is_failed();

@@ -60,7 +60,6 @@ typed_settings! {
     max_connections_per_ip: usize = "max.connections.per.ip" by usize;
     memory_per_shard_bytes: usize = "millrace.memory.per.shard.bytes" by usize;
     message_bytes_max: usize = "message.max.bytes" by usize;
-    read_cache_bytes_per_shard: Option<u64> = "millrace.read.cache.bytes.per.shard" by optional_u64;
     min_insync_replicas: u32 = "min.insync.replicas" by u32;
     node_id: i32 = "node.id" by i32;
     num_partitions: i32 = "num.partitions" by i32;
@@ -70,6 +69,7 @@ typed_settings! {
     offsets_topic_partitions: i32 = "offsets.topic.num.partitions" by i32;
     offsets_topic_segment_bytes: u64 = "offsets.topic.segment.bytes" by u64;
     producer_id_expiration: Duration = "producer.id.expiration.ms" by milliseconds;
+    read_cache_bytes_per_shard: Option<u64> = "millrace.read.cache.bytes.per.shard" by optional_u64;
     request_partitions_max: usize = "max.request.partition.size.limit" by usize;
     retention_check_interval: Duration = "log.retention.check.interval.ms" by milliseconds;
     sealed_read: SealedRead = "millrace.fetch.sealed" by sealed_read;

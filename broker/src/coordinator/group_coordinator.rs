@@ -113,6 +113,12 @@ impl GroupCoordinator {
         self.fx.timers.next_deadline()
     }
 
+    /// Whether records are still being replayed.
+    #[must_use]
+    pub const fn is_loading(&self) -> bool {
+        matches!(self.phase, Phase::Loading)
+    }
+
     /// How many groups there are.
     #[must_use]
     pub fn group_count(&self) -> usize {

@@ -35,7 +35,6 @@ pub struct GroupService<E: Effects> {
     /// The deadline that the timer task sleeps for.
     timer: Cell<Option<u64>>,
     timer_changed: Notify,
-    loading: Cell<bool>,
     resigned: Cell<bool>,
 }
 
@@ -54,7 +53,6 @@ impl<E: Effects> GroupService<E> {
             completing: Cell::new(false),
             timer: Cell::new(None),
             timer_changed: Notify::new(),
-            loading: Cell::new(true),
             resigned: Cell::new(false),
         });
         shard.effects.spawn(Rc::clone(&service).run());
@@ -63,7 +61,7 @@ impl<E: Effects> GroupService<E> {
 
     /// Whether the log is still being read.
     pub fn is_loading(&self) -> bool {
-        self.loading.get()
+        self.coordinator.borrow().is_loading()
     }
 
     /// Hands a request to the coordinator; the answer comes through the receiver.
@@ -84,7 +82,6 @@ impl<E: Effects> GroupService<E> {
     /// Answers everyone who waits and ends.
     pub fn resign(self: &Rc<Self>) {
         self.resigned.set(true);
-        self.loading.set(false);
         self.step(Input::Resign);
         self.timer_changed.notify_one();
     }
@@ -95,7 +92,6 @@ impl<E: Effects> GroupService<E> {
         } else {
             self.resign();
         }
-        self.loading.set(false);
         if let Some(shard) = self.shard.upgrade() {
             shard.coordinators.loading_ended();
         }
