@@ -33,6 +33,11 @@ FIGURES = [
     ("keyed", "… p99", "produce_latency_us.p99", "µs", False, []),
     ("fetch", "fetch of hot data", "mb_per_s", "MB/s", True, [("≥ 1x Kafka", "kafka", 1)]),
     ("fetch", "… broker CPU per GB", "broker.cpu_s_per_gb", "s", False, [("≤ 1x Kafka", "kafka", 1)]),
+    ("cold", "end to end at 1,000/s beside a cold reader of 100 MB/s, p99", "end_to_end_latency_us.p99", "µs", False, []),
+    ("cold", "… of its p99 alone, right before", "p99_ratio", "x", False, [("≤ 1.5x", None, 1.5)]),
+    ("cold", "… read from the disk meanwhile", "read_mb", "MB", False, []),
+    ("delete", "end to end at 1,000/s while a 2 GB topic is deleted, p99", "end_to_end_latency_us.p99", "µs", False, []),
+    ("delete", "… of its p99 alone, right before", "p99_ratio", "x", False, [("≤ 1.5x", None, 1.5)]),
     ("startup", "start on an empty directory to the first Metadata answer", "elapsed_ms", "ms", False,
      [("≤ 100 ms", None, 100)]),
     ("restart", "kill -9 with {gigabytes} GB of log to leaders for all", "elapsed_ms", "ms", False,
@@ -60,6 +65,8 @@ def derived(entry):
     """Adds figures that follow from others."""
     if entry.get("broker") and entry.get("bytes"):
         entry["written_share"] = entry["broker"]["written_bytes"] / entry["bytes"]
+    if entry["row"] == "cold":
+        entry["read_mb"] = entry["broker"]["read_bytes"] / 1e6
     if "resident_bytes" in entry:
         entry["resident_mb"] = entry["resident_bytes"] / 1e6
     return entry

@@ -3,6 +3,7 @@
 A row is measured `repeats` times per subject on topics of its own; the table shows medians.
 """
 
+import contextlib
 import os
 import pathlib
 import statistics
@@ -120,6 +121,51 @@ def fetch(bench, subject, _repeat):
     return report
 
 
+def disturbed(disturb):
+    """End to end at 1,000/s, first alone, then while `disturb` goes on beside it: `p99_ratio` is what that costs."""
+    def run(bench, subject, _repeat):
+        beside = bench.topic(subject, 6)
+        bench.tools.loadgen("produce", subject.broker, [
+            "--topic", beside, "--connections", 6, "--records", 500_000 if bench.options.quick else 2_000_000])
+        topic = bench.topic(subject, 6)
+        load = ["--topic", topic, "--record-size", 1000, "--rate", 1000, *bench.timing()]
+        calm = bench.tools.loadgen("e2e", subject.broker, load)
+        with disturb(bench, subject, beside):
+            report = bench.tools.loadgen("e2e", subject.broker, load)
+        bench.drop(subject, topic)
+        calm_p99, p99 = (each["end_to_end_latency_us"]["p99"] for each in (calm, report))
+        return dict(report, calm_p99_us=calm_p99, p99_ratio=p99 / calm_p99)
+    return run
+
+
+@contextlib.contextmanager
+def cold_reader(bench, subject, topic):
+    """Another consumer reads 100 MB/s that no memory holds: far behind the tail, read once, page cache dropped."""
+    drop_page_cache()
+    seconds = bench.seconds + bench.warmup + 2
+    reader = bench.tools.loadgen_beside("consume", subject.broker, [
+        "--topic", topic, "--no-verify", "--rate", COLD_READ_RATE, "--duration", seconds])
+    try:
+        yield
+    finally:
+        if reader.wait() != 0:
+            raise SystemExit("the cold reader failed")
+        bench.drop(subject, topic)
+
+
+@contextlib.contextmanager
+def deletion(bench, subject, topic):
+    """A topic of 2 GB is deleted; its files go after log.segment.delete.delay.ms, one second here."""
+    bench.drop(subject, topic)
+    yield
+
+
+def drop_page_cache():
+    """What was written or read before is on the disk alone. Needs root; an error says so."""
+    os.sync()
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("1")
+
+
 def cross_check(bench, subject):
     """The same load by Kafka's own producer tool and by loadgen: the generator's latencies must not be its own making."""
     broker = subject.broker
@@ -233,6 +279,7 @@ def resident_bytes(pid):
 
 
 CROSS_CHECK_RATE = 1000
+COLD_READ_RATE = 100_000
 BROKERS = {"kafka", "kafka-fsync", "millrace"}
 LOAD_ROWS = [
     ("produce", "acks=all, 1 KB records, 64 KiB batches, 6 partitions", produce_64k, BROKERS | {"null"}),
@@ -242,6 +289,8 @@ LOAD_ROWS = [
     ("e2e10000", "end to end at 10,000/s", end_to_end(10000), BROKERS),
     ("keyed", "200-byte keyed batches, 1,000 partitions, 100 producers", keyed, BROKERS),
     ("fetch", "fetch of hot data", fetch, {"kafka", "millrace", "null"}),
+    ("cold", "end to end at 1,000/s beside a cold reader", disturbed(cold_reader), {"kafka", "millrace"}),
+    ("delete", "end to end at 1,000/s beside a deletion", disturbed(deletion), {"kafka", "millrace"}),
 ]
 # Rows that run on a warm broker, and all rows.
 LOAD_KEYS = [key for key, *_ in LOAD_ROWS] + ["crosscheck"]

@@ -45,6 +45,11 @@ class Tools:
         command = ["taskset", "-c", self.client_core, str(self.loadgen_bin), *map(str, arguments)]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
+    def loadgen_beside(self, mode, broker, arguments):
+        """A loadgen process beside whatever is measured; the caller waits for its end."""
+        command = ["taskset", "-c", self.client_core, str(self.loadgen_bin), mode, "--bootstrap", broker.bootstrap]
+        return subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.DEVNULL)
+
     def loadgen(self, mode, broker, arguments):
         """The JSON report of a run against `broker`. Failed records and violations are kept in it as `failed`."""
         # What earlier rows left in the page cache must not be written back during this one.

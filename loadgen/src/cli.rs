@@ -170,6 +170,9 @@ pub(crate) struct ConsumeArgs {
     /// At the end of a partition start again at its beginning, until --duration (default 10 s) has passed.
     #[arg(long, conflicts_with_all = ["from_end", "check_acked"])]
     pub(crate) repeat: bool,
+    /// Read at most this many records per second over all connections; without it, as fast as possible.
+    #[arg(long)]
+    pub(crate) rate: Option<u64>,
     /// How many records the topic must hold; fewer or more fail the run.
     #[arg(long)]
     pub(crate) expect_records: Option<u64>,

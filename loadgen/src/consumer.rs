@@ -12,6 +12,7 @@ use crate::conn::{Conn, Received};
 use crate::control::error_name;
 use crate::fetch_request::{FetchLimits, FetchedPartition, parse_fetch_response, put_fetch_request};
 use crate::meter::{Meter, Totals};
+use crate::pacer::FetchPace;
 use crate::record;
 use crate::verify::Verifier;
 
@@ -30,6 +31,8 @@ pub(crate) struct ConsumerSpec {
     pub(crate) limits: FetchLimits,
     /// At the end go back to the start.
     pub(crate) repeat: bool,
+    /// How fast to read.
+    pub(crate) pace: FetchPace,
 }
 
 /// The part of a partition that is to be read.
@@ -116,7 +119,7 @@ impl Consumer {
 
     /// Sends a fetch for each idle group; true if the socket took everything.
     pub(crate) fn pump(&mut self, now: Nanos) -> Result<bool> {
-        if self.out.is_empty() {
+        if self.out.is_empty() && self.spec.pace.is_due(now) {
             for group in 0..self.groups.len() {
                 if !self.groups[group].in_flight {
                     self.put_fetch(group, now);
@@ -151,6 +154,12 @@ impl Consumer {
                 Received::Closed => return Ok(false),
             }
         }
+    }
+
+    /// When the next fetch may go, if the pace holds one back at `now`.
+    pub(crate) fn next_due(&self, now: Nanos) -> Option<Nanos> {
+        let pace = &self.spec.pace;
+        (!pace.is_due(now) && !self.is_done()).then_some(pace.resume_at())
     }
 
     fn wants(&self, member: usize) -> bool {
@@ -208,6 +217,7 @@ impl Consumer {
         })?;
         ensure!(correlation == asked.correlation, "answers out of order: {correlation}");
         ensure!(error == 0, "Fetch: {}", error_name(error));
+        self.spec.pace.fetched(totals.records, now);
         meter.fetched(asked.sent, now, totals);
         Ok(())
     }

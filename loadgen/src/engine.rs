@@ -293,7 +293,8 @@ impl Engine {
         let sending = self.is_sending();
         let due = self.producers.iter().filter(|p| sending && p.has_window());
         let due = due.filter_map(|p| p.pacer.next_due()).min().unwrap_or(Nanos::MAX);
-        let wake = due.saturating_sub(self.plan.spin).min(phase_end);
+        let fetch_due = self.consumers.iter().filter_map(|c| c.next_due(now)).min().unwrap_or(Nanos::MAX);
+        let wake = due.saturating_sub(self.plan.spin).min(fetch_due).min(phase_end);
         wake.saturating_sub(now).min(SLEEP_MAX)
     }
 

@@ -84,6 +84,38 @@ impl Pacer {
     }
 }
 
+/// Holds a consuming connection to a rate: behind each answer no fetch is sent for as long as its records take at
+/// that rate. Time that was not used is not made up for: a burst would be no paced reader.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FetchPace {
+    records_per_second: Option<u64>,
+    resume_at: Nanos,
+}
+
+impl FetchPace {
+    /// At most `records_per_second`; `None` is as fast as possible.
+    pub(crate) fn new(records_per_second: Option<u64>) -> Self {
+        Self { records_per_second, resume_at: 0 }
+    }
+
+    /// Whether a fetch may be sent.
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        now >= self.resume_at
+    }
+
+    /// From when on a fetch may be sent.
+    pub(crate) fn resume_at(&self) -> Nanos {
+        self.resume_at
+    }
+
+    /// An answer with that many records has arrived.
+    pub(crate) fn fetched(&mut self, records: u64, now: Nanos) {
+        if let Some(rate) = self.records_per_second {
+            self.resume_at = self.resume_at.max(now) + records * SECOND / rate.max(1);
+        }
+    }
+}
+
 impl Schedule {
     fn due(&self) -> Nanos {
         let records = u128::from(self.next) * u128::from(self.records_per_unit);
@@ -139,6 +171,23 @@ mod tests {
         assert!(!pacer.is_exhausted());
         assert_eq!(take_all(&mut pacer, SECOND), vec![0, 1_000_000, 2_000_000]);
         assert!(pacer.is_exhausted() && Pacer::Saturating.is_exhausted());
+    }
+
+    #[test]
+    fn a_paced_reader_waits_for_what_it_has_read() {
+        let mut pace = FetchPace::new(Some(1_000));
+        pace.fetched(2, 0);
+        // A second answer of the same moment, and one behind an idle second.
+        pace.fetched(3, 1_000_000);
+        assert_eq!(
+            (pace.resume_at(), pace.is_due(4_999_999), pace.is_due(5_000_000)),
+            (5_000_000, false, true)
+        );
+        pace.fetched(1, SECOND);
+        assert_eq!(pace.resume_at(), SECOND + 1_000_000);
+        let mut free = FetchPace::new(None);
+        free.fetched(1_000_000, SECOND);
+        assert!(free.is_due(0));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct ProcessUse {
     pub(crate) resident_bytes: u64,
     /// Most resident bytes ever.
     pub(crate) resident_bytes_max: u64,
+    /// Bytes that it caused to be fetched from storage.
+    pub(crate) read_bytes: u64,
     /// Bytes that it caused to be sent to storage.
     pub(crate) written_bytes: u64,
 }
@@ -37,6 +39,7 @@ impl ProcessUse {
             system_s,
             resident_bytes: field(&status, "VmRSS:") * 1024,
             resident_bytes_max: field(&status, "VmHWM:") * 1024,
+            read_bytes: field(&io, "read_bytes:"),
             written_bytes: field(&io, "write_bytes:"),
         })
     }
@@ -46,6 +49,7 @@ impl ProcessUse {
         Self {
             user_s: self.user_s - earlier.user_s,
             system_s: self.system_s - earlier.system_s,
+            read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
             written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
             ..*self
         }

@@ -52,6 +52,7 @@ struct BrokerFigures {
     cpu_us_per_request: f64,
     resident_bytes: u64,
     resident_bytes_max: u64,
+    read_bytes: u64,
     written_bytes: u64,
 }
 
@@ -111,6 +112,7 @@ impl Report {
                 format!("{resident:.1} MB, {:.1} MB at most", megabytes(broker.resident_bytes_max)),
             );
             let share = ratio(broker.written_bytes, bytes_f64(totals.bytes));
+            row("broker disk reads", format!("{:.1} MB", megabytes(broker.read_bytes)));
             row(
                 "broker disk writes",
                 format!("{:.1} MB ({share:.3} per byte)", megabytes(broker.written_bytes)),
@@ -212,6 +214,7 @@ impl Report {
                 cpu_us_per_request: used.cpu_s() * 1e6 / bytes_f64(totals.requests),
                 resident_bytes: used.resident_bytes,
                 resident_bytes_max: used.resident_bytes_max,
+                read_bytes: used.read_bytes,
                 written_bytes: used.written_bytes,
             }
         });
@@ -279,13 +282,14 @@ fn broker_json(broker: &BrokerFigures) -> String {
     let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
     format!(
         "{{\"cpu_s\":{:.3},\"user_s\":{:.3},\"cpu_s_per_gb\":{:.4},\"cpu_us_per_request\":{:.3},\
-         \"resident_bytes\":{},\"resident_bytes_max\":{},\"written_bytes\":{}}}",
+         \"resident_bytes\":{},\"resident_bytes_max\":{},\"read_bytes\":{},\"written_bytes\":{}}}",
         broker.cpu_s,
         broker.user_s,
         finite(broker.cpu_s_per_gb),
         finite(broker.cpu_us_per_request),
         broker.resident_bytes,
         broker.resident_bytes_max,
+        broker.read_bytes,
         broker.written_bytes
     )
 }

@@ -95,6 +95,8 @@ fn made_up_records_are_fetched_and_fail_verification() {
     let served = Served::start();
     let report = served.loadgen("consume --records 2000 --no-verify --connections 2 --in-flight 2");
     assert!(report.is_clean() && report.meter.fetched.records >= 2_000);
+    let paced = served.loadgen("consume --records 3000 --no-verify --rate 1000000");
+    assert!(paced.is_clean() && paced.meter.fetched.records >= 3_000);
     let report = served.loadgen("consume --records 200 --in-flight 1");
     assert!(report.violations.unwrap().corrupt > 0, "the canned batches carry no checksum");
 }

@@ -15,6 +15,7 @@ use crate::control::{Control, LogEnd, TopicLeaders, resolve};
 use crate::engine::{Engine, Plan};
 use crate::fetch_request::{FETCH_KEY, FETCH_VERSION, FetchLimits};
 use crate::meter::Meter;
+use crate::pacer::FetchPace;
 use crate::produce_request::{PRODUCE_KEY, PRODUCE_VERSION, ProduceShape};
 use crate::producer::{Ledger, Producer, ProducerSpec};
 use crate::report::Report;
@@ -51,8 +52,15 @@ pub(crate) fn consume(args: &ConsumeArgs) -> Result<Report> {
         (true, _) => Extent::Arriving,
         (false, repeat) => Extent::Stored { repeat },
     };
-    let consumers =
-        connect_consumers(&args.run, &args.fetch, &leaders, args.connections, args.in_flight, extent)?;
+    let consumers = connect_consumers(
+        &args.run,
+        &args.fetch,
+        &leaders,
+        args.connections,
+        args.in_flight,
+        extent,
+        args.rate,
+    )?;
     let acked = args.check_acked.as_deref().map(AckedChecker::open).transpose()?;
     let acked_checked = acked.as_ref().map(AckedChecker::records);
     let gaps_allowed = args.allow_gaps || acked.is_some();
@@ -84,7 +92,8 @@ pub(crate) fn end_to_end(args: &EndToEndArgs) -> Result<Report> {
     ensure!(args.load.acks != 0, "end-to-end runs count acknowledged records: use --acks 1 or all");
     let run = fastrand::u64(..);
     let connections = args.consumer_connections;
-    let consumers = connect_consumers(&args.run, &args.fetch, &leaders, connections, 1, Extent::Arriving)?;
+    let consumers =
+        connect_consumers(&args.run, &args.fetch, &leaders, connections, 1, Extent::Arriving, None)?;
     let producers = connect_producers(&args.run, &args.load, &leaders, &mut control, run)?;
     let verifier = (!args.fetch.no_verify).then(|| Verifier::new(false));
     let audit = Audit { verifier, end_to_end: Some(run), ..Audit::default() };
@@ -188,6 +197,7 @@ fn connect_consumers(
     connections: usize,
     in_flight_max: usize,
     extent: Extent,
+    rate: Option<u64>,
 ) -> Result<Vec<Consumer>> {
     let limits = FetchLimits {
         wait_ms_max: fetch.fetch_wait_ms,
@@ -199,7 +209,9 @@ fn connect_consumers(
     // More connections than partitions would read the same records twice.
     let connections = connections.clamp(1, leaders.partitions.len().max(1));
     let mut consumers = Vec::new();
-    for (address, partitions) in assign(&leaders.partitions, connections, false) {
+    let assignments = assign(&leaders.partitions, connections, false);
+    let rate = rate.map(|rate| rate / u64::try_from(assignments.len()).unwrap_or(u64::MAX).max(1));
+    for (address, partitions) in assignments {
         let mut control = Control::connect(address)?;
         control.require(FETCH_KEY, "Fetch", FETCH_VERSION)?;
         let (partitions, repeat) = read_ranges(&mut control, &run.topic, &partitions, extent)?;
@@ -211,6 +223,7 @@ fn connect_consumers(
             in_flight_max,
             limits,
             repeat,
+            pace: FetchPace::new(rate),
         })?);
     }
     Ok(consumers)
