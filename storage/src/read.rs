@@ -40,7 +40,8 @@ impl<E: Effects> Log<E> {
         up_to: Offset,
     ) -> Result<Option<LogRead<E>>, ReadError> {
         self.check_range(from)?;
-        if from >= up_to.min(self.log_end_offset()) {
+        let nothing_wanted = max_bytes == 0 && !min_one_message;
+        if nothing_wanted || from >= up_to.min(self.log_end_offset()) {
             return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 }));
         }
         let Some((_, segment)) = self.state.borrow().floor(from) else { return Ok(None) };

@@ -21,7 +21,7 @@ use crate::fetch_memory::FetchMemory;
 use crate::fetch_session::{FetchScope, FetchWish, PartitionKey, SessionRequest};
 use crate::fetch_waits::ConnectionKey;
 use crate::metadata::MetadataImage;
-use crate::partition::{FetchWait, Partition};
+use crate::partition::FetchWait;
 use crate::request::{CloseReason, FilePart, Reply, RequestContext};
 use crate::shard::Shard;
 
@@ -283,32 +283,48 @@ fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
     bytes >= limits.min_bytes || fetched.iter().any(Fetched::is_urgent)
 }
 
+/// Reads one after the other until one has given something, which may be larger than the limits; the rest together,
+/// as many at once as the limits allow, so that partitions on disk do not wait for each other.
 async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limits) -> Vec<Fetched<E>> {
-    let mut fetched = Vec::with_capacity(items.len());
+    let mut fetched: Vec<Fetched<E>> = Vec::with_capacity(items.len());
     // Fewer bytes than asked for are as good an answer.
     let mut left = limits.max_bytes.min(shard.fetch_memory.allowance_bytes());
     let mut first = true;
-    for item in items {
-        let answer = match shard.partition(item.topic_id, item.partition) {
-            Err(code) => Fetched::failed(item.slot, code),
-            Ok(partition) => read_one(shard, &partition, item, left, first, limits.committed_only).await,
-        };
-        left = left.saturating_sub(answer.bytes);
-        first &= answer.bytes == 0;
-        shard.stats.fetched(answer.bytes);
-        fetched.push(answer);
+    while let Some(rest) = items.get(fetched.len()..).filter(|rest| !rest.is_empty()) {
+        let together = if first { 1 } else { count_within(rest, left) };
+        let reads =
+            rest[..together].iter().map(|item| read_one(shard, item, left, first, limits.committed_only));
+        for answer in join_all(reads).await {
+            left = left.saturating_sub(answer.bytes);
+            first &= answer.bytes == 0;
+            shard.stats.fetched(answer.bytes);
+            fetched.push(answer);
+        }
     }
     fetched
 }
 
+/// How many of `items`, from the first on, can have all that they may want out of `bytes`; at least one.
+fn count_within(items: &[Item], bytes: usize) -> usize {
+    let mut wanted = 0_usize;
+    let within = items.iter().take_while(|item| {
+        wanted = wanted.saturating_add(item.max_bytes.min(bytes));
+        wanted <= bytes
+    });
+    within.count()
+}
+
 async fn read_one<E: Effects>(
     shard: &Shard<E>,
-    partition: &Rc<Partition<E>>,
     item: &Item,
     bytes_left: usize,
     first: bool,
     committed_only: bool,
 ) -> Fetched<E> {
+    let partition = match shard.partition(item.topic_id, item.partition) {
+        Ok(partition) => partition,
+        Err(code) => return Fetched::failed(item.slot, code),
+    };
     let leader_epoch = partition.leader_epoch();
     let mut answer = Fetched::failed(item.slot, ErrorCode::None);
     answer.leader_epoch = leader_epoch.0;

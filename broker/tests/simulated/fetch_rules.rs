@@ -98,3 +98,68 @@ fn more_than_may_be_sent_is_not_waited_for() {
         assert!(clients.clock().now().since(before) < Duration::from_secs(1));
     });
 }
+
+/// Batches of each partition in a response, in the order of the answers.
+fn batch_counts(response: &FetchResponse) -> Vec<usize> {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let indexed = partitions.zip(0..).map(|(data, index)| {
+        assert_eq!((data.partition_index, data.error_code), (index, 0), "{data:?}");
+        let parts = data.records.iter().flat_map(|records| records.parts());
+        let batches = parts.map(|part| match part {
+            RecordsPart::Memory(bytes) => model::batches(bytes).filter_map(Result::ok).count(),
+            RecordsPart::External { .. } => unreachable!("decoded from a frame"),
+        });
+        batches.sum()
+    });
+    indexed.collect()
+}
+
+#[test]
+fn limits_hold_over_partitions_in_memory_and_on_disk() {
+    in_world(72, async |world| {
+        let (node, clients) = (world.node("broker"), world.node("client"));
+        let broker = Broker::start(node.clone(), 1, &[]).await;
+        let mut client = Client::connect(&clients, broker.address).await;
+        create_topic(&mut client, "t", 6).await;
+        let value = "x".repeat(1000);
+        for offset in 0..10 {
+            let produced = produce(&mut client, "t", &[0, 1, 2, 3, 4, 5], -1, &value).await;
+            assert_eq!(produced, Some(vec![(0, offset); 6]));
+        }
+        let batch = model::RecordBatchBuilder::new(model::Offset(0)).record(1, None, Some(value.as_bytes()));
+        let batch = i32::try_from(batch.build().len()).expect("small");
+        let check = async |client: &mut Client, skipped: usize, each: i32, all: i32, expect: [usize; 6]| {
+            let partitions: Vec<_> = (0..6)
+                .map(|index| FetchPartition {
+                    partition: index,
+                    partition_max_bytes: each,
+                    ..partition(if usize::try_from(index).is_ok_and(|index| index < skipped) {
+                        10
+                    } else {
+                        0
+                    })
+                })
+                .collect();
+            let response = fetch(client, &partitions, FetchRequest { max_bytes: all, ..request() }).await;
+            assert_eq!(batch_counts(&response), expect, "{each} of {all} bytes behind {skipped}");
+        };
+        let rows = [
+            (0, 2 * batch, 100 * batch, [2, 2, 2, 2, 2, 2]),
+            (0, 10 * batch, 5 * batch, [5, 0, 0, 0, 0, 0]),
+            (0, 3 * batch, 7 * batch, [3, 3, 1, 0, 0, 0]),
+            (0, batch / 2, 3 * batch, [1, 0, 0, 0, 0, 0]),
+            (2, 3 * batch, 7 * batch, [0, 0, 3, 3, 1, 0]),
+            (5, 3 * batch, batch / 2, [0, 0, 0, 0, 0, 1]),
+            (6, 3 * batch, 7 * batch, [0, 0, 0, 0, 0, 0]),
+        ];
+        for (skipped, each, all, expect) in rows {
+            check(&mut client, skipped, each, all, expect).await;
+        }
+        broker.stop().await;
+        let broker = Broker::start(node, 1, &[]).await;
+        let mut client = Client::connect(&clients, broker.address).await;
+        for (skipped, each, all, expect) in rows {
+            check(&mut client, skipped, each, all, expect).await;
+        }
+    });
+}
