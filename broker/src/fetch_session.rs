@@ -169,13 +169,16 @@ pub struct FetchSessions {
 
 impl FetchSessions {
     /// No sessions yet. The cache's size is that of the whole broker, shared out evenly.
+    ///
+    /// Ids are counted from a `random` one on: those of other shards and of the time before a restart must stay
+    /// unknown, lest a client that comes back with one goes on in the session of another.
     #[must_use]
-    pub fn new(shard: usize, shards: usize, config: &BrokerConfig) -> Self {
+    pub fn new(shards: usize, config: &BrokerConfig, random: u64) -> Self {
         Self {
             sessions: HashMap::new(),
             sessions_max: config.fetch_sessions_max().div_ceil(shards.max(1)),
             eviction: EVICTION_MIN,
-            next_id: i32::try_from(shard).unwrap_or(0).wrapping_mul(0x0100_0193) & 0x3fff_ffff,
+            next_id: i32::try_from(random >> 33).unwrap_or(0),
         }
     }
 

@@ -111,7 +111,7 @@ impl<E: Effects> Shard<E> {
     ) -> Rc<Self> {
         let shard = Rc::new(Self {
             index,
-            sessions: RefCell::new(FetchSessions::new(index, identity.shards, &config)),
+            sessions: RefCell::new(FetchSessions::new(identity.shards, &config, effects.random())),
             fetch_memory: FetchMemory::new(config.memory_per_shard_bytes() / 8),
             fetch_waits: FetchWaits::default(),
             producer_ids: ProducerIds::default(),

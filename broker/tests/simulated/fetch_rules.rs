@@ -163,3 +163,31 @@ fn limits_hold_over_partitions_in_memory_and_on_disk() {
         }
     });
 }
+
+#[test]
+fn a_session_from_before_a_restart_is_not_somebody_elses() {
+    in_world(73, async |world| {
+        let (node, clients) = (world.node("broker"), world.node("client"));
+        let begin = async |client: &mut Client| {
+            let response =
+                fetch(client, &[partition(0)], FetchRequest { session_epoch: 0, ..request() }).await;
+            assert_ne!(response.session_id, 0);
+            response.session_id
+        };
+        let go_on = async |client: &mut Client, session_id| {
+            let request = FetchRequest { session_id, session_epoch: 1, ..request() };
+            client.call(12, &request).await.expect("an answer").error_code
+        };
+        let broker = Broker::start(node.clone(), 1, &[]).await;
+        let mut client = Client::connect(&clients, broker.address).await;
+        create_topic(&mut client, "t", 1).await;
+        let before = begin(&mut client).await;
+        broker.stop().await;
+        let broker = Broker::start(node, 1, &[]).await;
+        let mut other = Client::connect(&clients, broker.address).await;
+        let after = begin(&mut other).await;
+        let mut client = Client::connect(&clients, broker.address).await;
+        assert_eq!(go_on(&mut client, before).await, 70, "FETCH_SESSION_ID_NOT_FOUND");
+        assert_eq!(go_on(&mut other, after).await, 0);
+    });
+}
