@@ -12,7 +12,9 @@ use runtime::Effects;
 
 use super::times_named;
 use crate::config::describe_topic;
-use crate::metadata::{ControllerError, CreatedTopic, NewTopic, TopicAssignment, is_reserved};
+use crate::metadata::{
+    ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved,
+};
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -26,6 +28,7 @@ pub async fn handle<E: Effects>(
     _context: &RequestContext,
     request: CreateTopicsRequest<'_>,
 ) -> CreateTopicsResponse {
+    let image = shard.image();
     let names = times_named(request.topics.iter().map(|topic| topic.name));
     let planned: Vec<_> = names
         .iter()
@@ -34,7 +37,7 @@ pub async fn handle<E: Effects>(
             if *count > 1 {
                 return Err(refused(ErrorCode::InvalidRequest, "Duplicate topic name."));
             }
-            new_topic(&topic)
+            new_topic(&image, &topic)
         })
         .collect();
     let wanted: Vec<NewTopic> = planned.iter().flatten().cloned().collect();
@@ -65,8 +68,12 @@ fn refused(code: ErrorCode, message: impl Into<String>) -> ControllerError {
     ControllerError::new(code, message)
 }
 
-fn new_topic(topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
+fn new_topic(image: &MetadataImage, topic: &CreatableTopic<'_>) -> Result<NewTopic, ControllerError> {
     if is_reserved(topic.name) {
+        if image.topic(topic.name).is_some() {
+            let message = format!("Topic '{}' already exists.", topic.name);
+            return Err(refused(ErrorCode::TopicAlreadyExists, message));
+        }
         let message = format!("Topic '{}' is internal; the broker creates it when it is needed.", topic.name);
         return Err(refused(ErrorCode::InvalidRequest, message));
     }

@@ -148,10 +148,18 @@ fn assignments_name_each_partition_once() {
 }
 
 #[test]
-fn internal_topics_keep_their_number_of_partitions() {
+fn internal_topics_are_made_by_the_broker_only() {
     in_world(83, async |world| {
         let (_broker, mut client) = start(&world).await;
+        let topic = || CreatableTopic {
+            name: "__consumer_offsets",
+            num_partitions: 1,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        };
+        assert_eq!(create(&mut client, 7, topic()).await.error_code, 42);
         assert_eq!(find(&mut client, 4, "g").await, 0);
+        assert_eq!(create(&mut client, 7, topic()).await.error_code, 36, "TOPIC_ALREADY_EXISTS");
         let more = [CreatePartitionsTopic { name: "__consumer_offsets", count: 99, assignments: None }];
         let request = CreatePartitionsRequest {
             topics: more[..].into(),
