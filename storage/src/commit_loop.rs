@@ -177,7 +177,7 @@ fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
 async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
     create_file(log, segment).await?;
     if segment.file.borrow().is_none() {
-        let file = log.shard.open_direct(&segment.path("log"), true).await?;
+        let file = log.shard.open_to_write(&segment.path("log")).await?;
         *segment.file.borrow_mut() = Some(file);
     }
     start_prewrite(log, segment);
@@ -192,7 +192,7 @@ pub(crate) async fn create_file<E: Effects>(
     if segment.state.borrow().created {
         return Ok(());
     }
-    let file = log.shard.open_direct(&segment.path("log"), true).await?;
+    let file = log.shard.open_to_write(&segment.path("log")).await?;
     let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
     synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
     segment.state.borrow_mut().created = true;

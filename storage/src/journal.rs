@@ -483,7 +483,7 @@ async fn make_file<E: Effects>(shard: &Shard<E>) -> Result<Option<Area<E>>, Stor
         return Ok(None);
     }
     let path = shard.dir.new_journal_path();
-    let file = shard.open_direct(&path, true).await?;
+    let file = shard.open_to_write(&path).await?;
     let mut from = 0;
     while from < 2 * half_bytes && !shard.closing.get() {
         let to = (from + PREPARE_STEP).min(2 * half_bytes);

@@ -404,12 +404,21 @@ impl<E: Effects> Log<E> {
             return Ok(file);
         }
         let active = Rc::ptr_eq(segment, &self.active());
-        let file = self.shard.open_direct(&segment.path("log"), write || active).await?;
-        let opened = segment.file.borrow_mut().get_or_insert(file).clone();
+        // A reader finds the file or fails: one that it made would stand in the directory of whoever has the name now.
+        let access = OpenOptions { write: write || active, create: write, direct: true };
+        let file = self.shard.open_direct(&segment.path("log"), access).await;
+        self.check_name(write)?;
+        let opened = segment.file.borrow_mut().get_or_insert(file?).clone();
         if !active {
             self.shard.note_opened(segment);
         }
         Ok(opened)
+    }
+
+    /// A deleted log has lost its name; what is found under it may be another's. Until then what writes finds its files
+    /// by name, and a deletion waits for it.
+    fn check_name(&self, write: bool) -> Result<(), StorageError> {
+        if !write && self.is_closed() { Err(StorageError::Closed) } else { Ok(()) }
     }
 
     async fn buffered_file(&self, segment: &Rc<LogSegment<E>>) -> Result<FileOf<E>, StorageError> {
@@ -418,6 +427,7 @@ impl<E: Effects> Log<E> {
         }
         let path = segment.path("log");
         let opened = self.shard.effects.disk().open(&path, OpenOptions::default()).await;
+        self.check_name(false)?;
         let file = opened.map_err(|error| StorageError::io("open", &path, &error))?;
         let opened = segment.buffered.borrow_mut().get_or_insert(file).clone();
         self.shard.note_opened(segment);

@@ -150,7 +150,7 @@ impl<E: Effects> Recovery<'_, E> {
             return Ok((segment, problem));
         }
         let path = segment.path("log");
-        let handle = self.shard.open_direct(&path, true).await?;
+        let handle = self.shard.open_to_write(&path).await?;
         let length = file.length;
         let scan = Scan::patient(&self.shard.effects, &handle, &path, length);
         self.load_side_files(&segment, &scan).await?;

@@ -131,9 +131,18 @@ impl<E: Effects> Shard<E> {
         }
     }
 
+    /// Opens a file to be written by direct I/O, a new one if it is not there.
+    pub(crate) async fn open_to_write(&self, path: &Path) -> Result<FileOf<E>, StorageError> {
+        self.open_direct(path, OpenOptions { write: true, create: true, direct: true }).await
+    }
+
     /// Opens a file for direct I/O, or for buffered I/O where the file system does not know better.
-    pub(crate) async fn open_direct(&self, path: &Path, write: bool) -> Result<FileOf<E>, StorageError> {
-        let options = OpenOptions { write, create: write, direct: self.direct.get() };
+    pub(crate) async fn open_direct(
+        &self,
+        path: &Path,
+        options: OpenOptions,
+    ) -> Result<FileOf<E>, StorageError> {
+        let options = OpenOptions { direct: self.direct.get(), ..options };
         let disk = self.effects.disk();
         match disk.open(path, options).await {
             Err(error)
