@@ -54,6 +54,14 @@ pub struct LogRead<E: Effects> {
     pub parts: Vec<ReadPart<E>>,
     /// Bytes of all parts.
     pub size_bytes: usize,
+    /// The log has more behind these bytes that might be read: the read has ended at a limit.
+    pub more: bool,
+}
+
+impl<E: Effects> LogRead<E> {
+    pub(crate) const fn nothing() -> Self {
+        Self { parts: Vec::new(), size_bytes: 0, more: false }
+    }
 }
 
 /// A piece of a read.

@@ -42,7 +42,7 @@ impl<E: Effects> Log<E> {
         self.check_range(from)?;
         let nothing_wanted = max_bytes == 0 && !min_one_message;
         if nothing_wanted || from >= up_to.min(self.log_end_offset()) {
-            return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 }));
+            return Ok(Some(LogRead::nothing()));
         }
         let Some((_, segment)) = self.state.borrow().floor(from) else { return Ok(None) };
         let limits = Limits { max_bytes, min_one: min_one_message, up_to };
@@ -51,6 +51,7 @@ impl<E: Effects> Log<E> {
 
     /// Whole batches in memory; `None` if the one that holds `from` is not there.
     fn read_memory(&self, segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
+        let limits = Limits { up_to: limits.up_to.min(self.log_end_offset()), ..limits };
         let tail = read_chunks(segment, from, limits);
         if tail.is_some() {
             self.shard.stats.borrow_mut().reads_memory += 1;
@@ -169,10 +170,10 @@ impl<E: Effects> Log<E> {
                 // Compaction may have left nothing behind `from` in the segment that covers it.
                 None if read.is_none() => break,
                 Some(next) if read.is_none() && next < limits.up_to => from = next,
-                _ => return Ok(read.unwrap_or(LogRead { parts: Vec::new(), size_bytes: 0 })),
+                _ => return Ok(read.unwrap_or_else(LogRead::nothing)),
             }
         }
-        Ok(LogRead { parts: Vec::new(), size_bytes: 0 })
+        Ok(LogRead::nothing())
     }
 
     /// A direct read of whole batches; `None` if the segment has none at or behind `from`.
@@ -204,9 +205,16 @@ impl<E: Effects> Log<E> {
                     let held = buffer_size(span(position, reading));
                     let found = Found { position: position + to_u64(start), bytes: part.clone(), held };
                     self.shard.read_cache.keep(segment, found, self.shard.now_ms());
-                    return Ok(Some(LogRead { size_bytes: part.len(), parts: vec![ReadPart::Memory(part)] }));
+                    let next =
+                        model::batches(&part).map_while(Result::ok).last().map(|last| last.next_offset());
+                    let more = next.is_some_and(|next| next < limits.up_to.min(self.log_end_offset()));
+                    return Ok(Some(LogRead {
+                        size_bytes: part.len(),
+                        parts: vec![ReadPart::Memory(part)],
+                        more,
+                    }));
                 }
-                Selected::Nothing => return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 })),
+                Selected::Nothing => return Ok(Some(LogRead::nothing())),
                 Selected::MoreFrom(skipped, needed) => {
                     position += to_u64(skipped);
                     length = length.max(to_u64(needed));
@@ -246,12 +254,13 @@ impl<E: Effects> Log<E> {
             }
         };
         if first > limits.max_bytes && !limits.min_one {
-            return Ok(Some(LogRead { parts: Vec::new(), size_bytes: 0 }));
+            return Ok(Some(LogRead::nothing()));
         }
         let length = to_u64(limits.max_bytes.max(first)).min(end - position);
         let size_bytes = usize::try_from(length).unwrap_or(usize::MAX);
         let file = self.buffered_file(segment).await.map_err(ReadError::Storage)?;
-        Ok(Some(LogRead { parts: vec![ReadPart::File { file, position, length }], size_bytes }))
+        let more = position + length < end || segment.next_offset() < limits.up_to.min(self.log_end_offset());
+        Ok(Some(LogRead { parts: vec![ReadPart::File { file, position, length }], size_bytes, more }))
     }
 
     /// Batches end where their file does; a length beyond that is damaged, and no read could ever satisfy it.
@@ -469,9 +478,10 @@ fn read_chunks<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: Limits
     let (first, mark) = state.tail.find(from)?;
     let end = state.tail.run_end(first, to_u64(limits.max_bytes), limits.min_one, limits.up_to, state.size);
     if end == mark.position {
-        return Some(LogRead { parts: Vec::new(), size_bytes: 0 });
+        return Some(LogRead::nothing());
     }
     let parts = state.tail.slices(mark.position, end).into_iter().map(ReadPart::Memory).collect();
     let size_bytes = usize::try_from(end - mark.position).unwrap_or(usize::MAX);
-    Some(LogRead { parts, size_bytes })
+    let more = state.tail.next_at(end).unwrap_or(state.next_offset) < limits.up_to;
+    Some(LogRead { parts, size_bytes, more })
 }

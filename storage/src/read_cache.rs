@@ -14,7 +14,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::Offset;
+use model::{Offset, RecordBatch};
 use runtime::sync::Notify;
 use runtime::{Clock, Effects};
 
@@ -95,6 +95,8 @@ impl Runs {
             let range = run.select(next, left);
             run.used_ms.set(now_ms);
             run.used.set(true);
+            let behind =
+                RecordBatch::parse(&run.bytes[range.end..]).map_or(run.next, |next| next.base_offset());
             let whole = range.end == run.bytes.len();
             if !range.is_empty() {
                 size += range.len();
@@ -104,7 +106,13 @@ impl Runs {
             next = run.next;
             match self.by_offset.get(&next) {
                 Some(following) if whole && following.position == end => run = following,
-                _ => return Some(LogRead { parts, size_bytes: size }),
+                _ => {
+                    return Some(LogRead {
+                        parts,
+                        size_bytes: size,
+                        more: size > 0 && behind < limits.up_to,
+                    });
+                }
             }
         }
     }

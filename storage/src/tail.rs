@@ -171,6 +171,12 @@ impl Tail {
         end_of(last)
     }
 
+    /// The offset of the batch that starts at `position`.
+    pub(crate) fn next_at(&self, position: u64) -> Option<Offset> {
+        let at = self.marks.partition_point(|mark| mark.position < position);
+        self.marks.get(at).map(|mark| mark.base)
+    }
+
     /// Bytes of all chunks.
     pub(crate) fn capacity(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.chunk.capacity()).sum()

@@ -75,6 +75,7 @@ fn what_is_kept_is_what_the_file_has() {
                 last = Some(found.next_offset());
             }
             assert!(last.is_none_or(|last| last <= up_to), "{at}");
+            assert_eq!(read.more, last.is_some_and(|last| last < up_to), "{at}");
             let first = RecordBatch::parse(&truth[holds].1).unwrap();
             let first_end = truth.get(holds + 1).map_or(end.0, |(next, _)| *next);
             let fits = min_one || first.size() <= max_bytes;

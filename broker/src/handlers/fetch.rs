@@ -77,6 +77,8 @@ struct Fetched<E: Effects> {
     diverging: Option<(i32, i64)>,
     parts: Vec<Part<E>>,
     bytes: usize,
+    /// What counts for `min_bytes`: where there is more than could be read at once, all that is asked for.
+    counted: usize,
 }
 
 enum Part<E: Effects> {
@@ -96,6 +98,7 @@ impl<E: Effects> Fetched<E> {
             diverging: None,
             parts: Vec::new(),
             bytes: 0,
+            counted: 0,
         }
     }
 
@@ -279,7 +282,7 @@ fn sort_out<E: Effects>(shard: &Shard<E>, wishes: &[FetchWish], by_id: bool) -> 
 }
 
 fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
-    let bytes: usize = fetched.iter().map(|answer| answer.bytes).sum();
+    let bytes: usize = fetched.iter().map(|answer| answer.counted).sum();
     bytes >= limits.min_bytes || fetched.iter().any(Fetched::is_urgent)
 }
 
@@ -358,8 +361,9 @@ async fn read_one<E: Effects>(
     // A consumer whose limits are spent still learns about the offsets.
     let max_bytes = item.max_bytes.min(bytes_left);
     match read_in_memory_limits(shard, log, item.fetch_offset, max_bytes, first, up_to).await {
-        Ok(LogRead { parts, size_bytes }) => {
+        Ok(LogRead { parts, size_bytes, more }) => {
             answer.bytes = size_bytes;
+            answer.counted = if more { size_bytes.max(item.max_bytes) } else { size_bytes };
             answer.parts = parts.into_iter().map(|part| Part::charged(part, &shard.fetch_memory)).collect();
         }
         Err(error) => {
@@ -405,7 +409,7 @@ async fn read_in_memory_limits<E: Effects>(
     loop {
         match log.read(from, max_bytes, first, up_to).await {
             Err(ReadError::Storage(StorageError::OverBudget)) if clock.now() >= deadline => {
-                return Ok(LogRead { parts: Vec::new(), size_bytes: 0 });
+                return Ok(LogRead { parts: Vec::new(), size_bytes: 0, more: first });
             }
             Err(ReadError::Storage(StorageError::OverBudget)) => {
                 clock.sleep_until(clock.now() + MEMORY_WAIT_PAUSE).await;

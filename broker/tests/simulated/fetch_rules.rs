@@ -191,3 +191,29 @@ fn a_session_from_before_a_restart_is_not_somebody_elses() {
         assert_eq!(go_on(&mut other, after).await, 0);
     });
 }
+
+#[test]
+fn what_is_there_is_not_waited_for() {
+    in_world(74, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let clients = world.node("client");
+        let mut client = Client::connect(&clients, broker.address).await;
+        create_topic(&mut client, "t", 1).await;
+        let value = "x".repeat(3000);
+        for offset in 0..20 {
+            assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, offset)]));
+        }
+        // Whole batches fill less than the limit, which is what a consumer waits for that has set both alike.
+        for (max_bytes, min_bytes, waits) in
+            [(10_000, 10_000, false), (10_000, 11_000, true), (1 << 20, 1 << 20, true)]
+        {
+            let before = clients.clock().now();
+            let asked = FetchRequest { min_bytes, max_wait_ms: 30_000, ..request() };
+            let limited = FetchPartition { partition_max_bytes: max_bytes, ..partition(0) };
+            let response = fetch(&mut client, &[limited], asked).await;
+            assert_eq!(first(only(&response)), Some(0));
+            let waited = clients.clock().now().since(before) >= Duration::from_secs(30);
+            assert_eq!(waited, waits, "at most {max_bytes}, at least {min_bytes}");
+        }
+    });
+}
