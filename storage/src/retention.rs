@@ -200,6 +200,8 @@ impl<E: Effects> Log<E> {
             (gone, start.max(state.log_start))
         };
         self.move_log_start(start);
+        // Whether or not their files can be renamed.
+        gone.iter().for_each(|segment| self.forget_memory(segment));
         for segment in gone {
             self.delete_files(&segment).await?;
             self.shard.stats.borrow_mut().segments_deleted += 1;
@@ -219,7 +221,6 @@ impl<E: Effects> Log<E> {
                 Err(error) => return Err(StorageError::io("rename", &path, &error)),
             }
         }
-        self.forget_memory(segment);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use model::{Offset, RecordBatch};
 use runtime::Effects;
-use runtime::sim::{SimEffects, SimWorld};
+use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use storage::{Log, LogConfig, LogManagerOptions, ReadPart};
 use support::{Broker, append, batch, pause, read_all, start};
 
@@ -151,5 +151,23 @@ fn without_a_cache_nothing_is_kept() {
         let stats = broker.manager.stats();
         assert_eq!((stats.read_cache_bytes, stats.reads_cached), (0, 0));
         assert_eq!(node.buffers().used_bytes(), 0);
+    });
+}
+
+#[test]
+fn what_could_not_be_renamed_is_not_kept_either() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        let (broker, log) = restarted(&node, 300, 64 << 20).await;
+        for _ in 0..2 {
+            read_all(&log, Offset(0), 100_000).await.unwrap();
+        }
+        world.disk("a").inject(Fault::new(OpKind::Meta, FaultKind::Eio).on(".log").after(1, 1));
+        log.advance_log_start(log.log_end_offset()).await.unwrap();
+        assert!(broker.manager.apply_retention().await.is_err());
+        pause(&node, 200_000).await;
+        let stats = broker.manager.stats();
+        assert_eq!((stats.read_cache_bytes, node.buffers().used_bytes()), (0, 0));
     });
 }
