@@ -223,6 +223,7 @@ impl<E: Effects> Connection<E> {
             local_addr: self.stream.local_addr(),
             peer_addr: self.stream.peer_addr(),
             connection_id: self.id,
+            behind_unsent: self.protocol.borrow().out_bytes() > 0,
             frame: frame.clone(),
         };
         if key == ApiKey::Produce {

@@ -21,6 +21,8 @@ pub struct RequestContext {
     pub peer_addr: SocketAddr,
     /// The connection's number on its shard.
     pub connection_id: u64,
+    /// The client has not read the responses before this one yet.
+    pub behind_unsent: bool,
     /// The whole frame, without its size.
     pub frame: Bytes,
 }

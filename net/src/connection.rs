@@ -126,6 +126,12 @@ impl Connection {
         self.pipeline.in_flight()
     }
 
+    /// Bytes of responses that the socket has not taken yet.
+    #[must_use]
+    pub fn out_bytes(&self) -> usize {
+        self.pipeline.out_bytes()
+    }
+
     /// Bytes that the connection holds: received ones that are no request yet, and responses on their way out.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

@@ -42,7 +42,7 @@ mod timestamps;
 
 pub use config::{CommitMode, LOCK_PATIENCE, LogConfig, LogDirOptions, LogManagerOptions, SealedRead};
 pub use error::{AppendError, ReadError, StorageError};
-pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, ReadPart, TimestampOffset};
+pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
 pub use log_dir::LogDir;
 pub use log_manager::LogManager;
 pub use stats::{Histogram, StorageStats};

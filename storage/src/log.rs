@@ -67,7 +67,7 @@ impl<E: Effects> LogRead<E> {
 /// A piece of a read.
 pub enum ReadPart<E: Effects> {
     /// Bytes in memory.
-    Memory(Bytes),
+    Memory(MemoryPart),
     /// A range of a sealed segment's file, for sendfile.
     File {
         /// The file, opened for buffered reading.
@@ -77,6 +77,15 @@ pub enum ReadPart<E: Effects> {
         /// Bytes.
         length: u64,
     },
+}
+
+/// A slice of a larger piece of memory, all of which it keeps.
+#[derive(Debug, Clone)]
+pub struct MemoryPart {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Bytes of the append chunk or the read buffer that they lie in.
+    pub held_bytes: usize,
 }
 
 /// A record found by its timestamp.

@@ -7,7 +7,7 @@ use model::{Offset, RecordBatch};
 use runtime::buffer::BufferPool;
 use runtime::{Disk, Effects, File, OpenOptions};
 
-use crate::log::{Log, LogRead, ReadPart};
+use crate::log::{Log, LogRead, MemoryPart, ReadPart};
 use crate::log_segment::{FileOf, LogSegment, PAGE, page_down, page_up};
 use crate::read_cache::Found;
 use crate::tail::to_u64;
@@ -94,7 +94,7 @@ impl<E: Effects> Log<E> {
             None => self.read_files(from, limits, false).await?,
         };
         let mut parts = read.parts.into_iter().filter_map(|part| match part {
-            ReadPart::Memory(bytes) => Some(bytes),
+            ReadPart::Memory(part) => Some(part.bytes),
             ReadPart::File { .. } => None,
         });
         let first = parts.next().unwrap_or_default();
@@ -208,9 +208,10 @@ impl<E: Effects> Log<E> {
                     let next =
                         model::batches(&part).map_while(Result::ok).last().map(|last| last.next_offset());
                     let more = next.is_some_and(|next| next < limits.up_to.min(self.log_end_offset()));
+                    let held_bytes = usize::try_from(held).unwrap_or(usize::MAX);
                     return Ok(Some(LogRead {
                         size_bytes: part.len(),
-                        parts: vec![ReadPart::Memory(part)],
+                        parts: vec![ReadPart::Memory(MemoryPart { bytes: part, held_bytes })],
                         more,
                     }));
                 }
@@ -480,7 +481,7 @@ fn read_chunks<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: Limits
     if end == mark.position {
         return Some(LogRead::nothing());
     }
-    let parts = state.tail.slices(mark.position, end).into_iter().map(ReadPart::Memory).collect();
+    let parts = state.tail.parts(mark.position, end).into_iter().map(ReadPart::Memory).collect();
     let size_bytes = usize::try_from(end - mark.position).unwrap_or(usize::MAX);
     let more = state.tail.next_at(end).unwrap_or(state.next_offset) < limits.up_to;
     Some(LogRead { parts, size_bytes, more })

@@ -18,7 +18,7 @@ use model::{Offset, RecordBatch};
 use runtime::sync::Notify;
 use runtime::{Clock, Effects};
 
-use crate::log::{LogRead, ReadPart};
+use crate::log::{LogRead, MemoryPart, ReadPart};
 use crate::log_segment::LogSegment;
 use crate::read::Limits;
 use crate::shard::Shard;
@@ -100,7 +100,8 @@ impl Runs {
             let whole = range.end == run.bytes.len();
             if !range.is_empty() {
                 size += range.len();
-                parts.push(ReadPart::Memory(run.bytes.slice(range)));
+                let held_bytes = usize::try_from(run.held).unwrap_or(usize::MAX);
+                parts.push(ReadPart::Memory(MemoryPart { bytes: run.bytes.slice(range), held_bytes }));
             }
             let end = run.position + to_u64(run.bytes.len());
             next = run.next;

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use model::Offset;
 use runtime::buffer::{AppendChunk, BufferPool, ChunkSlice, OverBudget, PAGE_SIZE};
 
+use crate::log::MemoryPart;
+
 /// Sizes that chunks grow through, in bytes, while they fill quickly.
 const CHUNK_SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
@@ -122,6 +124,11 @@ impl Tail {
 
     /// The bytes from `from` to `to`, shared.
     pub(crate) fn slices(&self, from: u64, to: u64) -> Vec<Bytes> {
+        self.parts(from, to).into_iter().map(|part| part.bytes).collect()
+    }
+
+    /// The bytes from `from` to `to`, shared, with the chunks that they keep.
+    pub(crate) fn parts(&self, from: u64, to: u64) -> Vec<MemoryPart> {
         let first = self.chunks.partition_point(|chunk| chunk.end() <= from);
         self.chunks
             .range(first..)
@@ -129,7 +136,8 @@ impl Tail {
             .map(|chunk| {
                 let start = within(chunk.position, from.max(chunk.position));
                 let end = within(chunk.position, to.min(chunk.end()));
-                chunk.chunk.slice(start..end).into_bytes()
+                let bytes = chunk.chunk.slice(start..end).into_bytes();
+                MemoryPart { bytes, held_bytes: chunk.chunk.capacity() }
             })
             .collect()
     }

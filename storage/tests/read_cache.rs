@@ -59,7 +59,7 @@ fn what_is_kept_is_what_the_file_has() {
             let mut bytes = Vec::new();
             for part in read.parts {
                 let ReadPart::Memory(part) = part else { panic!("{at}: reads are direct") };
-                bytes.extend_from_slice(&part);
+                bytes.extend_from_slice(&part.bytes);
             }
             assert_eq!(bytes.len(), read.size_bytes, "{at}");
             let holds = truth.iter().rposition(|(base, _)| *base <= from.0).unwrap();

@@ -64,6 +64,8 @@ struct Limits {
     max_bytes: usize,
     min_bytes: usize,
     committed_only: bool,
+    /// The client has not read the responses before this one yet.
+    behind_unsent: bool,
 }
 
 /// What one partition answers.
@@ -136,6 +138,7 @@ pub async fn handle<E: Effects>(
         // More than may be sent is never there.
         min_bytes: positive(request.min_bytes).min(max_bytes),
         committed_only: request.isolation_level == READ_COMMITTED,
+        behind_unsent: context.behind_unsent,
     };
     let deadline = now + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let fetched = if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
@@ -291,8 +294,10 @@ fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
 async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limits) -> Vec<Fetched<E>> {
     let mut fetched: Vec<Fetched<E>> = Vec::with_capacity(items.len());
     // Fewer bytes than asked for are as good an answer.
-    let mut left = limits.max_bytes.min(shard.fetch_memory.allowance_bytes());
-    let mut first = true;
+    let allowance = shard.fetch_memory.allowance_bytes(limits.behind_unsent);
+    let mut left = limits.max_bytes.min(allowance);
+    // Whoever may have nothing gets not even one batch.
+    let mut first = allowance > 0;
     while let Some(rest) = items.get(fetched.len()..).filter(|rest| !rest.is_empty()) {
         let together = if first { 1 } else { count_within(rest, left) };
         let reads =
@@ -422,7 +427,7 @@ async fn read_in_memory_limits<E: Effects>(
 impl<E: Effects> Part<E> {
     fn charged(part: ReadPart<E>, memory: &FetchMemory) -> Self {
         match part {
-            ReadPart::Memory(bytes) => Self::Memory(memory.charge(bytes)),
+            ReadPart::Memory(part) => Self::Memory(memory.charge(part)),
             ReadPart::File { file, position, length } => Self::File { file, position, length },
         }
     }

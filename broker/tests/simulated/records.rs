@@ -308,6 +308,41 @@ fn readers_that_stop_reading_keep_little() {
     });
 }
 
+/// What a client asks for and does not read may be a small part of the memory that it lies in: a byte of each chunk.
+#[test]
+fn readers_that_stop_reading_keep_few_chunks() {
+    for small in [100, 5_000, 40_000] {
+        in_world(14, async |world| {
+            let node = world.node("a");
+            let settings = [("millrace.memory.per.shard.bytes", "33554432")];
+            let broker = Broker::start(node.clone(), 1, &settings).await;
+            let mut client = Client::connect(&node, broker.address).await;
+            create_topic(&mut client, "t", 1).await;
+            let (small, large) = ("s".repeat(small), "l".repeat(100_000));
+            let mut stopped = Vec::new();
+            for _ in 0..20 {
+                stopped.push(Client::connect(&node, broker.address).await);
+            }
+            let mut end = 0;
+            for round in 0..1_000 {
+                for value in [&large, &small] {
+                    let produced = produce(&mut client, "t", &[0], -1, value).await;
+                    assert_eq!(produced, Some(vec![(0, end)]), "round {round}, {} bytes", small.len());
+                    end += 1;
+                }
+                if round % 10 == 0 {
+                    for reader in &mut stopped {
+                        let at = end - if round == 0 { 2 } else { 1 };
+                        send_fetch(reader, "t", &[(0, at)], 1, Duration::ZERO).await.expect("room to send");
+                    }
+                }
+            }
+            let used = broker.shard.fetch_memory.used_bytes();
+            assert!(used < 16 << 20, "{used} bytes are kept");
+        });
+    }
+}
+
 /// Whether the broker serves a connection.
 async fn is_served(client: &mut Client) -> bool {
     client.call(0, &ApiVersionsRequest::default()).await.is_some()

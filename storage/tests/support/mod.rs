@@ -109,7 +109,7 @@ pub async fn read_all<E: Effects>(
         let mut bytes = Vec::new();
         for part in read.parts {
             match part {
-                ReadPart::Memory(part) => bytes.extend_from_slice(&part),
+                ReadPart::Memory(part) => bytes.extend_from_slice(&part.bytes),
                 ReadPart::File { file, position, length } => {
                     bytes.extend_from_slice(&file_range::<E>(log, &file, position, length).await);
                 }

@@ -82,7 +82,7 @@ pub(super) async fn read_all(
         let mut bytes = Vec::new();
         for part in read.parts {
             match part {
-                ReadPart::Memory(part) => bytes.extend_from_slice(&part),
+                ReadPart::Memory(part) => bytes.extend_from_slice(&part.bytes),
                 ReadPart::File { .. } => unreachable!("reads are direct"),
             }
         }
