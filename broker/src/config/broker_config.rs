@@ -15,7 +15,8 @@ use super::listener::{self, Listener};
 use super::read::Reader;
 use super::value;
 
-/// Declares the typed values of a snapshot: the getter, its type, its key, how the text is read.
+/// Declares the typed values of a snapshot: the getter, its type, its key, how the text is read. The getters are not
+/// public, so that the compiler names a setting that nobody reads: it belongs to those without effect.
 macro_rules! typed_settings {
     ($($name:ident: $type:ty = $key:literal by $read:ident;)*) => {
         #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +34,7 @@ macro_rules! typed_settings {
             $(
                 #[doc = concat!("`", $key, "`.")]
                 #[must_use]
-                pub fn $name(&self) -> $type {
+                pub(crate) fn $name(&self) -> $type {
                     self.typed.$name
                 }
             )*
@@ -46,7 +47,6 @@ typed_settings! {
     connection_idle_max: Option<Duration> = "connections.max.idle.ms" by optional_milliseconds;
     checkpoint_bytes: u64 = "millrace.checkpoint.bytes" by u64;
     checkpoint_interval: Duration = "millrace.checkpoint.ms" by milliseconds;
-    default_replication_factor: i32 = "default.replication.factor" by i32;
     delete_topic_enable: bool = "delete.topic.enable" by boolean;
     disk_reserve_bytes: u64 = "millrace.disk.reserve.bytes" by u64;
     fetch_bytes_max: usize = "fetch.max.bytes" by usize;
@@ -57,10 +57,7 @@ typed_settings! {
     group_size_max: usize = "group.max.size" by usize;
     journal_bytes_per_shard: u64 = "millrace.journal.bytes.per.shard" by u64;
     max_connections: usize = "max.connections" by usize;
-    max_connections_per_ip: usize = "max.connections.per.ip" by usize;
     memory_per_shard_bytes: usize = "millrace.memory.per.shard.bytes" by usize;
-    message_bytes_max: usize = "message.max.bytes" by usize;
-    min_insync_replicas: u32 = "min.insync.replicas" by u32;
     node_id: i32 = "node.id" by i32;
     num_partitions: i32 = "num.partitions" by i32;
     offset_metadata_bytes_max: usize = "offset.metadata.max.bytes" by usize;
@@ -74,9 +71,7 @@ typed_settings! {
     retention_check_interval: Duration = "log.retention.check.interval.ms" by milliseconds;
     sealed_read: SealedRead = "millrace.fetch.sealed" by sealed_read;
     socket_backlog: u32 = "socket.listen.backlog.size" by u32;
-    socket_receive_buffer_bytes: Option<usize> = "socket.receive.buffer.bytes" by optional_usize;
     socket_request_bytes_max: usize = "socket.request.max.bytes" by usize;
-    socket_send_buffer_bytes: Option<usize> = "socket.send.buffer.bytes" by optional_usize;
     spin: Duration = "millrace.spin.us" by microseconds;
     stall_threshold: Duration = "millrace.stall.us" by microseconds;
     unlink_pause: Duration = "millrace.unlink.pause.ms" by milliseconds;

@@ -33,9 +33,13 @@ fn kafkas_own_file_is_accepted_with_one_warning() {
     assert_eq!(config.log_dir(), std::path::Path::new("/tmp/kraft-combined-logs"));
     let warnings = config.warnings();
     assert_eq!(warnings.len(), 1);
-    for (key, warned) in
-        [("process.roles", true), ("num.io.threads", true), ("num.partitions", false), ("log.dirs", false)]
-    {
+    for (key, warned) in [
+        ("process.roles", true),
+        ("num.io.threads", true),
+        ("socket.send.buffer.bytes", true),
+        ("num.partitions", false),
+        ("log.dirs", false),
+    ] {
         assert_eq!(warnings[0].contains(key), warned, "{key}: {}", warnings[0]);
     }
 }
@@ -55,15 +59,13 @@ fn the_defaults_are_valid_and_silent() {
 #[test]
 fn values_reach_their_getters() {
     let config = build(
-        "broker.id=7\nmillrace.fetch.sealed=sendfile\nconnections.max.idle.ms=-1\nsocket.send.buffer.bytes=-1\n\
+        "broker.id=7\nmillrace.fetch.sealed=sendfile\nconnections.max.idle.ms=-1\n\
          millrace.admin.listen=\nbroker.rack=r1\nlog.dir=/d\n",
     )
     .unwrap();
     assert_eq!(config.node_id(), 7);
     assert_eq!(config.sealed_read(), SealedRead::Sendfile);
     assert_eq!(config.connection_idle_max(), None);
-    assert_eq!(config.socket_send_buffer_bytes(), None);
-    assert_eq!(config.socket_receive_buffer_bytes(), Some(102_400));
     assert_eq!(config.admin_listen(), None);
     assert_eq!(config.rack(), Some("r1"));
     assert_eq!(config.log_dir(), std::path::Path::new("/d"));
@@ -129,13 +131,12 @@ fn dynamic_settings_make_a_new_snapshot() {
     assert!(BrokerConfig::with_dynamic(&fixed, &of(&[]), &of(&[])).is_none());
 
     let altered = BrokerConfig::with_dynamic(&fixed, &of(&[("message.max.bytes", "200")]), &of(&[])).unwrap();
-    assert_eq!(altered.message_bytes_max(), 200);
     assert_eq!(TopicConfig::resolve(&altered, &of(&[])).max_message_bytes, 200);
 
     let both = [("message.max.bytes", "200")];
     let own = [("message.max.bytes", "300")];
     let altered = BrokerConfig::with_dynamic(&altered, &of(&both), &of(&own)).unwrap();
-    assert_eq!(altered.message_bytes_max(), 300);
+    assert_eq!(TopicConfig::resolve(&altered, &of(&[])).max_message_bytes, 300);
     assert!(BrokerConfig::with_dynamic(&altered, &of(&both), &of(&own)).is_none());
 
     let back = BrokerConfig::with_dynamic(&altered, &of(&[]), &of(&[])).unwrap();

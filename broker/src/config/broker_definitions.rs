@@ -19,8 +19,6 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("broker.rack", String, "", "The rack or zone of this broker, told to clients.").null(),
     Definition::broker("connections.max.idle.ms", Long, "600000", "A connection without traffic for this long is closed; negative is never."),
     Definition::broker("controller.listener.names", List, "", "Listeners of these names in listeners are left out: there is no separate controller.").high(),
-    Definition::broker("default.replication.factor", Int, "1", "The replication factor of topics created without one. One node holds one replica.")
-        .rule(AtLeast(1)),
     Definition::broker("delete.topic.enable", Boolean, "true", "Whether topics can be deleted.").high(),
     Definition::broker("durability", String, "quorum-fsync", "The durability of topics that do not set their own.")
         .rule(OneOf(DURABILITIES)).cluster_wide().high(),
@@ -63,8 +61,7 @@ pub(super) static BROKER: &[Definition] = &[
         .rule(AtLeast(1_048_576)).cluster_wide().high(),
     Definition::broker("log.segment.delete.delay.ms", Long, "60000", "The file.delete.delay.ms of topics that do not set their own.")
         .rule(AtLeast(0)).cluster_wide().high(),
-    Definition::broker("max.connections", Int, "2147483647", "The most connections of this broker; more are closed at once.").rule(AtLeast(0)).cluster_wide(),
-    Definition::broker("max.connections.per.ip", Int, "2147483647", "The most connections from one address; more are closed at once.").rule(AtLeast(0)).cluster_wide(),
+    Definition::broker("max.connections", Int, "2147483647", "The most connections of this broker, an equal part of them on each shard; more are closed at once.").rule(AtLeast(0)).cluster_wide(),
     Definition::broker("max.incremental.fetch.session.cache.slots", Int, "1000", "The most incremental fetch sessions that are kept.").rule(AtLeast(0)),
     Definition::broker("max.request.partition.size.limit", Int, "2000", "The most partitions in one answer of DescribeTopicPartitions.").rule(AtLeast(1)),
     Definition::broker("message.max.bytes", Int, "1048588", "The max.message.bytes of topics that do not set their own.").rule(AtLeast(0)).cluster_wide().high(),
@@ -96,9 +93,7 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("producer.id.expiration.ms", Int, "86400000", "How long a producer's sequence numbers are remembered after its last write to a partition.").rule(AtLeast(1)).low(),
     Definition::broker("security.inter.broker.protocol", String, "PLAINTEXT", "Only PLAINTEXT is there yet.").rule(OneOf(&["PLAINTEXT"])),
     Definition::broker("socket.listen.backlog.size", Int, "50", "Connections that may wait to be accepted, per shard.").rule(AtLeast(1)),
-    Definition::broker("socket.receive.buffer.bytes", Int, "102400", "The kernel's receive buffer of a connection; -1 leaves it to the kernel.").rule(AtLeast(-1)).high(),
     Definition::broker("socket.request.max.bytes", Int, "104857600", "The largest request; a connection that announces a larger one is closed.").rule(AtLeast(1)).high(),
-    Definition::broker("socket.send.buffer.bytes", Int, "102400", "The kernel's send buffer of a connection; -1 leaves it to the kernel.").rule(AtLeast(-1)).high(),
     Definition::broker("transaction.max.timeout.ms", Int, "900000", "The longest transaction timeout a producer may ask for.").rule(AtLeast(1)).stored(NoTransactions).high(),
     Definition::broker("transactional.id.expiration.ms", Int, "604800000", "How long an unused transactional id is remembered.").rule(AtLeast(1)).stored(NoTransactions).high(),
 ];

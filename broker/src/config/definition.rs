@@ -214,6 +214,8 @@ pub enum Reason {
     PassThrough,
     /// Metrics of the JVM.
     OwnMetrics,
+    /// Buffers of the kernel, left to it.
+    KernelBuffers,
     /// A detail of Kafka's own implementation.
     KafkaInternal,
 }
@@ -239,6 +241,7 @@ impl Reason {
             Reason::NoQuotas => "quotas are not there yet",
             Reason::PassThrough => "record batches are stored as the producer compressed them",
             Reason::OwnMetrics => "metrics are at /metrics of the admin listener",
+            Reason::KernelBuffers => "the kernel fits the buffers of a connection to its traffic",
             Reason::KafkaInternal => "it tunes a part of Kafka's implementation that does not exist here",
         }
     }

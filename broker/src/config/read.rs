@@ -45,11 +45,6 @@ impl Reader<'_> {
     }
 
     /// Negative is none.
-    pub(super) fn optional_usize(&self, key: &str) -> Option<usize> {
-        usize::try_from(self.i64(key)).ok()
-    }
-
-    /// Negative is none.
     pub(super) fn optional_u64(&self, key: &str) -> Option<u64> {
         u64::try_from(self.i64(key)).ok()
     }

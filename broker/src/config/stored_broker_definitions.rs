@@ -3,8 +3,8 @@
 
 use super::definition::Definition;
 use super::definition::Reason::{
-    AlwaysSynced, ClassicGroupsOnly, KafkaInternal, MemoryBudget, NoCompaction, NoController, NoJvm,
-    NoQuotas, NoTieredStorage, NoTransactions, OneNode, OwnMetrics, PassThrough, ThreadPerCore,
+    AlwaysSynced, ClassicGroupsOnly, KafkaInternal, KernelBuffers, MemoryBudget, NoCompaction, NoController,
+    NoJvm, NoQuotas, NoTieredStorage, NoTransactions, OneNode, OwnMetrics, PassThrough, ThreadPerCore,
 };
 use super::definition::Rule::{AtLeast, Between, BetweenOr, EachOf, Fraction, OneOf, OneOfIgnoringCase};
 use super::definition::ValueType::{Boolean, Class, Double, Int, List, Long, Short, String};
@@ -47,6 +47,7 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("controller.socket.timeout.ms", Int, "30000", NoController),
     Definition::stored_broker("cordoned.log.dirs", List, "", KafkaInternal).per_broker(),
     Definition::stored_broker("create.topic.policy.class.name", Class, "", NoJvm).null().low(),
+    Definition::stored_broker("default.replication.factor", Int, "1", OneNode).rule(AtLeast(1)),
     Definition::stored_broker("delete.records.purgatory.purge.interval.requests", Int, "1", KafkaInternal),
     Definition::stored_broker("early.start.listeners", List, "", NoController).null().high(),
     Definition::stored_broker("fetch.purgatory.purge.interval.requests", Int, "1000", KafkaInternal),
@@ -136,7 +137,8 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("log.local.retention.ms", Long, "-2", NoTieredStorage).rule(AtLeast(-2)).cluster_wide(),
     Definition::stored_broker("log.preallocate", Boolean, "false", KafkaInternal).cluster_wide(),
     Definition::stored_broker("max.connection.creation.rate", Int, "2147483647", NoQuotas).rule(AtLeast(0)).cluster_wide(),
-    Definition::stored_broker("max.connections.per.ip.overrides", String, "", KafkaInternal).cluster_wide(),
+    Definition::stored_broker("max.connections.per.ip", Int, "2147483647", NoQuotas).rule(AtLeast(0)).cluster_wide(),
+    Definition::stored_broker("max.connections.per.ip.overrides", String, "", NoQuotas).cluster_wide(),
     Definition::stored_broker("metadata.log.dir", String, "", NoController).null().high(),
     Definition::stored_broker("metadata.log.max.record.bytes.between.snapshots", Long, "20971520", NoController).rule(AtLeast(1)).high(),
     Definition::stored_broker("metadata.log.max.snapshot.interval.ms", Long, "3600000", NoController).rule(AtLeast(0)).high(),
@@ -224,6 +226,8 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("share.fetch.purgatory.purge.interval.requests", Int, "1000", ClassicGroupsOnly),
     Definition::stored_broker("socket.connection.setup.timeout.max.ms", Long, "30000", KafkaInternal),
     Definition::stored_broker("socket.connection.setup.timeout.ms", Long, "10000", KafkaInternal),
+    Definition::stored_broker("socket.receive.buffer.bytes", Int, "102400", KernelBuffers).rule(AtLeast(-1)).high(),
+    Definition::stored_broker("socket.send.buffer.bytes", Int, "102400", KernelBuffers).rule(AtLeast(-1)).high(),
     Definition::stored_broker("telemetry.max.bytes", Int, "1048576", OwnMetrics).rule(AtLeast(1)).low(),
     Definition::stored_broker("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, "10000", NoTransactions).rule(AtLeast(1)).low(),
     Definition::stored_broker("transaction.partition.verification.enable", Boolean, "true", NoTransactions).cluster_wide().low(),
