@@ -1,6 +1,7 @@
 //! The `millrace` binary.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use broker::cli::{Cli, Command, diagnose, init_logging};
@@ -9,6 +10,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     match run(Cli::parse().into_command()) {
         Ok(code) => code,
+        // Whoever reads the output has seen enough, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("millrace: {error:#}");
             ExitCode::FAILURE
@@ -31,22 +34,27 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor(args) => {
             let report = diagnose(&args.data_dir);
-            print!("{report}");
+            write!(io::stdout(), "{report}")?;
             Ok(ExitCode::from(report.exit_code()))
         }
         Command::DumpLog(args) => {
-            let mut out = std::io::stdout().lock();
+            let mut out = io::BufWriter::new(io::stdout().lock());
             let options = storage::dump_log::Options {
                 deep_iteration: args.records || args.values,
                 print_data_log: args.values,
                 quiet: false,
             };
             let summary = storage::dump_log::run(&args.paths, options, &mut out)?;
+            out.flush()?;
             Ok(if summary.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Config(args) => {
-            print!("{}", args.answer()?);
+            write!(io::stdout(), "{}", args.answer()?)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
