@@ -214,7 +214,7 @@ async fn run_first(
             eprint!("{banner}");
             start.readiness.set(true);
             let signal = stop.recv().await;
-            tracing::info!(?signal, "shutting down");
+            tracing::info!(signal = signal.map(Signal::name), "shutting down");
             Ok(())
         }
         Err(error) => Err(error),

@@ -17,6 +17,17 @@ pub enum Signal {
     Interrupt,
 }
 
+impl Signal {
+    /// The system's name of the signal.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+        }
+    }
+}
+
 /// Proof that the signals do not interrupt this thread nor those that it starts.
 #[derive(Debug)]
 pub struct Signals {
