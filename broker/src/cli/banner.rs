@@ -30,6 +30,10 @@ impl IoMode {
     pub fn probe(data_dir: &Path) -> Result<IoMode, String> {
         let place = nearest_directory(data_dir)?;
         let facts = directory_facts(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+        if !facts.known_safe {
+            tracing::warn!(file_system = facts.file_system, place = %place.display(),
+                "this file system is not known to be safe for data; use ext4 or xfs, `millrace doctor` says more");
+        }
         Ok(IoMode::from(facts))
     }
 }
