@@ -392,5 +392,8 @@ fn a_key_is_explained() {
     let both = explain("min.insync.replicas").unwrap();
     assert!(both.contains("(topic setting)") && both.contains("(broker setting)"), "{both}");
     assert!(explain("num.io.threads").unwrap().contains("without effect"));
-    assert!(explain("num.io.thread").unwrap_err().message().contains("did you mean num.io.threads?"));
+    for (key, meant) in [("num.io.thread", "num.io.threads"), ("retention.sm", "retention.ms")] {
+        let refusal = explain(key).unwrap_err();
+        assert!(refusal.message().contains(&format!("did you mean {meant}?")), "{refusal}");
+    }
 }

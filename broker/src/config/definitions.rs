@@ -63,21 +63,45 @@ impl Definitions {
         if let Some(definition) = Definitions::find(scope, name) {
             return Ok(definition);
         }
-        if scope == Scope::Broker && SECURITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            let message = format!(
-                "{name} cannot be set: there is no encryption, authentication or authorization yet, and the broker \
-                 does not start as if there were"
-            );
-            return Err(ConfigError::new(ConfigErrorKind::UnknownKey, message));
+        if scope == Scope::Broker {
+            refuse_security(name)?;
         }
         let what = match scope {
-            Scope::Topic => "topic",
-            Scope::Broker => "broker",
+            Scope::Topic => "topic config",
+            Scope::Broker => "broker config",
         };
-        let mut message = format!("Unknown {what} config name: {name}");
-        if let Some(known) = nearest(name, Definitions::of(scope).map(|row| row.name)) {
-            message.push_str(&format!(" (did you mean {known}?)"));
-        }
-        Err(ConfigError::new(ConfigErrorKind::UnknownKey, message))
+        Err(unknown(what, name, Definitions::of(scope)))
     }
+
+    /// The rows of a key that may be set on topics, on the broker or on both, or an error that suggests the nearest
+    /// known key.
+    pub fn require_anywhere(name: &str) -> Result<Vec<&'static Definition>, ConfigError> {
+        let found =
+            [Scope::Topic, Scope::Broker].into_iter().filter_map(|scope| Definitions::find(scope, name));
+        let rows: Vec<_> = found.collect();
+        if rows.is_empty() {
+            refuse_security(name)?;
+            return Err(unknown("config", name, Definitions::topic().chain(Definitions::broker())));
+        }
+        Ok(rows)
+    }
+}
+
+fn refuse_security(name: &str) -> Result<(), ConfigError> {
+    if !SECURITY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Ok(());
+    }
+    let message = format!(
+        "{name} cannot be set: there is no encryption, authentication or authorization yet, and the broker does not \
+         start as if there were"
+    );
+    Err(ConfigError::new(ConfigErrorKind::UnknownKey, message))
+}
+
+fn unknown(what: &str, name: &str, rows: impl Iterator<Item = &'static Definition>) -> ConfigError {
+    let mut message = format!("Unknown {what} name: {name}");
+    if let Some(known) = nearest(name, rows.map(|row| row.name)) {
+        message.push_str(&format!(" (did you mean {known}?)"));
+    }
+    ConfigError::new(ConfigErrorKind::UnknownKey, message)
 }

@@ -30,13 +30,8 @@ pub fn reference_page() -> String {
 
 /// What the table says about one key, on topics and on the broker.
 pub fn explain(key: &str) -> Result<String, ConfigError> {
-    let rows: Vec<&Definition> =
-        [Scope::Topic, Scope::Broker].into_iter().filter_map(|scope| Definitions::find(scope, key)).collect();
-    if rows.is_empty() {
-        Definitions::require(Scope::Broker, key)?;
-    }
     let mut text = String::new();
-    for row in rows {
+    for row in Definitions::require_anywhere(key)? {
         let _ = writeln!(text, "{} ({} setting)", row.name, scope_name(row.scope));
         let _ = writeln!(text, "  {}", row.documentation());
         let _ = writeln!(text, "  type: {}", row.value_type.name().to_lowercase());
