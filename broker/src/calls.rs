@@ -80,7 +80,7 @@ impl<E: Effects> Drop for Waiting<'_, E> {
 impl<E: Effects> Shard<E> {
     /// Calls `start` on shard `target` and completes with the output of the future that it returns. What `start` does
     /// before it returns happens in the order of the calls. The future returned here must be polled for the call to
-    /// leave; after its first poll has sent the job, `sent` is called.
+    /// leave.
     pub async fn call<R, F, Fut>(self: &Rc<Self>, target: usize, start: F) -> R
     where
         R: Send + 'static,

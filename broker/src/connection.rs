@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use net::protocol::{ApiKey, DecodeError, RequestHeader, Segment, unsupported_api_versions_response};
+use net::protocol::{ApiKey, RequestHeader, Segment, unsupported_api_versions_response};
 use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
 use runtime::sync::Notify;
 use runtime::{Clock, Effects, Monotonic, Net, Stream};
@@ -356,10 +356,4 @@ enum ReadEnd {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Request(#[from] CloseReason),
-}
-
-impl From<DecodeError> for ReadEnd {
-    fn from(error: DecodeError) -> Self {
-        Self::Request(error.into())
-    }
 }
