@@ -220,6 +220,7 @@ pub async fn bring_up<E: Effects>(
         }
         bound.push(address);
     }
+    shard.call_all(|shard| async move { shard.effects.spawn(close_idle(Rc::clone(&shard))) }).await;
     Ok(bound)
 }
 
@@ -343,7 +344,6 @@ fn listen<E: Effects>(shard: &Rc<Shard<E>>, address: SocketAddr) -> Result<Socke
     let listener = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
     let bound = listener.local_addr();
     shard.effects.spawn(accept(Rc::clone(shard), listener));
-    shard.effects.spawn(close_idle(Rc::clone(shard)));
     Ok(bound)
 }
 
