@@ -1,5 +1,6 @@
 //! What can go wrong below the log. `broker` maps each reason to Kafka's error code in one place.
 
+use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +82,9 @@ pub enum StorageError {
 impl StorageError {
     /// An error of the operating system, with the place where it happened.
     pub(crate) fn io(action: &'static str, path: &Path, error: &io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+        // An error of `runtime::Disk` names the path as well; once is enough.
+        let message = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        Self::Io { action, path: path.to_owned(), kind: error.kind(), message }
     }
 
     /// Whether the same may succeed later: the disk is full, or there are no descriptors left (see `runtime::Disk`). Then
