@@ -79,8 +79,12 @@ impl<W: Write> Dump<'_, W> {
             }
             return Ok(());
         }
+        if let Err(error) = fs::metadata(path) {
+            self.problem(path, error);
+            return Ok(());
+        }
         let Some((ending, base)) = kind(path) else {
-            self.problem(path, "not a segment's file");
+            self.problem(path, "not a segment's .log, .index, .timeindex or .snapshot");
             return Ok(());
         };
         self.summary.files += 1;
