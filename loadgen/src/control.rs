@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{
@@ -135,8 +135,9 @@ impl Control {
         let response = self.call(version, &request)?;
         self.stream.set_read_timeout(Some(TIMEOUT))?;
         let created = response.topics.first().context("CreateTopics answers no topic")?;
-        let detail = created.error_message.as_ref().map_or("", |message| message.as_str());
-        check(created.error_code, &format!("creating topic {topic} {detail}"))
+        let detail = created.error_message.as_ref().map(|message| format!(" ({})", message.as_str()));
+        let created = check(created.error_code, &format!("creating topic {topic}"));
+        created.map_err(|error| anyhow!("{error}{}", detail.unwrap_or_default()))
     }
 
     /// Deletes a topic.
@@ -281,7 +282,7 @@ impl TopicLeaders {
 /// The first address that `bootstrap` (HOST:PORT, commas between several) resolves to.
 pub(crate) fn resolve(bootstrap: &str) -> Result<SocketAddr> {
     let first = bootstrap.split(',').next().unwrap_or(bootstrap).trim();
-    let mut addresses = first.to_socket_addrs().with_context(|| format!("resolving {first}"))?;
+    let mut addresses = first.to_socket_addrs().with_context(|| format!("resolving {first} (HOST:PORT)"))?;
     addresses.next().with_context(|| format!("{first} has no address"))
 }
 

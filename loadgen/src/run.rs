@@ -47,7 +47,10 @@ pub(crate) fn produce(args: &ProduceArgs) -> Result<Report> {
 /// `loadgen consume`.
 pub(crate) fn consume(args: &ConsumeArgs) -> Result<Report> {
     let mut control = Control::connect(resolve(&args.run.bootstrap)?)?;
-    let leaders = control.ensure_topic(&args.run.topic, args.run.partitions)?;
+    // One that waits for what will be written may come first; what is to be read must be there.
+    let topic = &args.run.topic;
+    ensure!(args.from_end || control.leaders(topic)?.is_some(), "there is no topic {topic} to read");
+    let leaders = control.ensure_topic(topic, args.run.partitions)?;
     let extent = match (args.from_end, args.repeat) {
         (true, _) => Extent::Arriving,
         (false, repeat) => Extent::Stored { repeat },
