@@ -165,12 +165,6 @@ impl<E: Effects> Partition<E> {
         self.replica.borrow().epoch()
     }
 
-    /// The replicas in sync.
-    #[must_use]
-    pub fn in_sync_replicas(&self) -> Vec<NodeId> {
-        self.replica.borrow().isr().iter().copied().collect()
-    }
-
     /// Takes over changed settings of the topic.
     pub fn configure(&self, config: &TopicConfig) {
         self.step(Input::ConfigChanged(replica_config(config)));

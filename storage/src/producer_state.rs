@@ -64,7 +64,7 @@ struct ProducerEntry {
 
 /// The producers of one log.
 ///
-/// Invariant: no producer has more than [`BATCHES_MAX`] batches; `map_end` is behind every batch noted.
+/// Invariant: no producer has more than [`BATCHES_MAX`] batches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProducerState {
     producers: BTreeMap<ProducerId, ProducerEntry>,

@@ -68,13 +68,6 @@ impl MetadataImage {
         self.topics.values()
     }
 
-    /// All topics whose name comes behind `after` (or is it), in order of name.
-    pub fn topics_from<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
-        self.topics
-            .range::<str, _>((std::ops::Bound::Included(after), std::ops::Bound::Unbounded))
-            .map(|(_, t)| t)
-    }
-
     /// The topic of that name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
