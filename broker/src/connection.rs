@@ -39,6 +39,8 @@ pub struct Connection<E: Effects> {
     ready: Notify,
     closing: Cell<bool>,
     closed: Cell<bool>,
+    aborting: Cell<bool>,
+    aborted: Notify,
     last_active: Cell<Monotonic>,
     /// Memory for the request that is arriving or expected, if it is large.
     grant: RefCell<Option<RequestGrant>>,
@@ -65,6 +67,8 @@ impl<E: Effects> Connection<E> {
             ready: Notify::new(),
             closing: Cell::new(false),
             closed: Cell::new(false),
+            aborting: Cell::new(false),
+            aborted: Notify::new(),
             last_active: Cell::new(now),
             grant: RefCell::default(),
             arriving: Cell::new(false),
@@ -98,6 +102,21 @@ impl<E: Effects> Connection<E> {
     /// Ends the connection at once.
     pub fn abort(&self) {
         self.stream.shutdown();
+        self.aborting.set(true);
+        self.aborted.notify_all();
+    }
+
+    /// Whether it is being ended.
+    #[must_use]
+    pub fn is_aborting(&self) -> bool {
+        self.aborting.get()
+    }
+
+    /// Waits until it is being ended.
+    pub async fn aborted(&self) {
+        while !self.aborting.get() {
+            self.aborted.notified().await;
+        }
     }
 
     /// Serves the connection until either side closes it.
@@ -309,28 +328,40 @@ impl<E: Effects> Connection<E> {
     /// Sends responses that follow one another; file parts are sent between the runs of bytes around them.
     async fn send(&self, segments: Vec<Segment>) -> std::io::Result<()> {
         let mut memory: Vec<Bytes> = Vec::with_capacity(segments.len());
-        let mut total = 0;
+        let (mut total, mut gathered) = (0, 0);
         for segment in segments {
             total += segment.len();
             match segment {
-                Segment::Bytes(bytes) => memory.push(bytes),
-                Segment::External { token, .. } => {
-                    if !memory.is_empty() {
-                        self.stream.send(std::mem::take(&mut memory)).await?;
+                Segment::Bytes(bytes) => {
+                    gathered += bytes.len();
+                    memory.push(bytes);
+                    if gathered >= SEND_BYTES {
+                        self.send_bytes(std::mem::take(&mut memory)).await?;
+                        gathered = 0;
                     }
+                }
+                Segment::External { token, .. } => {
+                    self.send_bytes(std::mem::take(&mut memory)).await?;
+                    gathered = 0;
                     let part = self.files.borrow_mut().remove(&token).expect("adopted with the reply");
                     let effects = &self.shard.effects;
                     effects.send_file(&self.stream, &part.file, part.position, part.length).await?;
+                    self.last_active.set(effects.clock().now());
                 }
             }
         }
-        if !memory.is_empty() {
-            self.stream.send(memory).await?;
-        }
+        self.send_bytes(memory).await?;
         self.shard.stats.sent(total);
-        self.last_active.set(self.shard.effects.clock().now());
         self.protocol.borrow_mut().sent(total);
         self.progress.notify_one();
+        Ok(())
+    }
+
+    async fn send_bytes(&self, memory: Vec<Bytes>) -> std::io::Result<()> {
+        if !memory.is_empty() {
+            self.stream.send(memory).await?;
+            self.last_active.set(self.shard.effects.clock().now());
+        }
         Ok(())
     }
 }
@@ -345,6 +376,9 @@ enum Handled<E: Effects> {
 
 /// A large request that does not go on arriving for so long loses its memory to others that wait for some.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// Bytes of one send, at least, if there is more: a client that reads slowly is not idle as long as it takes so many.
+const SEND_BYTES: usize = 2 << 20;
 
 /// Responses are gathered into one send until there are so many pieces.
 const SEND_SEGMENTS_MAX: usize = 512;

@@ -288,6 +288,16 @@ impl<E: Effects> Connections<E> {
         }
     }
 
+    /// Open connections of this shard.
+    pub fn count(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// An open connection of this shard.
+    pub fn get(&self, id: u64) -> Option<Rc<Connection<E>>> {
+        self.open.borrow().get(&id).map(Rc::clone)
+    }
+
     /// Ends the connections that hold memory for a request of which nothing has arrived since `since`.
     pub fn abort_stalled(&self, since: Monotonic) {
         for connection in self.open.borrow().values().filter(|connection| connection.is_stalled(since)) {
@@ -300,7 +310,7 @@ impl<E: Effects> Connections<E> {
     fn is_full(&self, shard: &Shard<E>) -> bool {
         let (configured, descriptors) = (shard.config().max_connections(), shard.identity.connections_max);
         let shard_max = configured.min(descriptors).div_ceil(shard.identity.shards);
-        let open = self.open.borrow().len();
+        let open = self.count();
         let is_full = open >= shard_max;
         if is_full && !self.full.replace(true) {
             if configured <= descriptors {
@@ -378,7 +388,8 @@ async fn close_idle<E: Effects>(shard: Rc<Shard<E>>) {
         if let Some(idle_max) = shard.config().connection_idle_max() {
             let open: Vec<_> = shard.connections.open.borrow().values().map(Rc::clone).collect();
             for connection in open {
-                if connection.is_idle() && now.since(connection.last_active()) > idle_max {
+                // Whatever it waits for: a client that is gone, or does not read, must not keep what it holds.
+                if now.since(connection.last_active()) > idle_max {
                     connection.abort();
                 }
             }

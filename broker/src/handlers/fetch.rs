@@ -220,7 +220,9 @@ async fn fetch_until<E: Effects>(
 ) -> Vec<Fetched<E>> {
     loop {
         let (mut fetched, by_shard) = sort_out(shard, wishes, by_id);
-        let last_round = shard.effects.clock().now() >= deadline || shard.stopping() || !fetched.is_empty();
+        let gone = shard.connections.get(connection_id).is_none_or(|connection| connection.is_aborting());
+        let now = shard.effects.clock().now();
+        let last_round = now >= deadline || shard.stopping() || gone || !fetched.is_empty();
         let calls = by_shard.iter().map(|(target, items)| {
             let (origin, items) = (shard.index, items.clone());
             shard.call(*target, move |shard| async move {
@@ -448,8 +450,8 @@ fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched
     shard.fetch_waits.insert(who, wait);
 }
 
-/// Waits until one of the shards where this connection is registered may have more, or the time is up; then
-/// withdraws the registrations elsewhere.
+/// Waits until one of the shards where this connection is registered may have more, the time is up, or the connection
+/// is being ended; then withdraws the registrations elsewhere.
 async fn wait_for_more<E: Effects>(
     shard: &Rc<Shard<E>>,
     connection_id: u64,
@@ -465,11 +467,19 @@ async fn wait_for_more<E: Effects>(
         }))
     });
     let calls: Vec<_> = calls.collect();
+    let connection = shard.connections.get(connection_id);
+    let aborted = Box::pin(async {
+        match &connection {
+            Some(connection) => connection.aborted().await,
+            None => std::future::pending().await,
+        }
+    });
     let sleep = Box::pin(shard.effects.clock().sleep_until(deadline));
+    let over = select(sleep, aborted);
     if calls.is_empty() {
-        sleep.await;
+        over.await;
     } else {
-        select(sleep, select_all(calls)).await;
+        select(over, select_all(calls)).await;
     }
     for target in waiting {
         shard.call(*target, move |shard| async move { shard.fetch_waits.cancel(who) }).await;

@@ -343,6 +343,33 @@ fn readers_that_stop_reading_keep_few_chunks() {
     }
 }
 
+/// A client that is gone may have asked to wait for ever, and one that does not read keeps what it was sent.
+#[test]
+fn idle_connections_are_ended_while_they_wait() {
+    in_world(15, async |world| {
+        let node = world.node("a");
+        let broker = Broker::start(node.clone(), 2, &[("connections.max.idle.ms", "20000")]).await;
+        let mut client = Client::connect(&node, broker.address).await;
+        create_topic(&mut client, "t", 2).await;
+        let value = "x".repeat(900_000);
+        for offset in 0..12 {
+            assert_eq!(produce(&mut client, "t", &[0, 1], -1, &value).await, Some(vec![(0, offset); 2]));
+        }
+        let mut waiting = Client::connect(&node, broker.address).await;
+        let long = Duration::from_secs(1_000_000);
+        send_fetch(&mut waiting, "t", &[(0, 12), (1, 12)], 1, long).await.expect("the broker is there");
+        let mut unread = Client::connect(&node, broker.address).await;
+        send_fetch(&mut unread, "t", &[(0, 0), (1, 0)], 1, long).await.expect("the broker is there");
+        node.clock().sleep_until(node.clock().now() + Duration::from_secs(1)).await;
+        let before = broker.shard.call_all(|shard| async move { shard.connections.count() }).await;
+        assert_eq!(before.iter().sum::<usize>(), 3);
+        node.clock().sleep_until(node.clock().now() + Duration::from_secs(120)).await;
+        let after = broker.shard.call_all(|shard| async move { shard.connections.count() }).await;
+        assert_eq!(after.iter().sum::<usize>(), 0, "all were idle for two minutes");
+        assert_eq!(waiting.frame().await, None);
+    });
+}
+
 /// Whether the broker serves a connection.
 async fn is_served(client: &mut Client) -> bool {
     client.call(0, &ApiVersionsRequest::default()).await.is_some()
