@@ -62,7 +62,7 @@ struct Start {
 pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     // Before any other thread starts, so that only the thread that waits for them hears them.
     let signals = Signals::block().context("cannot take over SIGTERM and SIGINT")?;
-    let connections_max = connections_max();
+    let descriptors = descriptors();
     let allowed = allowed_cores().map_err(anyhow::Error::msg)?;
     let cores = choose_cores(config.cores(), &allowed).map_err(anyhow::Error::msg)?;
     let listen = addresses(&config)?;
@@ -90,13 +90,7 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     let options: Vec<ShardOptions> =
         cores.iter().map(|core| shard_options(&config, read_cache_bytes, *core)).collect();
     let start = Start {
-        options: StartOptions {
-            config: Arc::new(config),
-            listen,
-            lock: true,
-            connections_max,
-            read_cache_bytes,
-        },
+        options: StartOptions { config: Arc::new(config), listen, lock: true, descriptors, read_cache_bytes },
         board,
         readiness,
         ports: Arc::new(Mutex::new(ports)),
@@ -116,10 +110,10 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Half of the descriptors that the process may have; logs need the others.
-fn connections_max() -> usize {
+/// How many descriptors the process may have.
+fn descriptors() -> usize {
     match raise_descriptor_limit() {
-        Ok(descriptors) => usize::try_from(descriptors / 2).unwrap_or(usize::MAX),
+        Ok(descriptors) => usize::try_from(descriptors).unwrap_or(usize::MAX),
         Err(error) => {
             tracing::warn!(%error, "the limit of open files cannot be raised");
             usize::MAX

@@ -31,8 +31,8 @@ pub struct StartOptions {
     pub listen: Vec<SocketAddr>,
     /// Whether the data directory is locked; off under simulation.
     pub lock: bool,
-    /// Connections for which there are descriptors beside those that logs need.
-    pub connections_max: usize,
+    /// Descriptors that the process may have: half are for connections, half for logs.
+    pub descriptors: usize,
     /// Memory of each shard that keeps what fetches read from disk.
     pub read_cache_bytes: u64,
 }
@@ -105,9 +105,8 @@ async fn open_first<E: Effects>(
     // Before the first logs are opened, which then remove what is left of deleted partitions.
     let found = log_dir.partitions(effects).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
-    let StartOptions { connections_max, read_cache_bytes, .. } = *options;
-    let identity =
-        Arc::new(Identity { node_id, cluster_id, log_dir, shards, connections_max, read_cache_bytes });
+    let StartOptions { descriptors, read_cache_bytes, .. } = *options;
+    let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards, descriptors, read_cache_bytes });
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {
@@ -152,8 +151,13 @@ async fn open_logs<E: Effects>(
 
 fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManagerOptions {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let defaults = LogManagerOptions::default();
+    let files = identity.descriptors / 2 / identity.shards.max(1);
     LogManagerOptions {
         sealed_read: config.sealed_read(),
+        // A sealed segment has up to two files open; the rest is for what is written beside the logs.
+        active_open_max: defaults.active_open_max.min(files / 8 * 3),
+        sealed_open_max: defaults.sealed_open_max.min(files / 8),
         // The rest of the budget is for what comes in and for reads of old data.
         append_bytes_max: config.memory_per_shard_bytes() / 2,
         read_cache_bytes: identity.read_cache_bytes,
@@ -164,7 +168,7 @@ fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManager
         producer_id_expiration_ms: millis(config.producer_id_expiration()),
         unlink_pause: config.unlink_pause(),
         journal_bytes: config.journal_bytes_per_shard(),
-        ..LogManagerOptions::default()
+        ..defaults
     }
 }
 
@@ -308,7 +312,7 @@ impl<E: Effects> Connections<E> {
 
     /// Whether there is room for no other connection on this shard. Says so in the log when that begins.
     fn is_full(&self, shard: &Shard<E>) -> bool {
-        let (configured, descriptors) = (shard.config().max_connections(), shard.identity.connections_max);
+        let (configured, descriptors) = (shard.config().max_connections(), shard.identity.descriptors / 2);
         let shard_max = configured.min(descriptors).div_ceil(shard.identity.shards);
         let open = self.count();
         let is_full = open >= shard_max;

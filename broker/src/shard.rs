@@ -39,8 +39,8 @@ pub struct Identity {
     pub log_dir: Arc<LogDir>,
     /// How many shards there are.
     pub shards: usize,
-    /// Connections of all shards together for which there are descriptors.
-    pub connections_max: usize,
+    /// Descriptors that the process may have: half are for connections, half for logs.
+    pub descriptors: usize,
     /// Memory of each shard that keeps what fetches read from disk.
     pub read_cache_bytes: u64,
 }

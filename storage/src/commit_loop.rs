@@ -180,6 +180,7 @@ async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) 
         let file = log.shard.open_to_write(&segment.path("log")).await?;
         *segment.file.borrow_mut() = Some(file);
     }
+    log.shard.note_active_opened(log);
     start_prewrite(log, segment);
     Ok(())
 }

@@ -133,10 +133,19 @@ pub struct LogManagerOptions {
     pub unlink_pause: Duration,
     /// Sealed segments with an open file or loaded indexes that this shard keeps.
     pub sealed_open_max: usize,
+    /// Files of active segments that this shard keeps open if nothing is to be written to them.
+    pub active_open_max: usize,
     /// Whether files are prewritten ahead of small appends.
     pub prewrite: bool,
     /// Bytes of the journal that acknowledges small appends to several logs by one write; 0 does without.
     pub journal_bytes: u64,
+}
+
+impl LogManagerOptions {
+    /// Logs that are sealed, checkpointed or closed at the same time: each opens some files.
+    pub(crate) fn upkeep_max(&self) -> usize {
+        (self.active_open_max / FILES_OF_UPKEEP).clamp(1, UPKEEP_MAX)
+    }
 }
 
 impl Default for LogManagerOptions {
@@ -155,8 +164,15 @@ impl Default for LogManagerOptions {
             producer_id_expiration_ms: 86_400_000,
             unlink_pause: Duration::from_millis(20),
             sealed_open_max: 256,
+            active_open_max: 4096,
             prewrite: true,
             journal_bytes: 1 << 20,
         }
     }
 }
+
+/// Logs that are looked after at the same time ...
+const UPKEEP_MAX: usize = 64;
+
+/// ... each with so many files open.
+const FILES_OF_UPKEEP: usize = 4;

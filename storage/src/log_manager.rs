@@ -18,9 +18,6 @@ use crate::{
 /// How often free space is looked at.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 
-/// Logs that are closed at the same time.
-const CLOSES_MAX: usize = 64;
-
 /// All logs of one shard. Lives on every shard.
 pub struct LogManager<E: Effects> {
     pub(crate) shard: Rc<Shard<E>>,
@@ -179,7 +176,8 @@ impl<E: Effects> LogManager<E> {
 
     /// Shuts all logs, many at a time; the last error, if any.
     async fn shut_logs(&self) -> Result<(), StorageError> {
-        let (slots, outcome) = (Semaphore::new(CLOSES_MAX), Rc::new(RefCell::new(Ok(()))));
+        let at_once = self.shard.options.upkeep_max();
+        let (slots, outcome) = (Semaphore::new(at_once), Rc::new(RefCell::new(Ok(()))));
         for log in self.logs() {
             let slot = slots.acquire(1).await;
             let outcome = Rc::clone(&outcome);
@@ -191,7 +189,7 @@ impl<E: Effects> LogManager<E> {
                 drop(slot);
             });
         }
-        let _all = slots.acquire(CLOSES_MAX).await;
+        let _all = slots.acquire(at_once).await;
         outcome.borrow().clone()
     }
 

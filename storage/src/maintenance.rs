@@ -91,6 +91,8 @@ impl<E: Effects> Log<E> {
         let Some(permit) = self.maintenance.try_acquire(1) else { return };
         let log = Rc::clone(self);
         self.shard.spawn(async move {
+            let shard = Rc::clone(&log.shard);
+            let _turn = shard.upkeep.acquire(1).await;
             let done = log.seal_and_checkpoint().await;
             drop(permit);
             match done {
@@ -341,8 +343,40 @@ impl<E: Effects> Log<E> {
         drop(active.file.borrow_mut().take());
     }
 
+    /// Closes the files of the active segment and of those that wait to be sealed, if nothing is to be written to them; if
+    /// there is, has that begun. Says whether they are closed.
+    pub(crate) fn close_unsealed_files(self: &Rc<Self>) -> bool {
+        if self.committing.get() || self.writing.get() {
+            return false;
+        }
+        let unsealed: Vec<_> = {
+            let state = self.state.borrow();
+            let full = state.to_seal.iter().map(|full| Rc::clone(&full.segment));
+            full.chain([state.active()]).collect()
+        };
+        let mut all = true;
+        for segment in unsealed {
+            if segment.is_durable() && segment.state.borrow().prewriting_from.is_none() {
+                drop(segment.file.borrow_mut().take());
+            } else {
+                all = false;
+            }
+        }
+        if !all {
+            start_flush(self);
+        }
+        all
+    }
+
     /// Flushes, checkpoints and cuts the log; it takes no more appends.
     pub(crate) async fn shut(self: &Rc<Self>) -> Result<(), StorageError> {
+        let shut = self.flush_and_cut().await;
+        // Logs that are shut later have files to write, too.
+        drop(self.active().file.borrow_mut().take());
+        shut
+    }
+
+    async fn flush_and_cut(self: &Rc<Self>) -> Result<(), StorageError> {
         if self.offline().is_some() {
             return Ok(());
         }

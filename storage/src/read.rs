@@ -419,7 +419,9 @@ impl<E: Effects> Log<E> {
         let file = self.shard.open_direct(&segment.path("log"), access).await;
         self.check_name(write)?;
         let opened = segment.file.borrow_mut().get_or_insert(file?).clone();
-        if !active {
+        if active {
+            self.shard.note_active_opened(self);
+        } else {
             self.shard.note_opened(segment);
         }
         Ok(opened)

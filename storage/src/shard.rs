@@ -25,6 +25,9 @@ const RECOVERIES_MAX: usize = 16;
 /// Memory for one recovery: what it reads at a time, and a batch that is larger than that.
 const RECOVERY_BYTES: usize = 8 << 20;
 
+/// How many logs are asked to close a file when another opens one, if there are too many.
+const CLOSE_TRIES: usize = 32;
+
 /// The common ground of one shard's logs. Lives on every shard.
 pub(crate) struct Shard<E: Effects> {
     pub(crate) effects: E,
@@ -54,6 +57,8 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) read_cache: ReadCache<E>,
     /// Sealed segments with open files or loaded indexes, oldest first.
     opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
+    /// Logs with an open file of their active segment, the next to close it first.
+    active_files: RefCell<VecDeque<TopicPartition>>,
     /// Files and directories to be removed, and when.
     pub(crate) unlinks: RefCell<VecDeque<(Monotonic, PathBuf)>>,
     pub(crate) unlink_wake: Notify,
@@ -61,6 +66,8 @@ pub(crate) struct Shard<E: Effects> {
     tasks: Cell<usize>,
     tasks_done: Notify,
     pub(crate) recoveries: Semaphore,
+    /// Logs that are sealed and checkpointed at the same time: each opens some files.
+    pub(crate) upkeep: Semaphore,
     pub(crate) creations: Creations,
     /// Whether the file system takes direct I/O.
     direct: Cell<bool>,
@@ -69,6 +76,7 @@ pub(crate) struct Shard<E: Effects> {
 impl<E: Effects> Shard<E> {
     pub(crate) fn new(effects: E, dir: Arc<LogDir>, options: LogManagerOptions) -> Self {
         let recoveries = (effects.buffers().budget_bytes() / RECOVERY_BYTES).clamp(1, RECOVERIES_MAX);
+        let upkeep = options.upkeep_max();
         let read_cache_bytes = options.read_cache_bytes;
         Self {
             effects,
@@ -91,11 +99,13 @@ impl<E: Effects> Shard<E> {
             memory_freed: Notify::new(),
             read_cache: ReadCache::new(read_cache_bytes),
             opened: RefCell::default(),
+            active_files: RefCell::default(),
             unlinks: RefCell::default(),
             unlink_wake: Notify::new(),
             tasks: Cell::new(0),
             tasks_done: Notify::new(),
             recoveries: Semaphore::new(recoveries),
+            upkeep: Semaphore::new(upkeep),
             creations: Creations::new(),
             direct: Cell::new(true),
         }
@@ -188,6 +198,22 @@ impl<E: Effects> Shard<E> {
                 old.release();
             }
         }
+    }
+
+    /// Remembers that a log has opened the file of its active segment. Of too many, those that are at rest close theirs.
+    pub(crate) fn note_active_opened(&self, log: &Log<E>) {
+        let mut files = self.active_files.borrow_mut();
+        for _ in 0..CLOSE_TRIES {
+            if files.len() < self.options.active_open_max {
+                break;
+            }
+            let Some(oldest) = files.pop_front() else { break };
+            let found = self.logs.borrow().get(&oldest).map(Rc::clone);
+            if found.is_some_and(|log| !log.close_unsealed_files()) {
+                files.push_back(oldest);
+            }
+        }
+        files.push_back(log.tp.clone());
     }
 
     /// Why nothing in the directory is written any more, if so.

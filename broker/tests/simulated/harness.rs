@@ -30,12 +30,12 @@ impl Broker {
         Self::start_for(effects, shards, settings, usize::MAX).await
     }
 
-    /// The same with descriptors for so many connections.
+    /// The same with so many descriptors.
     pub(crate) async fn start_for(
         effects: SimEffects,
         shards: usize,
         settings: &[(&str, &str)],
-        connections_max: usize,
+        descriptors: usize,
     ) -> Self {
         let mut all: BTreeMap<String, String> =
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -46,7 +46,7 @@ impl Broker {
             config: Arc::new(config),
             listen: vec![listen],
             lock: false,
-            connections_max,
+            descriptors,
             read_cache_bytes: 1 << 20,
         };
         let ports = mesh(shards, 1).into_iter().zip(mesh(shards, 64));

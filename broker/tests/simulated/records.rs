@@ -377,7 +377,7 @@ async fn is_served(client: &mut Client) -> bool {
 
 #[test]
 fn connections_leave_descriptors_for_logs() {
-    for (settings, descriptors) in [(&[("max.connections", "4")][..], usize::MAX), (&[][..], 4)] {
+    for (settings, descriptors) in [(&[("max.connections", "4")][..], usize::MAX), (&[][..], 8)] {
         in_world(13, async |world| {
             let node = world.node("a");
             let broker = Broker::start_for(world.node("broker"), 1, settings, descriptors).await;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::op::{Answer, InodeId, Op, Pending, WriteContent};
@@ -28,6 +29,16 @@ impl SimDisk {
         Asked { id: self.shared.lock().submit(pending), shared: self.shared.clone() }
     }
 
+    /// One that is held by all clones of an open file.
+    fn descriptor(&self) -> io::Result<Arc<Descriptor>> {
+        let mut state = self.shared.lock();
+        let disk = &mut state.nodes[self.boot.node].disk;
+        if disk.descriptors.is_some_and(|most| disk.open_files() >= most) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        Ok(Arc::new(Descriptor { _counted: Arc::clone(&disk.opened) }))
+    }
+
     async fn done(&self, path: &Path, op: Op) -> io::Result<()> {
         match self.submit(path, op).await {
             Answer::Done(result) => result,
@@ -40,10 +51,17 @@ impl Disk for SimDisk {
     type File = SimFile;
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<SimFile> {
+        let descriptor = self.descriptor()?;
         let Answer::Inode(inode) = self.submit(path, Op::Open { options }).await else {
             unreachable!("opening yields a file")
         };
-        Ok(SimFile { disk: self.clone(), path: path.to_owned(), inode: inode?, options })
+        Ok(SimFile {
+            disk: self.clone(),
+            path: path.to_owned(),
+            inode: inode?,
+            options,
+            _descriptor: descriptor,
+        })
     }
 
     async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -78,6 +96,7 @@ impl Disk for SimDisk {
     }
 
     async fn read_file(&self, path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
+        let _descriptor = self.descriptor()?;
         match self.submit(path, Op::ReadFile { size_max }).await {
             Answer::Content(result) => result,
             _ => unreachable!("reading yields content"),
@@ -85,6 +104,7 @@ impl Disk for SimDisk {
     }
 
     async fn write_file(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
+        let _descriptor = self.descriptor()?;
         self.done(path, Op::WriteFile { content }).await
     }
 
@@ -96,6 +116,11 @@ impl Disk for SimDisk {
     }
 }
 
+/// Counts as open for as long as it is there.
+struct Descriptor {
+    _counted: Arc<()>,
+}
+
 /// An open file on a simulated disk; dead with the life of the node that opened it.
 #[derive(Clone)]
 pub struct SimFile {
@@ -103,6 +128,7 @@ pub struct SimFile {
     path: PathBuf,
     inode: InodeId,
     options: OpenOptions,
+    _descriptor: Arc<Descriptor>,
 }
 
 impl SimFile {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::fault::{Fault, FaultKind, Latency, OpKind};
 use super::inode::{Inode, SECTOR_SIZE};
@@ -33,6 +34,10 @@ pub(super) struct DiskModel {
     pub(super) latency: Latency,
     /// Bytes that fit; unlimited if `None`.
     pub(super) capacity: Option<u64>,
+    /// How many files can be open; unlimited if `None`.
+    pub(super) descriptors: Option<usize>,
+    /// Held by every open file.
+    pub(super) opened: Arc<()>,
     /// Changing operations so far: of kind Write, Sync, and in all.
     pub(super) changes: Changes,
     pub(super) crash_at: Option<(OpKind, u64)>,
@@ -47,6 +52,10 @@ pub(super) struct Changes {
 }
 
 impl DiskModel {
+    pub(super) fn open_files(&self) -> usize {
+        Arc::strong_count(&self.opened) - 1
+    }
+
     /// Counts a changing operation that is about to complete; true if the power goes off instead.
     pub(super) fn count_change(&mut self, kind: OpKind) -> bool {
         self.changes.all += 1;

@@ -256,6 +256,17 @@ impl DiskView {
         self.with(|disk| disk.capacity = bytes);
     }
 
+    /// Files that are open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.with(|disk| disk.open_files())
+    }
+
+    /// How many files can be open at a time; `None` for as many as one likes.
+    pub fn set_descriptors(&self, most: Option<usize>) {
+        self.with(|disk| disk.descriptors = most);
+    }
+
     /// How long operations take.
     pub fn set_latency(&self, latency: Latency) {
         self.with(|disk| disk.latency = latency);
