@@ -32,11 +32,8 @@ pub async fn publish<E: Effects>(
 
 fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats {
     let stats = &shard.stats;
-    let requests = stats
-        .latencies()
-        .into_iter()
-        .map(|(key, latency)| ApiStats { api: key.name(), latency, errors: Vec::new() })
-        .collect();
+    let requests =
+        stats.latencies().into_iter().map(|(key, latency)| ApiStats { api: key.name(), latency }).collect();
     ShardStats {
         shard: shard.index,
         requests,

@@ -111,15 +111,6 @@ fn requests(out: &mut Exposition, shards: &[ShardStats]) {
             out.histogram(name, labels, buckets, api.latency.count(), api.latency.sum().as_secs_f64());
         }
     }
-    let name = "millrace_request_errors_total";
-    out.family(name, Kind::Counter, "Error codes answered, by API.");
-    for stats in shards {
-        for api in &stats.requests {
-            for (error, count) in &api.errors {
-                out.sample(name, &[("shard", &stats.shard), ("api", &api.api), ("error", error)], count);
-            }
-        }
-    }
 }
 
 fn stall_maximum(out: &mut Exposition, shards: &[ShardStats]) {

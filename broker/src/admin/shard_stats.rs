@@ -51,8 +51,6 @@ pub struct ApiStats {
     pub api: &'static str,
     /// From the arrival of a request to its answer; the count is the number of requests.
     pub latency: LatencyHistogram,
-    /// How often each error code was answered, by Kafka's name.
-    pub errors: Vec<(&'static str, u64)>,
 }
 
 /// What a shard holds of one topic.
