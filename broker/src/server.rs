@@ -113,6 +113,8 @@ async fn open_first<E: Effects>(
         retention_ms: None,
         retention_bytes: None,
         delete_retention: false,
+        // A change is one batch.
+        max_message_bytes: usize::MAX,
         ..LogConfig::default()
     };
     let log = logs.open_log(name, METADATA_TOPIC_ID, log_config).await.context("the metadata log")?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::{Either, join_all, select};
 use futures_util::lock::{Mutex, MutexGuard};
-use model::{LeaderEpoch, NodeId, Offset, PartitionId, TopicId};
+use model::{LeaderEpoch, NodeId, PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use runtime::sync::{Notify, Permit, Semaphore};
 use runtime::{Clock, Effects, Monotonic};
@@ -87,9 +87,6 @@ const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
 /// Changes that are recorded while shards still follow earlier ones; more wait.
 const CHANGES_MAX: usize = 32;
-
-/// Records that go into one batch of the metadata log.
-const BATCH_RECORDS_MAX: usize = 1_000;
 
 /// Decides and records every change of the metadata.
 pub struct Controller<E: Effects> {
@@ -379,19 +376,16 @@ impl<E: Effects> Controller<E> {
             return Ok(());
         }
         let now = shard.effects.clock().unix_ms();
-        let mut end = Offset::ZERO;
-        for records in records.chunks(BATCH_RECORDS_MAX) {
-            let batch = records::encode_batch(records, now)
-                .map_err(|error| ControllerError::new(ErrorCode::InvalidRequest, error.to_string()))?;
-            let appended = self.log.log.append(&batch, AppendOrigin::Internal, self.log.leader_epoch(), now);
-            let info = appended.map_err(|error| {
-                let message = format!("The metadata log refused the change: {error}");
-                ControllerError::new(ErrorCode::KafkaStorageError, message)
-            })?;
-            self.log.appended();
-            end = info.last_offset.plus(1);
-        }
-        self.log.committed(end).await.map_err(|code| {
+        // One batch, however large: a change is there as a whole or not at all.
+        let batch = records::encode_batch(&records, now)
+            .map_err(|error| ControllerError::new(ErrorCode::InvalidRequest, error.to_string()))?;
+        let appended = self.log.log.append(&batch, AppendOrigin::Internal, self.log.leader_epoch(), now);
+        let info = appended.map_err(|error| {
+            let message = format!("The metadata log refused the change: {error}");
+            ControllerError::new(ErrorCode::KafkaStorageError, message)
+        })?;
+        self.log.appended();
+        self.log.committed(info.last_offset.plus(1)).await.map_err(|code| {
             ControllerError::new(code, "The metadata log could not be written; see the broker's log.")
         })?;
         let Turn { mut state, _change } = turn;

@@ -200,3 +200,19 @@ fn a_topic_may_go_and_come_again_while_it_is_being_created() {
         });
     }
 }
+
+/// A large topic takes many records. They are one batch, which a power cut leaves as a whole or not at all.
+#[test]
+fn a_change_is_one_batch() {
+    in_world(80, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "big", 1_100).await;
+        let log = "/data/__cluster_metadata-0/00000000000000000000.log";
+        let content = world.disk("broker").read_stable(log).expect("the metadata log");
+        let batches = model::batches(&content).map_while(Result::ok);
+        let sizes: Vec<_> =
+            batches.map(|batch| batch.record_count()).filter(|records| *records > 100).collect();
+        assert_eq!(sizes, [1_101], "the topic and its partitions");
+    });
+}
