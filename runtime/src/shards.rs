@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::uring::{DurableWrite, PreparedShard, UringEffects};
 
-/// The process's exit code after a panic on a shard: its siblings must not serve on without it.
+/// The process's exit code after a panic on a shard, where panics unwind: its siblings must not serve on without it. In a
+/// release build a panic aborts the process at once.
 pub const EXIT_SHARD_PANICKED: i32 = 70;
 
 /// How one shard runs.

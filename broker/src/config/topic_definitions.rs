@@ -27,7 +27,7 @@ pub(super) static TOPIC: &[Definition] = &[
         .rule(Between(-131_072, 22)).from(&[same("compression.zstd.level")]).stored(PassThrough),
     Definition::topic("delete.retention.ms", Long, "86400000", "")
         .rule(AtLeast(0)).from(&[same("log.cleaner.delete.retention.ms")]).stored(NoCompaction),
-    Definition::topic("durability", String, "quorum-fsync", "What an acknowledgement promises. quorum-fsync: on stable storage at min.insync.replicas replicas. all-fsync: on stable storage at all in-sync replicas. kafka: written to the kernel, not synced.")
+    Definition::topic("durability", String, "quorum-fsync", "What an acknowledgement promises. quorum-fsync: on stable storage at min.insync.replicas replicas. all-fsync: on stable storage at all in-sync replicas. kafka: written to the kernel, not synced; a power cut takes acknowledged records, and clients do not notice, since the leader epoch stays the same.")
         .rule(OneOf(DURABILITIES)).from(&[same("durability")]).high(),
     Definition::topic("file.delete.delay.ms", Long, "60000", "How long a removed segment stays on disk under its .deleted name.")
         .rule(AtLeast(0)).from(&[same("log.segment.delete.delay.ms")]),
@@ -59,7 +59,7 @@ pub(super) static TOPIC: &[Definition] = &[
         .rule(Fraction).from(&[same("log.cleaner.min.cleanable.ratio")]).stored(NoCompaction),
     Definition::topic("min.compaction.lag.ms", Long, "0", "")
         .rule(AtLeast(0)).from(&[same("log.cleaner.min.compaction.lag.ms")]).stored(NoCompaction),
-    Definition::topic("min.insync.replicas", Int, "1", "With acks=all, the replicas that must have a record before it is acknowledged.")
+    Definition::topic("min.insync.replicas", Int, "1", "With acks=all, the replicas that must have a record before it is acknowledged, or all if a topic has fewer.")
         .rule(AtLeast(1)).from(&[same("min.insync.replicas")]).high(),
     Definition::topic("preallocate", Boolean, "false", "")
         .from(&[same("log.preallocate")]).stored(KafkaInternal),
