@@ -5,6 +5,7 @@
 //! What lies before is trusted: it is verified when it is read.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ use crate::log_dir::Checkpoint;
 use crate::log_segment::{FileOf, Indexes, LogSegment, file_name, page_down, parse_file_name};
 use crate::offset_index::OffsetIndex;
 use crate::producer_state::ProducerState;
+use crate::retention::ENDINGS;
 use crate::scan::{Scan, ScanEnd};
 use crate::shard::Shard;
 use crate::tail::to_u64;
@@ -100,13 +102,17 @@ pub(crate) async fn recover<E: Effects>(
     recovery.load_snapshot(entries).await?;
     let mut segments = Vec::with_capacity(files.len());
     let mut offline = None;
-    for file in files {
-        let segment = recovery.segment(file).await?;
-        let (segment, problem) = segment;
+    for (at, file) in files.iter().enumerate() {
+        let (segment, problem) = recovery.segment(file).await?;
+        let lost_behind = problem.is_none() && recovery.ends_early(&segment, file);
         segments.push(segment);
         if let Some(problem) = problem {
             tracing::error!(partition = %tp, error = %problem, "the log stays offline");
             offline = Some(problem);
+            break;
+        }
+        if lost_behind {
+            recovery.remove_all(&files[at + 1..]).await?;
             break;
         }
     }
@@ -175,9 +181,36 @@ impl<E: Effects> Recovery<'_, E> {
             state.physical_size = length;
         }
         if problem.is_none() {
-            self.make_good(&segment, file, handle).await?;
+            let is_full = file.next_base.is_some() && !self.ends_early(&segment, file);
+            self.make_good(&segment, is_full, handle).await?;
         }
         Ok((segment, problem))
+    }
+
+    /// Whether offsets are missing between the segment and the next, which only a log that does not wait for the disk can
+    /// have: then the log ends here.
+    fn ends_early(&self, segment: &LogSegment<E>, file: &SegmentFile) -> bool {
+        let unsynced = self.config.commit_mode == CommitMode::Kafka && !self.config.compact;
+        unsynced && file.next_base.is_some_and(|next| segment.next_offset() < next)
+    }
+
+    /// Removes segments behind the new end of the log; durable when this returns.
+    async fn remove_all(&self, files: &[SegmentFile]) -> Result<(), StorageError> {
+        let disk = self.shard.effects.disk();
+        for file in files {
+            let path = self.dir.join(file_name(file.base, "log"));
+            tracing::warn!(path = %path.display(), "removed: records before it were not on disk when the power was lost");
+            for ending in ENDINGS {
+                let path = self.dir.join(file_name(file.base, ending));
+                match disk.remove_file(&path).await {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(StorageError::io("remove", &path, &error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        disk.sync_dir(&self.dir).await.map_err(|error| StorageError::io("sync", &self.dir, &error))
     }
 
     /// Loads the indexes up to where the scan starts, and moves the segment there.
@@ -265,7 +298,7 @@ impl<E: Effects> Recovery<'_, E> {
     async fn make_good(
         &mut self,
         segment: &Rc<LogSegment<E>>,
-        file: &SegmentFile,
+        is_full: bool,
         handle: FileOf<E>,
     ) -> Result<(), StorageError> {
         let path = segment.path("log");
@@ -281,7 +314,7 @@ impl<E: Effects> Recovery<'_, E> {
             // After a kill the bytes may only be in the device's cache; they count as durable from here on.
             handle.sync().await.map_err(|error| StorageError::io("sync", &path, &error))?;
         }
-        if file.next_base.is_some() {
+        if is_full {
             segment.state.borrow_mut().finish_time_index();
             let producers = self.producers.snapshot();
             self.to_seal.push_back(ToSeal { segment: Rc::clone(segment), producers });
