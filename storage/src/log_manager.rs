@@ -101,7 +101,6 @@ impl<E: Effects> LogManager<E> {
             log.progress.notified().await;
         }
         self.shard.journal.release(&log);
-        let renamed = removal::rename_away(&self.shard, tp, "delete").await?;
         let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
         for segment in segments {
             let lag = segment.state.borrow().size - segment.state.borrow().acknowledged_size();
@@ -109,6 +108,7 @@ impl<E: Effects> LogManager<E> {
             log.forget_memory(&segment);
             segment.release();
         }
+        let renamed = removal::rename_away(&self.shard, tp, "delete").await?;
         let delay = Duration::from_millis(log.config().file_delete_delay_ms);
         self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
         journal::end(&self.shard, &log).await

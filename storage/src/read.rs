@@ -363,6 +363,19 @@ impl<E: Effects> Log<E> {
         Ok(state.indexes.as_ref().map_or(0, |indexes| indexes.offsets.lookup(from).1))
     }
 
+    /// Whether the log still has a segment.
+    fn check_there(&self, segment: &Rc<LogSegment<E>>) -> Result<(), ReadError> {
+        if self.is_closed() {
+            return Err(ReadError::Storage(StorageError::Closed));
+        }
+        let state = self.state.borrow();
+        if state.segments.iter().any(|one| Rc::ptr_eq(one, segment)) {
+            return Ok(());
+        }
+        let (log_start, log_end) = (state.log_start, state.log_end);
+        Err(ReadError::OffsetOutOfRange { requested: segment.base, log_start, log_end })
+    }
+
     /// The end of what the file holds: only durable bytes are on disk for certain.
     fn readable_end(&self, segment: &LogSegment<E>) -> u64 {
         segment.state.borrow().durable_size
@@ -393,6 +406,8 @@ impl<E: Effects> Log<E> {
         let skip = usize::try_from(position - start).unwrap_or(0);
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         if read < skip.saturating_add(wanted) {
+            // It may have been removed meanwhile, which cuts it.
+            self.check_there(segment)?;
             let message = format!("the file ends after {read} of {aligned} bytes read at {start}");
             return Err(ReadError::Corrupt(StorageError::Corrupt {
                 path,

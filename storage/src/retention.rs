@@ -12,14 +12,17 @@ use runtime::{Clock, Disk, Effects};
 use crate::log::Log;
 use crate::log_segment::LogSegment;
 use crate::shard::Shard;
-use crate::{ReadError, StorageError};
+use crate::{ReadError, SealedRead, StorageError};
 
 /// The files of a segment.
-const ENDINGS: [&str; 5] = ["log", "index", "timeindex", "txnindex", "snapshot"];
+pub(crate) const ENDINGS: [&str; 5] = ["log", "index", "timeindex", "txnindex", "snapshot"];
 
 /// Bytes that are given back to the file system at a time. It has to note each extent, and the device may have to discard
 /// them (mount option `discard`): a gigabyte at once stops durable writes for hundreds of milliseconds.
 const UNLINK_BYTES_MAX: u64 = 16 << 20;
+
+/// How often a longer wait looks whether it is still wanted.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks all logs of the shard every now and then until it closes.
 pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
@@ -56,7 +59,7 @@ pub(crate) async fn unlink<E: Effects>(shard: Rc<Shard<E>>) {
         if due > now {
             // Files wait in about the order in which they are due; nothing suffers from a longer wait.
             shard.unlinks.borrow_mut().push_back((due, path));
-            clock.sleep_until(now + Duration::from_millis(100).min(due - now)).await;
+            clock.sleep_until(now + LOOK_PAUSE.min(due - now)).await;
             continue;
         }
         if let Err(error) = remove(&shard, &path).await
@@ -76,8 +79,11 @@ async fn remove<E: Effects>(shard: &Shard<E>, path: &Path) -> io::Result<()> {
     } else {
         vec![path.to_owned()]
     };
-    for file in files {
-        while disk.shrink_file(&file, UNLINK_BYTES_MAX).await? {
+    // What sendfile has given to a socket shares its pages with the file, and cutting the file changes them.
+    let bit_by_bit = shard.options.sealed_read != SealedRead::Sendfile;
+    for file in files.into_iter().filter(|_| bit_by_bit) {
+        // What cannot be cut can still be removed.
+        while disk.shrink_file(&file, UNLINK_BYTES_MAX).await.unwrap_or(false) {
             pause(shard).await;
             if shard.closing.get() {
                 return Ok(());
@@ -93,11 +99,12 @@ async fn remove<E: Effects>(shard: &Shard<E>, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets others have the disk, unless it is full.
+/// Lets others have the disk, unless it is full or the shard closes.
 async fn pause<E: Effects>(shard: &Shard<E>) {
-    if shard.disk_full.get().is_none() {
-        let clock = shard.effects.clock();
-        clock.sleep_until(clock.now() + shard.options.unlink_pause).await;
+    let clock = shard.effects.clock();
+    let end = clock.now() + shard.options.unlink_pause;
+    while shard.disk_full.get().is_none() && !shard.closing.get() && clock.now() < end {
+        clock.sleep_until(end.min(clock.now() + LOOK_PAUSE)).await;
     }
 }
 

@@ -4,12 +4,14 @@
 
 mod support;
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use model::{Compression, LeaderEpoch, Offset, RecordBatch, RecordBatchBuilder, TimestampType};
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
-use runtime::{Clock, Effects};
-use storage::{AppendOrigin, LogConfig, LogManagerOptions, ReadError};
+use runtime::{Clock, Effects, File};
+use storage::{AppendOrigin, LogConfig, LogManagerOptions, ReadError, ReadPart, SealedRead};
 use support::{Broker, append_durably, batch, builder, listen, pause, read_all, start, tp};
 
 fn run<Fut: Future<Output = ()>>(test: impl FnOnce(SimWorld, SimEffects, Broker) -> Fut) {
@@ -89,6 +91,183 @@ fn what_is_large_is_given_back_bit_by_bit() {
             before = now;
         }
         assert!(steps >= 3, "{steps}");
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_shrunk_is_removed_all_the_same() {
+    run(|world, node, broker| async move {
+        let config = LogConfig {
+            segment_bytes: 5_000,
+            retention_bytes: Some(0),
+            file_delete_delay_ms: 0,
+            ..LogConfig::default()
+        };
+        let log = broker.log(0, &config).await;
+        for i in 0..10 {
+            append_durably(&log, &batch(i, 1, 2_000, 1_000)).await;
+        }
+        pause(&node, 3_000).await;
+        // As when no descriptors are left: a name could still be removed.
+        world.disk("a").inject(Fault::new(OpKind::Meta, FaultKind::Eio).on(".log.deleted").after(0, 1));
+        broker.manager.apply_retention().await.unwrap();
+        pause(&node, 5_000).await;
+        assert_eq!(names(&world, ".deleted"), [""; 0]);
+    });
+}
+
+#[test]
+fn a_stop_does_not_wait_for_what_is_to_be_removed() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        let options =
+            LogManagerOptions { unlink_pause: Duration::from_secs(3_600), ..LogManagerOptions::default() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let config = LogConfig { file_delete_delay_ms: 0, ..LogConfig::default() };
+        append_durably(&broker.log(0, &config).await, &batch(1, 1, 100, 1_000)).await;
+        broker.manager.delete_log(&tp(0)).await.unwrap();
+        pause(&node, 1_000).await;
+        let before = node.clock().now();
+        broker.stop().await;
+        let took = node.clock().now().since(before);
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    });
+    world.end();
+}
+
+#[test]
+fn what_is_handed_out_of_a_file_can_be_read_although_that_is_removed() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        let options = LogManagerOptions {
+            sealed_read: SealedRead::Sendfile,
+            append_bytes_max: 8 << 20,
+            ..LogManagerOptions::default()
+        };
+        let broker = start(node.clone(), options).await.unwrap();
+        let config = LogConfig {
+            segment_bytes: 40 << 20,
+            max_message_bytes: 8 << 20,
+            retention_bytes: Some(0),
+            file_delete_delay_ms: 1_000,
+            ..LogConfig::default()
+        };
+        let log = broker.log(0, &config).await;
+        for i in 0..12 {
+            broker.manager.admitted(4 << 20).await;
+            append_durably(&log, &batch(i, 1, 4 << 20, 1_000)).await;
+        }
+        pause(&node, 20_000).await;
+        let read = log.read(Offset(0), 36 << 20, true, log.durable_end()).await.unwrap();
+        let [ReadPart::File { file, position, length }] = &read.parts[..] else {
+            panic!("a range of a file")
+        };
+        broker.manager.apply_retention().await.unwrap();
+        pause(&node, 10_000).await;
+        let pool = runtime::buffer::BufferPool::new(128 << 20);
+        let wanted = usize::try_from(*length).unwrap();
+        let (found, _) = file.read_at(pool.buffer(wanted).unwrap(), *position, wanted).await;
+        assert_eq!(found.unwrap(), wanted);
+    });
+    world.end();
+}
+
+#[test]
+fn a_read_that_meets_a_removed_file_does_not_speak_of_damage() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        let options = LogManagerOptions { append_bytes_max: 8 << 20, ..LogManagerOptions::default() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let config = LogConfig {
+            segment_bytes: 40 << 20,
+            max_message_bytes: 8 << 20,
+            retention_bytes: Some(0),
+            file_delete_delay_ms: 1_000,
+            ..LogConfig::default()
+        };
+        let log = broker.log(0, &config).await;
+        for i in 0..12 {
+            broker.manager.admitted(4 << 20).await;
+            append_durably(&log, &batch(i, 1, 4 << 20, 1_000)).await;
+        }
+        pause(&node, 20_000).await;
+        // The index and the file are open.
+        log.read(Offset(7), 1 << 20, true, log.durable_end()).await.unwrap();
+        world.disk("a").inject(
+            Fault::new(OpKind::Read, FaultKind::Slow(Duration::from_secs(10))).on(".log").after(0, 1),
+        );
+        let (reader, outcome) = (Rc::clone(&log), Rc::new(RefCell::new(None)));
+        let slot = Rc::clone(&outcome);
+        node.spawn(async move {
+            let read = reader.read(Offset(7), 1 << 20, true, reader.durable_end()).await;
+            *slot.borrow_mut() = Some(read.map(|read| read.size_bytes));
+        });
+        pause(&node, 10).await;
+        broker.manager.apply_retention().await.unwrap();
+        pause(&node, 20_000).await;
+        let outcome = outcome.take().unwrap();
+        assert!(
+            matches!(outcome, Ok(_) | Err(ReadError::OffsetOutOfRange { .. })),
+            "a consumer takes that for damage: {outcome:?}"
+        );
+    });
+    world.end();
+}
+
+#[test]
+fn a_retention_pass_that_fails_keeps_no_memory() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        let options = LogManagerOptions { append_bytes_max: 256 << 10, ..LogManagerOptions::default() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let config = LogConfig {
+            segment_bytes: 32 << 10,
+            retention_bytes: Some(1),
+            file_delete_delay_ms: 0,
+            ..LogConfig::default()
+        };
+        let log = broker.log(0, &config).await;
+        for round in 0..3 {
+            let admitted = Rc::new(Cell::new(0));
+            let (count, manager, writer) =
+                (Rc::clone(&admitted), Rc::clone(&broker.manager), Rc::clone(&log));
+            node.spawn(async move {
+                for i in 0..100 {
+                    manager.admitted(10_000).await;
+                    append_durably(&writer, &batch(i, 1, 10_000, 1_000)).await;
+                    count.set(count.get() + 1);
+                }
+            });
+            // All full segments are sealed by then.
+            pause(&node, 5_000).await;
+            let chunks = broker.manager.stats().chunk_bytes;
+            assert_eq!(admitted.get(), 100, "round {round}: no room beside {chunks} bytes of chunks");
+            let start = log.log_start_offset();
+            let first = format!("/{start:020}.log");
+            world.disk("a").inject(Fault::new(OpKind::Meta, FaultKind::Eio).on(&first).after(0, 1));
+            let failed = broker.manager.apply_retention().await;
+            assert!(failed.is_err() && log.log_start_offset() > start, "{failed:?}");
+        }
+        drop(log);
+        broker.manager.delete_log(&tp(0)).await.unwrap();
+        assert_eq!(broker.manager.stats().chunk_bytes, 0);
+    });
+    world.end();
+}
+
+#[test]
+fn a_deletion_that_fails_keeps_no_memory() {
+    run(|world, _, broker| async move {
+        let log = broker.log(0, &LogConfig::default()).await;
+        append_durably(&log, &batch(1, 1, 10_000, 1_000)).await;
+        drop(log);
+        world.disk("a").inject(Fault::new(OpKind::Meta, FaultKind::Eio).on("topic-0").after(0, 1));
+        broker.manager.delete_log(&tp(0)).await.unwrap_err();
+        assert_eq!(broker.manager.stats().chunk_bytes, 0);
     });
 }
 
