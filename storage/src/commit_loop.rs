@@ -115,6 +115,7 @@ fn judge<E: Effects>(log: &Rc<Log<E>>, error: &StorageError) {
         tracing::warn!(partition = %log.tp, %error, "could not be written now, is tried again");
     }
     log.shard.stalled.borrow_mut().push(Rc::clone(log));
+    log.progress.notify_all();
 }
 
 /// Has written to the segment what the journal has of it, in the background, unless a write is under way already: that

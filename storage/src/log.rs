@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -324,12 +325,29 @@ impl<E: Effects> Log<E> {
     /// Has everything below `end` written to the segments, where whatever outlives the journal needs it.
     pub(crate) async fn written_to(self: &Rc<Self>, end: Offset) -> Result<(), StorageError> {
         while self.state.borrow().written_end < end {
-            if let Some(error) = self.offline() {
-                return Err(error);
-            }
-            start_flush(self);
-            self.progress.notified().await;
+            self.write_on().await?;
         }
+        Ok(())
+    }
+
+    /// As [`Log::written_to`], but does not wait for a full disk: others may wait for this log, and make room.
+    pub(crate) async fn written_soon_to(self: &Rc<Self>, end: Offset) -> Result<(), StorageError> {
+        while self.state.borrow().written_end < end {
+            if self.shard.stalled.borrow().iter().any(|stalled| Rc::ptr_eq(stalled, self)) {
+                let busy = io::Error::new(io::ErrorKind::ResourceBusy, "a write waits to be tried again");
+                return Err(StorageError::io("write", &self.dir, &busy));
+            }
+            self.write_on().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_on(self: &Rc<Self>) -> Result<(), StorageError> {
+        if let Some(error) = self.offline() {
+            return Err(error);
+        }
+        start_flush(self);
+        self.progress.notified().await;
         Ok(())
     }
 

@@ -116,7 +116,7 @@ impl<E: Effects> Log<E> {
                 .map(|full| (Rc::clone(&full.segment), full.producers.clone()));
             let Some((segment, producers)) = next else { break };
             let end = segment.next_offset();
-            self.written_to(end).await?;
+            self.written_soon_to(end).await?;
             self.sync_buffered().await?;
             self.seal(&segment, producers).await?;
             self.state.borrow_mut().to_seal.pop_front();
@@ -184,7 +184,7 @@ impl<E: Effects> Log<E> {
         if target == known {
             return Ok(());
         }
-        self.written_to(target).await?;
+        self.written_soon_to(target).await?;
         self.sync_buffered().await?;
         self.shard.write_whole(&self.dir.join(file_name(target, "snapshot")), producers).await?;
         self.write_index_entries(&active, counts).await?;

@@ -192,16 +192,23 @@ impl<E: Effects> Log<E> {
             // It was deleted meanwhile; another log may have its name by now.
             return Ok(());
         }
-        self.seal_and_checkpoint().await?;
+        match self.seal_and_checkpoint().await {
+            // On a full disk nothing can be sealed, but what has been can go, which makes room.
+            Err(error) if error.is_passing() => {}
+            done => done?,
+        }
         // The name of the first segment left is what tells the next start where the log goes on.
-        let kept = {
+        let (count, kept) = {
             let state = self.state.borrow();
-            Rc::clone(&state.segments[count.min(state.segments.len() - 1)])
+            let count = count.min(state.segments.len() - 1 - state.to_seal.len());
+            (count, Rc::clone(&state.segments[count]))
         };
+        if count == 0 {
+            return Ok(());
+        }
         crate::commit_loop::create_file(self, &kept).await?;
         let (gone, start) = {
             let mut state = self.state.borrow_mut();
-            let count = count.min(state.segments.len() - 1);
             let gone: Vec<_> = state.segments.drain(..count).collect();
             let start = state.segments[0].base;
             (gone, start.max(state.log_start))

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use model::Offset;
+use runtime::Effects;
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use storage::{AppendError, Log, LogConfig, LogManagerOptions, ReadError, StorageError};
 use support::{Broker, append, append_durably, batch, idempotent, listen, pause, read_all, start};
@@ -401,6 +402,73 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
     world.block_on(async {
         let broker = start(node.clone(), options()).await.unwrap();
         verify(&broker, &sent, "after a full disk").await;
+    });
+    world.end();
+}
+
+#[test]
+fn retention_makes_room_on_a_full_disk() {
+    let world = SimWorld::new(7);
+    let node = world.node("a");
+    world.block_on(async {
+        let options = LogManagerOptions { disk_reserve_bytes: 0, ..options() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let config = LogConfig { file_delete_delay_ms: 0, segment_bytes: 512 << 10, ..LogConfig::default() };
+        let log = broker.log(0, &config).await;
+        for i in 0..30 {
+            append_durably(&log, &batch(i, 1, 100_000, 1_000)).await;
+        }
+        // Full segments are sealed meanwhile.
+        pause(&node, 3_000).await;
+        let used: usize =
+            world.disk("a").files().iter().filter_map(|f| world.disk("a").read(f)).map(|c| c.len()).sum();
+        world.disk("a").set_capacity(Some(u64::try_from(used).unwrap() + 2_000));
+        while append(&log, &batch(77, 1, 100_000, 1_000)).is_ok() {
+            pause(&node, 5).await;
+        }
+        assert!(log.durable_end() < log.log_end_offset());
+        log.set_config(LogConfig { retention_bytes: Some(1 << 20), ..config });
+        let manager = Rc::clone(&broker.manager);
+        node.spawn(async move {
+            let _tried_again_with_the_next_pass = manager.apply_retention().await;
+        });
+        pause(&node, 10_000).await;
+        assert!(log.log_start_offset() > Offset(0), "{log:?}");
+        assert_eq!(log.durable_end(), log.log_end_offset(), "there is room again");
+        append_durably(&log, &batch(78, 1, 10, 1_000)).await;
+    });
+    world.end();
+}
+
+#[test]
+fn a_log_that_cannot_be_written_holds_up_no_deletion_of_another() {
+    let world = SimWorld::new(8);
+    let node = world.node("a");
+    world.block_on(async {
+        // One log at a time is looked after.
+        let options = LogManagerOptions { active_open_max: 4, checkpoint_ms: 1_000, ..options() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let logs = [broker.log(0, &small()).await, broker.log(1, &small()).await];
+        append_durably(&logs[0], &batch(1, 1, 100, 1_000)).await;
+        world
+            .disk("a")
+            .inject(Fault::new(OpKind::Write, FaultKind::NoSpace).on("topic-0/00000000000000000000.log"));
+        append(&logs[0], &batch(2, 1, 100, 1_000)).unwrap();
+        pause(&node, 3_000).await;
+        // Refused while the last look at the disk has found it full.
+        while append(&logs[1], &batch(3, 1, 100, 1_000)).is_err() {
+            pause(&node, 100).await;
+        }
+        logs[1].flush().await.unwrap();
+        pause(&node, 3_000).await;
+        let manager = Rc::clone(&broker.manager);
+        let deleted = Rc::new(RefCell::new(None));
+        let outcome = Rc::clone(&deleted);
+        node.spawn(async move {
+            *outcome.borrow_mut() = Some(manager.delete_log(&support::tp(1)).await);
+        });
+        pause(&node, 10_000).await;
+        assert!(matches!(*deleted.borrow(), Some(Ok(()))), "{:?}", deleted.borrow());
     });
     world.end();
 }
