@@ -190,8 +190,9 @@ impl<E: Effects> Recovery<'_, E> {
     /// Whether offsets are missing between the segment and the next, which only a log that does not wait for the disk can
     /// have: then the log ends here.
     fn ends_early(&self, segment: &LogSegment<E>, file: &SegmentFile) -> bool {
-        let unsynced = self.config.commit_mode == CommitMode::Kafka && !self.config.compact;
-        unsynced && file.next_base.is_some_and(|next| segment.next_offset() < next)
+        let next = segment.next_offset();
+        let cut = self.is_unsynced(next) && !self.config.compact;
+        cut && file.next_base.is_some_and(|base| next < base)
     }
 
     /// Removes segments behind the new end of the log; durable when this returns.
@@ -250,8 +251,7 @@ impl<E: Effects> Recovery<'_, E> {
         end: &ScanEnd,
     ) -> Result<Option<StorageError>, StorageError> {
         let next = segment.next_offset();
-        // Without waiting for the disk, a power cut may leave anything; Kafka cuts the log there.
-        if self.config.commit_mode == CommitMode::Kafka {
+        if self.is_unsynced(next) {
             return Ok(None);
         }
         let clean = end.problem.is_none() || scan.only_zeros(end.position).await?;
@@ -272,6 +272,12 @@ impl<E: Effects> Recovery<'_, E> {
         Ok(None)
     }
 
+    /// Whether what stands at `offset` need not be durable. Without waiting for the disk, a power cut may leave anything;
+    /// Kafka cuts the log there. But below the recovery point everything was synced, whatever the log waits for.
+    fn is_unsynced(&self, offset: Offset) -> bool {
+        self.config.commit_mode == CommitMode::Kafka && offset >= self.recovery_point
+    }
+
     /// Whether the segment ends before the data does that was durable.
     fn missing(
         &self,
@@ -282,7 +288,7 @@ impl<E: Effects> Recovery<'_, E> {
     ) -> Option<StorageError> {
         let next = segment.next_offset();
         let because = match file.next_base {
-            _ if self.config.commit_mode == CommitMode::Kafka => return None,
+            _ if self.is_unsynced(next) => return None,
             Some(next_base) if next < next_base && !self.config.compact => {
                 format!("the next segment starts at offset {next_base}")
             }
@@ -380,8 +386,13 @@ impl<E: Effects> Recovery<'_, E> {
         // The log may go on differently from what these describe.
         for offset in lost.into_iter().filter(|_| state.offline.is_none()) {
             let path = self.dir.join(file_name(offset, "snapshot"));
-            let removed = shard.effects.disk().remove_file(&path).await;
-            removed.map_err(|error| StorageError::io("remove", &path, &error))?;
+            match shard.effects.disk().remove_file(&path).await {
+                // Gone with its segment.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StorageError::io("remove", &path, &error));
+                }
+                _ => {}
+            }
         }
         Ok(state)
     }

@@ -252,3 +252,37 @@ fn what_is_acknowledged_after_the_mode_has_changed_is_durable_with_all_before() 
         world.end();
     }
 }
+
+#[test]
+fn damage_below_the_recovery_point_costs_nothing_behind_it() {
+    for side_file in [".snapshot", ".index"] {
+        let world = SimWorld::new(1);
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+            let log = broker.log(0, &kafka_mode()).await;
+            for i in 0..20 {
+                append_durably(&log, &batch(i, 1, 1_100, 1_000)).await;
+            }
+            // Idle, so that all of it is durable and the recovery point at the end.
+            pause(&node, 5_000).await;
+            broker.stop().await;
+        });
+        let files: Vec<_> = world.disk("a").files();
+        for path in files.iter().filter(|path| path.to_string_lossy().ends_with(side_file)) {
+            world.disk("a").set_content(path, b"damaged".to_vec());
+        }
+        let logs =
+            || world.disk("a").files().iter().filter(|path| path.to_string_lossy().ends_with(".log")).count();
+        let before = logs();
+        assert!(before > 4);
+        assert!(world.disk("a").corrupt(log_file(0), 2_000));
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+            let log = broker.log(0, &kafka_mode()).await;
+            assert_eq!(logs(), before, "{side_file}: {log:?}, {:?}", log.offline());
+        });
+        world.end();
+    }
+}
