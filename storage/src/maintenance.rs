@@ -380,11 +380,11 @@ impl<E: Effects> Log<E> {
         if self.offline().is_some() {
             return Ok(());
         }
-        self.written_to(self.log_end_offset()).await?;
+        self.written_soon_to(self.log_end_offset()).await?;
         let _permit = self.maintenance.acquire(1).await;
         let mut written = Ok(());
         while written.is_ok() && self.state.borrow().written_end < self.log_end_offset() {
-            written = self.written_to(self.log_end_offset()).await;
+            written = self.written_soon_to(self.log_end_offset()).await;
         }
         self.state.borrow_mut().offline = Some(StorageError::Closed);
         written?;

@@ -474,6 +474,27 @@ fn a_log_that_cannot_be_written_holds_up_no_deletion_of_another() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_room_on_the_disk() {
+    let world = SimWorld::new(9);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options()).await.unwrap();
+        let log = broker.log(0, &small()).await;
+        append_durably(&log, &batch(1, 1, 100, 1_000)).await;
+        world.disk("a").inject(Fault::new(OpKind::Write, FaultKind::NoSpace).on(LOG));
+        append(&log, &batch(2, 1, 100, 1_000)).unwrap();
+        let closed = Rc::new(RefCell::new(None));
+        let (outcome, manager) = (Rc::clone(&closed), Rc::clone(&broker.manager));
+        node.spawn(async move {
+            *outcome.borrow_mut() = Some(manager.close().await);
+        });
+        pause(&node, 60_000).await;
+        assert!(matches!(*closed.borrow(), Some(Err(_))), "not clean, but over: {:?}", closed.borrow());
+    });
+    world.end();
+}
+
+#[test]
 fn side_files_may_be_missing_damaged_or_oversized() {
     let endings = ["index", "timeindex", "snapshot", "checkpoint"];
     for ending in endings {
