@@ -203,6 +203,10 @@ impl<E: Effects> Shard<E> {
     /// Remembers that a log has opened the file of its active segment. Of too many, those that are at rest close theirs.
     pub(crate) fn note_active_opened(&self, log: &Log<E>) {
         let mut files = self.active_files.borrow_mut();
+        // Files are seldom opened: by the first write after a rest, or after a roll.
+        if files.contains(&log.tp) {
+            return;
+        }
         for _ in 0..CLOSE_TRIES {
             if files.len() < self.options.active_open_max {
                 break;
