@@ -454,6 +454,12 @@ impl<E: Effects> LogState<E> {
         Some((at, Rc::clone(&self.segments[at])))
     }
 
+    /// The segments that wait to be sealed, and the active one.
+    pub(crate) fn unsealed(&self) -> impl Iterator<Item = Rc<LogSegment<E>>> {
+        let full = self.to_seal.iter().map(|full| Rc::clone(&full.segment));
+        full.chain([self.active()])
+    }
+
     /// The first segment with bytes to be written. Empty segments may stand behind it.
     pub(crate) fn first_dirty(&self) -> Option<Rc<LogSegment<E>>> {
         let newest = self.segments.iter().rev();

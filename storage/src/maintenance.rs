@@ -129,8 +129,7 @@ impl<E: Effects> Log<E> {
     pub(crate) async fn sync_buffered(&self) -> Result<(), StorageError> {
         let buffered: Vec<Rc<LogSegment<E>>> = {
             let state = self.state.borrow();
-            let full = state.to_seal.iter().map(|full| Rc::clone(&full.segment));
-            full.chain([state.active()]).filter(|segment| segment.state.borrow().buffered_to > 0).collect()
+            state.unsealed().filter(|segment| segment.state.borrow().buffered_to > 0).collect()
         };
         for segment in buffered {
             let upto = segment.state.borrow().buffered_to;
@@ -349,13 +348,8 @@ impl<E: Effects> Log<E> {
         if self.committing.get() || self.writing.get() {
             return false;
         }
-        let unsealed: Vec<_> = {
-            let state = self.state.borrow();
-            let full = state.to_seal.iter().map(|full| Rc::clone(&full.segment));
-            full.chain([state.active()]).collect()
-        };
         let mut all = true;
-        for segment in unsealed {
+        for segment in self.state.borrow().unsealed() {
             if segment.is_durable() && segment.state.borrow().prewriting_from.is_none() {
                 drop(segment.file.borrow_mut().take());
             } else {

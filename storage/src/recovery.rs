@@ -5,7 +5,6 @@
 //! What lies before is trusted: it is verified when it is read.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -197,21 +196,20 @@ impl<E: Effects> Recovery<'_, E> {
 
     /// Removes segments behind the new end of the log; durable when this returns.
     async fn remove_all(&self, files: &[SegmentFile]) -> Result<(), StorageError> {
-        let disk = self.shard.effects.disk();
         for file in files {
             let path = self.dir.join(file_name(file.base, "log"));
             tracing::warn!(path = %path.display(), "removed: records before it were not on disk when the power was lost");
             for ending in ENDINGS {
                 let path = self.dir.join(file_name(file.base, ending));
-                match disk.remove_file(&path).await {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(StorageError::io("remove", &path, &error));
-                    }
-                    _ => {}
-                }
+                self.shard.remove_if_there(&path).await?;
             }
         }
-        disk.sync_dir(&self.dir).await.map_err(|error| StorageError::io("sync", &self.dir, &error))
+        self.shard
+            .effects
+            .disk()
+            .sync_dir(&self.dir)
+            .await
+            .map_err(|error| StorageError::io("sync", &self.dir, &error))
     }
 
     /// Loads the indexes up to where the scan starts, and moves the segment there.
@@ -386,13 +384,8 @@ impl<E: Effects> Recovery<'_, E> {
         // The log may go on differently from what these describe.
         for offset in lost.into_iter().filter(|_| state.offline.is_none()) {
             let path = self.dir.join(file_name(offset, "snapshot"));
-            match shard.effects.disk().remove_file(&path).await {
-                // Gone with its segment.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StorageError::io("remove", &path, &error));
-                }
-                _ => {}
-            }
+            // It may have gone with its segment.
+            shard.remove_if_there(&path).await?;
         }
         Ok(state)
     }

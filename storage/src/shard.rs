@@ -182,6 +182,15 @@ impl<E: Effects> Shard<E> {
         }
     }
 
+    pub(crate) async fn remove_if_there(&self, path: &Path) -> Result<(), StorageError> {
+        match self.effects.disk().remove_file(path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::io("remove", path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn write_whole(&self, path: &Path, content: Vec<u8>) -> Result<(), StorageError> {
         let written = self.effects.disk().write_file(path, content).await;
         written.map_err(|error| StorageError::io("write", path, &error))
