@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::{Compression, LeaderEpoch, Offset, RecordBatch, RecordBatchBuilder, TimestampType};
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use runtime::{Clock, Effects, File};
-use storage::{AppendOrigin, LogConfig, LogManagerOptions, ReadError, ReadPart, SealedRead};
+use storage::{AppendOrigin, Log, LogConfig, LogManagerOptions, ReadError, ReadPart, SealedRead};
 use support::{Broker, append_durably, batch, builder, listen, pause, read_all, start, tp};
 
 fn run<Fut: Future<Output = ()>>(test: impl FnOnce(SimWorld, SimEffects, Broker) -> Fut) {
@@ -136,6 +136,24 @@ fn a_stop_does_not_wait_for_what_is_to_be_removed() {
     world.end();
 }
 
+/// A log with a sealed segment of 40 MiB, which retention takes.
+async fn large_and_at_rest(node: &SimEffects, broker: &Broker) -> Rc<Log<SimEffects>> {
+    let config = LogConfig {
+        segment_bytes: 40 << 20,
+        max_message_bytes: 8 << 20,
+        retention_bytes: Some(0),
+        file_delete_delay_ms: 1_000,
+        ..LogConfig::default()
+    };
+    let log = broker.log(0, &config).await;
+    for i in 0..12 {
+        broker.manager.admitted(4 << 20).await;
+        append_durably(&log, &batch(i, 1, 4 << 20, 1_000)).await;
+    }
+    pause(node, 20_000).await;
+    log
+}
+
 #[test]
 fn what_is_handed_out_of_a_file_can_be_read_although_that_is_removed() {
     let world = SimWorld::new(1);
@@ -147,19 +165,7 @@ fn what_is_handed_out_of_a_file_can_be_read_although_that_is_removed() {
             ..LogManagerOptions::default()
         };
         let broker = start(node.clone(), options).await.unwrap();
-        let config = LogConfig {
-            segment_bytes: 40 << 20,
-            max_message_bytes: 8 << 20,
-            retention_bytes: Some(0),
-            file_delete_delay_ms: 1_000,
-            ..LogConfig::default()
-        };
-        let log = broker.log(0, &config).await;
-        for i in 0..12 {
-            broker.manager.admitted(4 << 20).await;
-            append_durably(&log, &batch(i, 1, 4 << 20, 1_000)).await;
-        }
-        pause(&node, 20_000).await;
+        let log = large_and_at_rest(&node, &broker).await;
         let read = log.read(Offset(0), 36 << 20, true, log.durable_end()).await.unwrap();
         let [ReadPart::File { file, position, length }] = &read.parts[..] else {
             panic!("a range of a file")
@@ -181,19 +187,7 @@ fn a_read_that_meets_a_removed_file_does_not_speak_of_damage() {
     world.block_on(async {
         let options = LogManagerOptions { append_bytes_max: 8 << 20, ..LogManagerOptions::default() };
         let broker = start(node.clone(), options).await.unwrap();
-        let config = LogConfig {
-            segment_bytes: 40 << 20,
-            max_message_bytes: 8 << 20,
-            retention_bytes: Some(0),
-            file_delete_delay_ms: 1_000,
-            ..LogConfig::default()
-        };
-        let log = broker.log(0, &config).await;
-        for i in 0..12 {
-            broker.manager.admitted(4 << 20).await;
-            append_durably(&log, &batch(i, 1, 4 << 20, 1_000)).await;
-        }
-        pause(&node, 20_000).await;
+        let log = large_and_at_rest(&node, &broker).await;
         // The index and the file are open.
         log.read(Offset(7), 1 << 20, true, log.durable_end()).await.unwrap();
         world.disk("a").inject(
