@@ -3,6 +3,7 @@
 //! Two tasks share the connection's state: the reader receives and starts requests (and runs those that must not
 //! overlap with others), the writer sends responses whose turn has come.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -238,7 +239,7 @@ impl<E: Effects> Connection<E> {
         let context = RequestContext {
             api_version: header.api_version,
             correlation_id: header.correlation_id,
-            client_id: header.client_id.map(str::to_owned),
+            client_id: header.client_id.map(Cow::into_owned),
             local_addr: self.stream.local_addr(),
             peer_addr: self.stream.peer_addr(),
             connection_id: self.id,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use net::protocol::{ApiKey, Request};
+use net::protocol::{ApiKey, RepairedText, Request};
 use runtime::Effects;
 
 use crate::request::{CloseReason, Reply, RequestContext};
@@ -43,14 +43,17 @@ macro_rules! handlers {
             body: &[u8],
         ) -> Result<Reply<E>, CloseReason> {
             let version = context.api_version;
+            let repaired = RepairedText::default();
             match key {
                 ApiKey::Fetch if fetch::VERSIONS.contains(&version) => {
-                    Box::pin(fetch::handle(shard, context, Request::decode(version, body)?)).await
+                    let request = Request::decode_repairing(version, body, &repaired)?;
+                    Box::pin(fetch::handle(shard, context, request)).await
                 }
                 $(key if key == <net::protocol::$module::$request as Request>::API_KEY
                     && $module::VERSIONS.contains(&version) =>
                 {
-                    let request = <net::protocol::$module::$request as Request>::decode(version, body)?;
+                    let request =
+                        <net::protocol::$module::$request as Request>::decode_repairing(version, body, &repaired)?;
                     let response = Box::pin($module::handle(shard, context, request)).await;
                     Reply::encode(context, &response)
                 })*

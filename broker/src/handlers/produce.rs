@@ -14,7 +14,7 @@ use net::protocol::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceResponse,
 };
-use net::protocol::{ErrorCode, Request};
+use net::protocol::{ErrorCode, RepairedText, Request};
 use runtime::{Clock, Effects};
 use storage::{AppendError, AppendOrigin};
 
@@ -83,7 +83,8 @@ pub async fn start<E: Effects>(
     if context.api_version < VERSION_MIN {
         return Err(CloseReason::Unsupported { name: "Produce", version: context.api_version });
     }
-    let request = ProduceRequest::decode(context.api_version, body)?;
+    let repaired = RepairedText::default();
+    let request = ProduceRequest::decode_repairing(context.api_version, body, &repaired)?;
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),

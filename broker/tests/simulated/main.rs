@@ -10,3 +10,4 @@ mod metadata;
 mod power_cut;
 mod produce_rules;
 mod records;
+mod text_rules;

@@ -101,9 +101,7 @@ impl<'a> Decode<'a> for Uuid {
 impl<'a> Nullable<'a> for &'a str {
     #[inline]
     fn read_nullable(reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
-        let Some(length) = reader.string_length()? else { return Ok(None) };
-        let text = std::str::from_utf8(reader.take(length)?).map_err(|_| DecodeError::InvalidUtf8)?;
-        Ok(Some(text))
+        reader.text()
     }
 }
 

@@ -4,6 +4,7 @@ use super::decode::Decode;
 use super::error::{DecodeError, EncodeError};
 use super::generated::ApiKey;
 use super::reader::Reader;
+use super::repaired_text::RepairedText;
 use super::writer::{Segment, Writer};
 use super::{FRAME_BUFFER_BYTES, encode::Encode};
 use crate::protocol::writer::FRAME_SIZE_BYTES;
@@ -47,7 +48,27 @@ pub trait Request<'a>: Message + Decode<'a> {
     /// # Errors
     /// When `version` does not exist or the body is malformed.
     fn decode(version: i16, body: &'a [u8]) -> Result<Self, DecodeError> {
-        read_message(version, body).map(|(message, _)| message)
+        read_message(version, body, None).map(|(message, _)| message)
+    }
+
+    /// As [`Request::decode`], but strings that are not UTF-8 are no error: they are read with U+FFFD for what is no
+    /// character, as Kafka does. `repaired` keeps those, and is fresh for each request.
+    ///
+    /// # Errors
+    /// When `version` does not exist or the body is malformed, or when too much would have to be repaired.
+    fn decode_repairing(
+        version: i16,
+        body: &'a [u8],
+        repaired: &'a RepairedText,
+    ) -> Result<Self, DecodeError> {
+        match Self::decode(version, body) {
+            Err(DecodeError::InvalidUtf8) => {
+                read_message::<Self>(version, body, Some(repaired))?;
+                repaired.complete();
+                read_message(version, body, Some(repaired)).map(|(message, _)| message)
+            }
+            decoded => decoded,
+        }
     }
 }
 
@@ -70,7 +91,7 @@ pub trait Response: Message + Encode {
 /// # Errors
 /// When `version` does not exist or the bytes are malformed.
 pub fn decode_message<'a, M: Message + Decode<'a>>(version: i16, bytes: &'a [u8]) -> Result<M, DecodeError> {
-    let (message, reader) = read_message(version, bytes)?;
+    let (message, reader) = read_message(version, bytes, None)?;
     reader.finish()?;
     Ok(message)
 }
@@ -79,11 +100,15 @@ pub fn decode_message<'a, M: Message + Decode<'a>>(version: i16, bytes: &'a [u8]
 fn read_message<'a, M: Message + Decode<'a>>(
     version: i16,
     bytes: &'a [u8],
+    repaired: Option<&'a RepairedText>,
 ) -> Result<(M, Reader<'a>), DecodeError> {
     if !M::has_version(version) {
         return Err(DecodeError::UnsupportedVersion { message: M::NAME, version });
     }
     let mut reader = Reader::new(bytes, version, M::is_flexible(version));
+    if let Some(repaired) = repaired {
+        reader = reader.repairing(repaired);
+    }
     let message = reader.get()?;
     Ok((message, reader))
 }

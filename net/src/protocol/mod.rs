@@ -21,6 +21,7 @@ mod message;
 mod reader;
 mod record;
 mod record_parts;
+mod repaired_text;
 #[cfg(test)]
 mod roundtrip_test;
 #[cfg(any(test, feature = "samples"))]
@@ -45,6 +46,7 @@ pub use message::{decode_response_frame, encode_request};
 pub use reader::Reader;
 pub use record::{MetadataBody, RecordKey, RecordValue, VersionedData, encode_metadata, record_type};
 pub use record_parts::{Records, RecordsPart};
+pub use repaired_text::{REPAIRED_BYTES_MAX, RepairedText};
 pub use writer::{Segment, Writer};
 
 /// The first size of a response's buffer: most responses fit, others grow.

@@ -6,6 +6,7 @@ use model::Uuid;
 
 use super::decode::Decode;
 use super::error::DecodeError;
+use super::repaired_text::RepairedText;
 
 /// Strings are limited to what the oldest length prefix can say, in every version, as in Kafka.
 const STRING_BYTES_MAX: usize = i16::MAX as usize;
@@ -16,13 +17,21 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     version: i16,
     flexible: bool,
+    /// Where strings that are not UTF-8 are repaired; without it they are errors.
+    repaired: Option<&'a RepairedText>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes` as a message of `version`; `flexible` says whether lengths are compact and tagged fields exist.
     #[must_use]
     pub const fn new(bytes: &'a [u8], version: i16, flexible: bool) -> Self {
-        Self { bytes, version, flexible }
+        Self { bytes, version, flexible, repaired: None }
+    }
+
+    /// Reads strings that are not UTF-8 as `repaired` has them.
+    #[must_use]
+    pub(super) const fn repairing(self, repaired: &'a RepairedText) -> Self {
+        Self { repaired: Some(repaired), ..self }
     }
 
     /// The version that the message is read as.
@@ -98,9 +107,27 @@ impl<'a> Reader<'a> {
         Err(DecodeError::VarintOverflow)
     }
 
+    /// A string or null.
+    #[inline]
+    pub(super) fn text(&mut self) -> Result<Option<&'a str>, DecodeError> {
+        let Some(bytes) = self.text_bytes()? else { return Ok(None) };
+        match (std::str::from_utf8(bytes), self.repaired) {
+            (Ok(text), _) => Ok(Some(text)),
+            (Err(_), None) => Err(DecodeError::InvalidUtf8),
+            (Err(_), Some(repaired)) => repaired.text(bytes).map(Some),
+        }
+    }
+
+    /// The bytes of a string, or null.
+    #[inline]
+    pub(super) fn text_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        let Some(length) = self.string_length()? else { return Ok(None) };
+        self.take(length).map(Some)
+    }
+
     /// The length of a string; `None` is null.
     #[inline]
-    pub(super) fn string_length(&mut self) -> Result<Option<usize>, DecodeError> {
+    fn string_length(&mut self) -> Result<Option<usize>, DecodeError> {
         let length = if self.flexible {
             self.compact_length()?
         } else {

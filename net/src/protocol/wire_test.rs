@@ -1,6 +1,8 @@
 //! The hand-written part of the protocol: headers, frames, holes for records, the fallback of `ApiVersions`, and the
 //! values that a version cannot express.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::*;
@@ -32,10 +34,16 @@ fn request_headers_are_read_by_the_rules_of_their_api() {
         ),
         (&b"\x00\x00\x00\x08\x00\x00\x00\x07\x00\x02mebody"[..], ApiKey::Produce, 8, Some("me"), 4),
         (&b"\x00\x00\x00\x09\x00\x00\x00\x07\x00\x02me\x00body"[..], ApiKey::Produce, 9, Some("me"), 4),
+        (&b"\x00\x00\x00\x08\x00\x00\x00\x07\x00\x02\xffebody"[..], ApiKey::Produce, 8, Some("\u{fffd}e"), 4),
         (&b"\x00\x11\x00\x7f\x00\x00\x00\x07\x00\x02mebody"[..], ApiKey::SaslHandshake, 127, Some("me"), 4),
     ];
     for (frame, api_key, api_version, client_id, body) in rows {
-        let header = RequestHeader { api_key, api_version, correlation_id: 7, client_id };
+        let header = RequestHeader {
+            api_key,
+            api_version,
+            correlation_id: 7,
+            client_id: client_id.map(Cow::Borrowed),
+        };
         let (read, rest) = RequestHeader::decode(frame).unwrap();
         assert_eq!((read, rest.len()), (header, body));
         for cut in 0..frame.len() - body {
