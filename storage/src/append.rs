@@ -7,7 +7,7 @@ use runtime::Effects;
 
 use crate::append_validation::{header, parse, stored_times};
 use crate::log::{AppendInfo, AppendOrigin, Log, LogState, ToSeal};
-use crate::log_segment::LogSegment;
+use crate::log_segment::{LogSegment, Stage};
 use crate::tail::to_u64;
 use crate::{AppendError, LogConfig, journal};
 
@@ -118,7 +118,7 @@ impl<E: Effects> Log<E> {
     pub(crate) fn roll(&self, state: &mut LogState<E>, next: Rc<LogSegment<E>>) {
         let full = state.active();
         full.state.borrow_mut().finish_time_index();
-        full.full.set(true);
+        full.enter(Stage::Full);
         state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.snapshot() });
         state.segments.push_back(next);
         self.shard.stats.borrow_mut().segments_rolled += 1;

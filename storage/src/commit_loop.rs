@@ -147,7 +147,7 @@ pub(crate) fn start_flush<E: Effects>(log: &Rc<Log<E>>) {
 /// What the journal has and the first segment has not.
 fn journaled_pages<E: Effects>(log: &Log<E>) -> Option<Write<E>> {
     let segment = log.state.borrow().first_dirty()?;
-    let file = segment.file.borrow().clone()?;
+    let file = segment.writer.borrow().clone()?;
     let write = {
         let mut state = segment.state.borrow_mut();
         let (start, journaled) = (state.durable_size, state.journaled_size);
@@ -164,7 +164,7 @@ fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
         return Step::Rest;
     }
     let Some(segment) = log.state.borrow().first_dirty() else { return Step::Rest };
-    let Some(file) = segment.file.borrow().clone() else { return Step::Open(segment) };
+    let Some(file) = segment.writer.borrow().clone() else { return Step::Open(segment) };
     let mut state = segment.state.borrow_mut();
     let Some(end) = state.write_end(u64::MAX) else { return Step::Rest };
     let start = state.durable_size;
@@ -177,11 +177,11 @@ fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
 /// Opens the segment's file, creating it if it is new.
 async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
     create_file(log, segment).await?;
-    if segment.file.borrow().is_none() {
+    if segment.writer.borrow().is_none() {
         let file = log.shard.open_to_write(&segment.path("log")).await?;
-        *segment.file.borrow_mut() = Some(file);
+        *segment.writer.borrow_mut() = Some(file);
     }
-    log.shard.note_active_opened(log);
+    log.shard.note_unsealed_opened(log);
     start_prewrite(log, segment);
     Ok(())
 }
@@ -198,7 +198,7 @@ pub(crate) async fn create_file<E: Effects>(
     let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
     synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
     segment.state.borrow_mut().created = true;
-    segment.file.borrow_mut().get_or_insert(file);
+    segment.writer.borrow_mut().get_or_insert(file);
     Ok(())
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn start_prewrite<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegme
     let left = from - page_up(state.size);
     let Some(step) = prewrite_step(writes, average, state.prewrite_step, left) else { return };
     let to = (from + step).min(page_up(log.config().segment_bytes));
-    let file = segment.file.borrow().clone();
+    let file = segment.writer.borrow().clone();
     let (Some(file), true, true) = (file, is_active && state.prewriting_from.is_none(), from < to) else {
         return;
     };

@@ -200,7 +200,7 @@ fn piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range
         let flushed = range.end - state.durable_size <= UNFLUSHED_BYTES_MAX;
         (fits && little && flushed).then_some(range)?
     };
-    let opened = segment.file.borrow().is_some();
+    let opened = segment.writer.borrow().is_some();
     opened.then_some((segment, range))
 }
 

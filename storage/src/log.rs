@@ -7,7 +7,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, TopicId, TopicPartition};
@@ -17,7 +17,7 @@ use runtime::{Disk, Effects};
 use crate::commit_loop::start_flush;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log_dir::Checkpoint;
-use crate::log_segment::LogSegment;
+use crate::log_segment::{LogSegment, Stage};
 use crate::producer_state::ProducerState;
 use crate::shard::Shard;
 use crate::{LogConfig, StorageError};
@@ -112,6 +112,7 @@ pub trait LogListener {
 
 /// One partition's log. Lives on the partition's shard.
 pub struct Log<E: Effects> {
+    pub(crate) this: Weak<Self>,
     pub(crate) tp: TopicPartition,
     topic_id: TopicId,
     pub(crate) dir: Rc<Path>,
@@ -131,6 +132,8 @@ pub struct Log<E: Effects> {
     pub(crate) journaled: Cell<bool>,
     /// The shard's list of busy logs has it.
     pub(crate) busy: Cell<bool>,
+    /// The shard's list of logs with open files has it.
+    pub(crate) files_noted: Cell<bool>,
     /// One at a time: sealing, checkpoint, deletion, close.
     pub(crate) maintenance: Semaphore,
     /// Something became durable, or never will.
@@ -183,7 +186,8 @@ impl<E: Effects> Log<E> {
         config: LogConfig,
         state: LogState<E>,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new_cyclic(|this| Self {
+            this: this.clone(),
             tp,
             topic_id,
             dir,
@@ -197,6 +201,7 @@ impl<E: Effects> Log<E> {
             entries: Cell::new(0),
             journaled: Cell::new(false),
             busy: Cell::new(false),
+            files_noted: Cell::new(false),
             maintenance: Semaphore::new(1),
             progress: Notify::new(),
         })
@@ -406,9 +411,12 @@ impl<E: Effects> Log<E> {
         assert_eq!(state.segments[state.segments.len() - 1].next_offset(), state.log_end);
         let sealed = state.segments.len() - state.to_seal.len() - 1;
         for (at, segment) in state.segments.iter().enumerate() {
-            let segment = segment.state.borrow();
-            segment.check_invariants();
-            assert!(at >= sealed || !segment.tail.is_parked(), "sealed segments are not written");
+            let stage = match at {
+                _ if at < sealed => Stage::Sealed,
+                _ if at + 1 < state.segments.len() => Stage::Full,
+                _ => Stage::Active,
+            };
+            segment.check_invariants(stage);
         }
     }
 }

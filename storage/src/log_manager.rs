@@ -106,7 +106,7 @@ impl<E: Effects> LogManager<E> {
             let lag = segment.state.borrow().size - segment.state.borrow().acknowledged_size();
             self.shard.stats.borrow_mut().durable_lag_bytes -= lag;
             log.forget_memory(&segment);
-            segment.release();
+            segment.close_files();
         }
         let renamed = removal::rename_away(&self.shard, tp, "delete").await?;
         let delay = Duration::from_millis(log.config().file_delete_delay_ms);

@@ -51,18 +51,33 @@ pub(crate) struct Indexes {
     pub(crate) times: TimeIndex,
 }
 
+/// How far a segment has come. It only goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// The last one of its log: batches are appended.
+    Active,
+    /// Nothing more is appended: not even the last page is needed in memory once it is durable. Its file may have yet to be
+    /// written and has to be cut, its indexes are in memory and have to be written.
+    Full,
+    /// Nothing is written any more: files and indexes are opened when they are needed, and let go of.
+    Sealed,
+}
+
 /// One segment. Lives on its log's shard.
+///
+/// Invariant: the indexes of a segment that is not sealed are in memory, and say all that there is to say.
 pub(crate) struct LogSegment<E: Effects> {
     pub(crate) base: Offset,
     dir: Rc<Path>,
     /// Whether the shard's list of segments with cached chunks has it.
     pub(crate) cached: Cell<bool>,
-    /// Nothing more is appended: not even the last page is needed in memory once it is durable.
-    pub(crate) full: Cell<bool>,
+    stage: Cell<Stage>,
     pub(crate) state: RefCell<SegmentState>,
-    /// Opened for direct I/O (writing while active, reading when sealed); `None` while nobody needs it.
-    pub(crate) file: RefCell<Option<FileOf<E>>>,
-    /// Opened for buffered reading, for sendfile.
+    /// Opened for direct I/O by who writes and cuts the file; `None` while nothing is to be written.
+    pub(crate) writer: RefCell<Option<FileOf<E>>>,
+    /// Opened for direct I/O by readers while there is no writer; nothing is ever written through it.
+    pub(crate) reader: RefCell<Option<FileOf<E>>>,
+    /// Opened for buffered reading, for sendfile; of a sealed segment only.
     pub(crate) buffered: RefCell<Option<FileOf<E>>>,
     /// What reads found in the file.
     pub(crate) runs: RefCell<Runs>,
@@ -95,6 +110,8 @@ pub(crate) struct SegmentState {
     pub(crate) bytes_since_index: u64,
     /// The largest timestamp and the last offset of its batch; -1 if there is none or it is not known.
     pub(crate) max_timestamp: (i64, Offset),
+    /// Whether that is true: not if a part of the file cannot be read and nothing else says what was there.
+    pub(crate) times_known: bool,
     /// The first batch's largest timestamp, from which the age of the segment counts.
     pub(crate) first_timestamp: Option<i64>,
     /// When the segment was created or opened, in ms since 1970.
@@ -128,6 +145,7 @@ impl<E: Effects> LogSegment<E> {
             persisted: (0, 0),
             bytes_since_index: 0,
             max_timestamp: (-1, base),
+            times_known: true,
             first_timestamp: None,
             created_ms,
             jitter_ms: 0,
@@ -140,9 +158,10 @@ impl<E: Effects> LogSegment<E> {
             base,
             dir,
             cached: Cell::new(false),
-            full: Cell::new(false),
+            stage: Cell::new(Stage::Active),
             state: RefCell::new(state),
-            file: RefCell::new(None),
+            writer: RefCell::new(None),
+            reader: RefCell::new(None),
             buffered: RefCell::new(None),
             runs: RefCell::default(),
         }
@@ -156,7 +175,18 @@ impl<E: Effects> LogSegment<E> {
             (state.size, state.durable_size, state.physical_size) = (size, size, size);
             (state.next_offset, state.indexes, state.created) = (next_offset, None, true);
         }
+        segment.enter(Stage::Sealed);
         segment
+    }
+
+    /// Notes how far the segment has come.
+    pub(crate) fn enter(&self, stage: Stage) {
+        assert!(stage > self.stage.get(), "a segment goes forward: {:?} to {stage:?}", self.stage.get());
+        self.stage.set(stage);
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.stage.get() == Stage::Sealed
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -181,7 +211,10 @@ impl<E: Effects> LogSegment<E> {
     pub(crate) fn evict_first(&self) -> usize {
         let mut state = self.state.borrow_mut();
         let (durable, before) = (state.durable_size, state.tail.capacity());
-        if state.tail.evict_first(durable).is_none() && self.full.get() && durable == state.size {
+        if state.tail.evict_first(durable).is_none()
+            && self.stage.get() > Stage::Active
+            && durable == state.size
+        {
             // The last chunk, which nobody goes on to fill.
             state.tail.clear();
         }
@@ -196,7 +229,7 @@ impl<E: Effects> LogSegment<E> {
             return 0;
         }
         let (before, size) = (state.tail.capacity(), state.size);
-        if self.full.get() {
+        if self.stage.get() > Stage::Active {
             state.tail.clear();
         } else {
             state.tail.shrink(size);
@@ -204,11 +237,33 @@ impl<E: Effects> LogSegment<E> {
         before - state.tail.capacity()
     }
 
-    /// Lets go of open files and loaded indexes; they are opened again when needed. Only for sealed segments.
+    pub(crate) fn check_invariants(&self, stage: Stage) {
+        assert_eq!(self.stage.get(), stage, "of the segment at {}", self.base);
+        let state = self.state.borrow();
+        state.check_invariants();
+        if stage == Stage::Sealed {
+            assert!(
+                self.writer.borrow().is_none() && state.pending.is_empty(),
+                "sealed segments are not written"
+            );
+            assert!(!state.tail.is_parked(), "nobody goes on with a sealed segment");
+        } else {
+            assert!(state.indexes.is_some(), "what is not sealed keeps its indexes");
+        }
+    }
+
+    /// Lets go of the files and indexes of a sealed segment; they are opened again when needed.
     pub(crate) fn release(&self) {
-        drop(self.file.borrow_mut().take());
-        drop(self.buffered.borrow_mut().take());
+        assert!(self.is_sealed(), "what is not sealed keeps its indexes");
+        self.close_files();
         self.state.borrow_mut().indexes = None;
+    }
+
+    /// Closes all files. Nobody may be about to write.
+    pub(crate) fn close_files(&self) {
+        drop(self.writer.borrow_mut().take());
+        drop(self.reader.borrow_mut().take());
+        drop(self.buffered.borrow_mut().take());
     }
 
     /// Whether a batch of `size` bytes up to `max_timestamp`, ending with `last_offset`, belongs in a new segment
@@ -253,23 +308,30 @@ impl SegmentState {
         interval: u64,
     ) {
         let last_offset = base.plus(i64::from(batch.last_offset_delta()));
-        if max_timestamp > self.max_timestamp.0 {
-            self.max_timestamp = (max_timestamp, last_offset);
-        }
+        self.note_timestamp(max_timestamp, last_offset);
         if self.first_timestamp.is_none() && max_timestamp >= 0 {
             self.first_timestamp = Some(max_timestamp);
         }
         if self.bytes_since_index > interval
             && let Some(indexes) = &mut self.indexes
         {
-            indexes.offsets.append(last_offset, self.size);
+            if indexes.offsets.append(last_offset, self.size) {
+                self.bytes_since_index = 0;
+            }
             indexes.times.maybe_append(self.max_timestamp.0, self.max_timestamp.1);
-            self.bytes_since_index = 0;
         }
         let size = to_u64(batch.size());
         self.bytes_since_index += size;
         self.size += size;
         self.next_offset = last_offset.plus(1);
+    }
+
+    /// Notes that a batch that ends with `last_offset` has records up to `timestamp`. The largest one known never falls:
+    /// retention must not take for old what holds younger records.
+    pub(crate) fn note_timestamp(&mut self, timestamp: i64, last_offset: Offset) {
+        if timestamp > self.max_timestamp.0 {
+            self.max_timestamp = (timestamp, last_offset);
+        }
     }
 
     /// Appends a batch in memory; [`Tail::reserve`] has made room.
@@ -343,9 +405,23 @@ impl SegmentState {
     /// Whether the index files hold all that they will ever have to say about the bytes so far.
     pub(crate) fn file_indexes_complete(&self) -> bool {
         self.indexes.as_ref().is_none_or(|indexes| {
-            let last = indexes.times.last().map_or(-1, |(timestamp, _)| timestamp);
-            self.persisted == (indexes.offsets.len(), indexes.times.len()) && last >= self.max_timestamp.0
+            let (timestamp, offset) = self.max_timestamp;
+            let written = self.persisted == (indexes.offsets.len(), indexes.times.len());
+            written && indexes.times.covers(timestamp, offset)
         })
+    }
+
+    /// The indexes of a segment that is about to have its files written for good.
+    ///
+    /// # Panics
+    /// They do not cover the segment: files that lack entries would be trusted, and records removed as older than they are.
+    pub(crate) fn whole_indexes(&self) -> &Indexes {
+        let indexes = self.indexes.as_ref().expect("a segment that is not sealed keeps its indexes");
+        let indexed = indexes.offsets.last().map_or(0, |(_, position)| position);
+        assert_eq!(indexed + self.bytes_since_index, self.size, "the offset index reaches the end");
+        let (timestamp, offset) = self.max_timestamp;
+        assert!(indexes.times.covers(timestamp, offset), "the time index has the largest timestamp");
+        indexes
     }
 
     pub(crate) fn check_invariants(&self) {

@@ -16,7 +16,7 @@ use crate::checkpoint::{LEADER_EPOCH_FILE, format_epochs};
 use crate::commit_loop::start_flush;
 use crate::log::Log;
 use crate::log_dir::Checkpoint;
-use crate::log_segment::{LogSegment, file_name};
+use crate::log_segment::{LogSegment, Stage, file_name};
 use crate::offset_index::OffsetIndex;
 use crate::shard::Shard;
 use crate::tail::to_u64;
@@ -133,7 +133,7 @@ impl<E: Effects> Log<E> {
         };
         for segment in buffered {
             let upto = segment.state.borrow().buffered_to;
-            let file = self.file(&segment, true).await?;
+            let file = self.file_to_write(&segment).await?;
             let synced = file.sync().await;
             synced.map_err(|error| StorageError::io("sync", &segment.path("log"), &error))?;
             let mut state = segment.state.borrow_mut();
@@ -147,11 +147,17 @@ impl<E: Effects> Log<E> {
 
     async fn seal(&self, segment: &Rc<LogSegment<E>>, producers: Vec<u8>) -> Result<(), StorageError> {
         self.cut(segment).await?;
-        self.write_indexes(segment, true).await?;
+        self.write_indexes(segment).await?;
         let snapshot = self.dir.join(file_name(segment.next_offset(), "snapshot"));
         self.shard.write_whole(&snapshot, producers).await?;
         segment.state.borrow_mut().tail.unpark();
-        self.shard.note_opened(segment);
+        segment.enter(Stage::Sealed);
+        // Readers go on with the file that is open.
+        let file = segment.writer.borrow_mut().take();
+        if let Some(file) = file {
+            segment.reader.borrow_mut().get_or_insert(file);
+        }
+        self.shard.note_sealed_opened(segment);
         Ok(())
     }
 
@@ -254,7 +260,7 @@ impl<E: Effects> Log<E> {
         if size == physical {
             return Ok(());
         }
-        let file = self.file(segment, true).await?;
+        let file = self.file_to_write(segment).await?;
         let cut = file.truncate(size).await;
         cut.map_err(|error| StorageError::io("truncate", &segment.path("log"), &error))?;
         let mut state = segment.state.borrow_mut();
@@ -262,19 +268,18 @@ impl<E: Effects> Log<E> {
         Ok(())
     }
 
-    /// Adds what is new to the index files; `exact` cuts them to their length as well.
-    async fn write_indexes(&self, segment: &Rc<LogSegment<E>>, exact: bool) -> Result<(), StorageError> {
+    /// Adds what is new to the index files of a segment that is complete, and cuts them to their length.
+    async fn write_indexes(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
+        segment.state.borrow().whole_indexes();
         self.write_index_entries(segment, index_counts(segment)).await?;
-        if exact {
-            let (offsets, times) = segment.state.borrow().persisted;
-            let lengths =
-                [("index", offsets * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
-            for (ending, length) in lengths {
-                let path = segment.path(ending);
-                let file = self.open_buffered(&path).await?;
-                let cut = file.truncate(to_u64(length)).await;
-                cut.map_err(|error| StorageError::io("truncate", &path, &error))?;
-            }
+        let (offsets, times) = segment.state.borrow().persisted;
+        let lengths =
+            [("index", offsets * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
+        for (ending, length) in lengths {
+            let path = segment.path(ending);
+            let file = self.open_buffered(&path).await?;
+            let cut = file.truncate(to_u64(length)).await;
+            cut.map_err(|error| StorageError::io("truncate", &path, &error))?;
         }
         Ok(())
     }
@@ -286,7 +291,7 @@ impl<E: Effects> Log<E> {
     ) -> Result<(), StorageError> {
         let (from, offsets, times) = {
             let state = segment.state.borrow();
-            let Some(indexes) = &state.indexes else { return Ok(()) };
+            let indexes = state.indexes.as_ref().expect("a segment that is not sealed keeps its indexes");
             (
                 state.persisted,
                 indexes.offsets.encode(state.persisted.0),
@@ -339,7 +344,7 @@ impl<E: Effects> Log<E> {
         let active = self.active();
         let freed = active.shrink();
         self.shard.chunks_changed(freed, 0);
-        drop(active.file.borrow_mut().take());
+        active.close_files();
     }
 
     /// Closes the files of the active segment and of those that wait to be sealed, if nothing is to be written to them; if
@@ -350,8 +355,9 @@ impl<E: Effects> Log<E> {
         }
         let mut all = true;
         for segment in self.state.borrow().unsealed() {
+            drop(segment.reader.borrow_mut().take());
             if segment.is_durable() && segment.state.borrow().prewriting_from.is_none() {
-                drop(segment.file.borrow_mut().take());
+                drop(segment.writer.borrow_mut().take());
             } else {
                 all = false;
             }
@@ -366,7 +372,7 @@ impl<E: Effects> Log<E> {
     pub(crate) async fn shut(self: &Rc<Self>) -> Result<(), StorageError> {
         let shut = self.flush_and_cut().await;
         // Logs that are shut later have files to write, too.
-        drop(self.active().file.borrow_mut().take());
+        self.active().close_files();
         shut
     }
 
@@ -393,7 +399,7 @@ impl<E: Effects> Log<E> {
         active.state.borrow_mut().finish_time_index();
         self.seal_and_checkpoint().await?;
         self.cut(&active).await?;
-        self.write_indexes(&active, true).await
+        self.write_indexes(&active).await
     }
 }
 

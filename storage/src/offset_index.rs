@@ -39,13 +39,15 @@ impl OffsetIndex {
     }
 
     /// Adds the batch that ends with `last_offset` and starts at `position`. Does nothing if either does not fit
-    /// or does not rise: the index is sparse, a gap costs only a longer scan.
-    pub(crate) fn append(&mut self, last_offset: Offset, position: u64) {
+    /// or does not rise: the index is sparse, a gap costs only a longer scan. Says whether there is an entry now.
+    pub(crate) fn append(&mut self, last_offset: Offset, position: u64) -> bool {
         let relative = u32::try_from(last_offset.0 - self.base.0);
-        let (Ok(relative), Ok(position)) = (relative, u32::try_from(position)) else { return };
-        if self.entries.last().is_none_or(|&(r, p)| relative > r && position > p) {
+        let (Ok(relative), Ok(position)) = (relative, u32::try_from(position)) else { return false };
+        let rises = self.entries.last().is_none_or(|&(r, p)| relative > r && position > p);
+        if rises {
             self.entries.push((relative, position));
         }
+        rises
     }
 
     /// The last entry at or below `offset`; the start of the segment if there is none.

@@ -149,19 +149,16 @@ impl<E: Effects> Log<E> {
     ) -> Result<LogRead<E>, ReadError> {
         let mut from = from;
         loop {
-            let (segment, next_base, active) = {
+            let (segment, next_base) = {
                 let state = self.state.borrow();
                 let Some((at, segment)) = state.floor(from) else { break };
-                let next = state.segments.get(at + 1).map(|next| next.base);
-                (segment, next, at + 1 == state.segments.len())
+                (segment, state.segments.get(at + 1).map(|next| next.base))
             };
             if let Some(read) = self.read_memory(&segment, from, limits) {
                 return Ok(read);
             }
-            let sealed =
-                !active && segment.is_durable() && segment.state.borrow().physical_size == segment.size();
             let whole = next_base.is_some_and(|next| next <= limits.up_to);
-            let read = if sendfile && sealed && whole {
+            let read = if sendfile && segment.is_sealed() && whole {
                 self.locate_in_file(&segment, from, limits).await?
             } else {
                 self.read_file(&segment, from, limits).await?
@@ -388,7 +385,7 @@ impl<E: Effects> Log<E> {
         position: u64,
         length: u64,
     ) -> Result<Bytes, ReadError> {
-        let file = self.file(segment, false).await.map_err(ReadError::Storage)?;
+        let file = self.file_to_read(segment).await.map_err(ReadError::Storage)?;
         let start = page_down(position);
         let aligned = usize::try_from(page_up(position + length) - start).unwrap_or(usize::MAX);
         let buffer = self.shard.effects.buffers().buffer(aligned);
@@ -419,33 +416,46 @@ impl<E: Effects> Log<E> {
         Ok(buffer.into_bytes(skip..skip + wanted))
     }
 
-    /// The segment's file, opened for direct I/O.
-    pub(crate) async fn file(
-        &self,
-        segment: &Rc<LogSegment<E>>,
-        write: bool,
-    ) -> Result<FileOf<E>, StorageError> {
-        if let Some(file) = segment.file.borrow().clone() {
+    /// The segment's file, opened for direct I/O: through what its writer has opened, or else read-only.
+    pub(crate) async fn file_to_read(&self, segment: &Rc<LogSegment<E>>) -> Result<FileOf<E>, StorageError> {
+        let open = segment.writer.borrow().clone().or_else(|| segment.reader.borrow().clone());
+        if let Some(file) = open {
             return Ok(file);
         }
-        let active = Rc::ptr_eq(segment, &self.active());
         // A reader finds the file or fails: one that it made would stand in the directory of whoever has the name now.
-        let access = OpenOptions { write: write || active, create: write, direct: true };
+        let access = OpenOptions { write: false, create: false, direct: true };
         let file = self.shard.open_direct(&segment.path("log"), access).await;
-        self.check_name(write)?;
-        let opened = segment.file.borrow_mut().get_or_insert(file?).clone();
-        if active {
-            self.shard.note_active_opened(self);
-        } else {
-            self.shard.note_opened(segment);
-        }
+        self.check_name()?;
+        let opened = segment.reader.borrow_mut().get_or_insert(file?).clone();
+        self.note_opened(segment);
         Ok(opened)
     }
 
-    /// A deleted log has lost its name; what is found under it may be another's. Until then what writes finds its files
-    /// by name, and a deletion waits for it.
-    fn check_name(&self, write: bool) -> Result<(), StorageError> {
-        if !write && self.is_closed() { Err(StorageError::Closed) } else { Ok(()) }
+    /// The file of a segment that is not sealed, opened for direct I/O by who writes, cuts or syncs it.
+    pub(crate) async fn file_to_write(&self, segment: &Rc<LogSegment<E>>) -> Result<FileOf<E>, StorageError> {
+        assert!(!segment.is_sealed(), "nothing of a sealed segment is written");
+        if let Some(file) = segment.writer.borrow().clone() {
+            return Ok(file);
+        }
+        let file = self.shard.open_to_write(&segment.path("log")).await?;
+        let opened = segment.writer.borrow_mut().get_or_insert(file).clone();
+        self.note_opened(segment);
+        Ok(opened)
+    }
+
+    /// Puts the segment where files are closed if there are too many: each kind of segment has its list.
+    pub(crate) fn note_opened(&self, segment: &Rc<LogSegment<E>>) {
+        if segment.is_sealed() {
+            self.shard.note_sealed_opened(segment);
+        } else {
+            self.shard.note_unsealed_opened(self);
+        }
+    }
+
+    /// A deleted log has lost its name; what a reader finds under it may be another's. What writes finds its files by name
+    /// until then, and a deletion waits for it.
+    fn check_name(&self) -> Result<(), StorageError> {
+        if self.is_closed() { Err(StorageError::Closed) } else { Ok(()) }
     }
 
     async fn buffered_file(&self, segment: &Rc<LogSegment<E>>) -> Result<FileOf<E>, StorageError> {
@@ -454,10 +464,10 @@ impl<E: Effects> Log<E> {
         }
         let path = segment.path("log");
         let opened = self.shard.effects.disk().open(&path, OpenOptions::default()).await;
-        self.check_name(false)?;
+        self.check_name()?;
         let file = opened.map_err(|error| StorageError::io("open", &path, &error))?;
         let opened = segment.buffered.borrow_mut().get_or_insert(file).clone();
-        self.shard.note_opened(segment);
+        self.shard.note_sealed_opened(segment);
         Ok(opened)
     }
 }

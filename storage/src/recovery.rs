@@ -15,7 +15,7 @@ use crate::checkpoint::{LEADER_EPOCH_FILE, parse_epochs};
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::{Log, LogState, ToSeal};
 use crate::log_dir::Checkpoint;
-use crate::log_segment::{FileOf, Indexes, LogSegment, file_name, page_down, parse_file_name};
+use crate::log_segment::{FileOf, Indexes, LogSegment, Stage, file_name, page_down, parse_file_name};
 use crate::offset_index::OffsetIndex;
 use crate::producer_state::ProducerState;
 use crate::retention::ENDINGS;
@@ -152,6 +152,9 @@ impl<E: Effects> Recovery<'_, E> {
         if file.length == 0 {
             let path = segment.path("log");
             let problem = self.missing(&segment, file, &path, &ScanEnd { position: 0, problem: None });
+            if problem.is_none() && file.next_base.is_some() && !self.ends_early(&segment, file) {
+                segment.enter(Stage::Sealed);
+            }
             return Ok((segment, problem));
         }
         let path = segment.path("log");
@@ -229,10 +232,9 @@ impl<E: Effects> Recovery<'_, E> {
             return Ok(());
         }
         let times = TimeIndex::parse(segment.base, &times, self.snapshot);
-        let first = scan.read(0, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
-        let first_max = first.get(35..43).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        let first = first_timestamp(scan).await?;
         let mut state = segment.state.borrow_mut();
-        state.first_timestamp = first_max.filter(|&timestamp| timestamp >= 0);
+        state.first_timestamp = first;
         state.max_timestamp = times.last().unwrap_or((-1, segment.base));
         state.persisted = (offsets.len(), times.len());
         state.size = position;
@@ -320,6 +322,7 @@ impl<E: Effects> Recovery<'_, E> {
         }
         if is_full {
             segment.state.borrow_mut().finish_time_index();
+            segment.enter(Stage::Full);
             let producers = self.producers.snapshot();
             self.to_seal.push_back(ToSeal { segment: Rc::clone(segment), producers });
             return self.cut_side_files(segment).await;
@@ -400,6 +403,13 @@ fn length_of(entries: &[DirEntry], name: &str) -> u64 {
     entries.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.length)
 }
 
+/// The largest timestamp of the first batch, if it has one.
+async fn first_timestamp<E: Effects>(scan: &Scan<'_, E>) -> Result<Option<i64>, StorageError> {
+    let header = scan.read(0, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
+    let timestamp = header.get(35..43).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+    Ok(timestamp.filter(|&timestamp| timestamp >= 0))
+}
+
 /// Whether the entry of an index is true.
 async fn leads_to_batch<E: Effects>(
     scan: &Scan<'_, E>,
@@ -428,47 +438,48 @@ impl<E: Effects> Log<E> {
         if segment.state.borrow().indexes.is_some() {
             return Ok(());
         }
+        assert!(segment.is_sealed(), "what is not sealed keeps its indexes");
         let path = segment.path("log");
-        let file = self.file(segment, false).await?;
+        let file = self.file_to_read(segment).await?;
         let (size, next) = (segment.size(), segment.next_offset());
         let scan = Scan::new(&self.shard.effects, &file, &path, size);
         let index = self.shard.read_whole(&segment.path("index"), SIDE_FILE_BYTES_MAX).await?;
         let times = self.shard.read_whole(&segment.path("timeindex"), SIDE_FILE_BYTES_MAX).await?;
+        // What is good of the files is completed from the data behind their last entry, which is little unless they have
+        // lost something.
+        let found: LogSegment<E> = LogSegment::new(Rc::clone(&self.dir), segment.base, 0);
         if let (Some(index), Some(times)) = (index, times) {
             let offsets = OffsetIndex::parse(segment.base, &index, next, size);
             let times = TimeIndex::parse(segment.base, &times, next);
-            let good = match offsets.last() {
-                Some((offset, position)) => leads_to_batch(&scan, position, offset).await?,
-                None => size <= 2 * self.config().index_interval_bytes,
-            };
-            if good {
-                let mut state = segment.state.borrow_mut();
-                state.max_timestamp = times.last().unwrap_or((-1, segment.base));
-                state.indexes = Some(Indexes { offsets, times });
-                drop(state);
-                self.shard.note_opened(segment);
-                return Ok(());
+            if let Some((offset, position)) = offsets.last()
+                && leads_to_batch(&scan, position, offset).await?
+                && (times.len() > 0 || first_timestamp(&scan).await?.is_none_or(|timestamp| timestamp == 0))
+            {
+                let mut found = found.state.borrow_mut();
+                (found.size, found.max_timestamp) = (position, times.last().unwrap_or((-1, segment.base)));
+                found.indexes = Some(Indexes { offsets, times });
             }
         }
-        tracing::warn!(path = %path.display(), "index missing or damaged, rebuilt from the data");
-        let rebuilt: LogSegment<E> = LogSegment::new(Rc::clone(&self.dir), segment.base, 0);
         let interval = self.config().index_interval_bytes;
-        scan.batches(0, segment.base, |batch| {
-            rebuilt.state.borrow_mut().note_batch(
-                batch,
-                batch.base_offset(),
-                batch.max_timestamp(),
-                interval,
-            );
-        })
-        .await?;
-        let mut fresh = rebuilt.state.borrow_mut();
-        fresh.finish_time_index();
-        let mut state = segment.state.borrow_mut();
-        state.max_timestamp = fresh.max_timestamp;
-        state.indexes = fresh.indexes.take();
-        drop(state);
-        self.shard.note_opened(segment);
+        let from = found.size();
+        if from == 0 && size > 2 * interval {
+            tracing::warn!(path = %path.display(), "index missing or damaged, rebuilt from the data");
+        }
+        let noted = scan.batches(from, segment.base, |batch| {
+            let mut found = found.state.borrow_mut();
+            found.note_batch(batch, batch.base_offset(), batch.max_timestamp(), interval);
+        });
+        let end = noted.await?;
+        let mut found = found.state.borrow_mut();
+        found.finish_time_index();
+        {
+            let mut state = segment.state.borrow_mut();
+            state.note_timestamp(found.max_timestamp.0, found.max_timestamp.1);
+            state.times_known = end.problem.is_none();
+            state.indexes = found.indexes.take();
+        }
+        // It may have been closed meanwhile.
+        self.shard.note_sealed_opened(segment);
         Ok(())
     }
 }

@@ -145,10 +145,13 @@ impl<E: Effects> Log<E> {
                 break;
             }
             self.load_indexes(&segment).await?;
-            let (largest, created) = {
+            let (largest, created, known) = {
                 let state = segment.state.borrow();
-                (state.max_timestamp.0, state.created_ms)
+                (state.max_timestamp.0, state.created_ms, state.times_known)
             };
+            if !known {
+                break;
+            }
             let newest = if largest >= 0 { largest } else { created };
             if newest <= 0 || !u64::try_from(now.saturating_sub(newest)).is_ok_and(|age| age > retention_ms) {
                 break;

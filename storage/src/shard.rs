@@ -56,9 +56,9 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) memory_freed: Notify,
     pub(crate) read_cache: ReadCache<E>,
     /// Sealed segments with open files or loaded indexes, oldest first.
-    opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
-    /// Logs with an open file of their active segment, the next to close it first.
-    active_files: RefCell<VecDeque<TopicPartition>>,
+    sealed_opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
+    /// Logs with open files of segments that are not sealed, each once, the next to close them first.
+    unsealed_opened: RefCell<VecDeque<Weak<Log<E>>>>,
     /// Files and directories to be removed, and when.
     pub(crate) unlinks: RefCell<VecDeque<(Monotonic, PathBuf)>>,
     pub(crate) unlink_wake: Notify,
@@ -98,8 +98,8 @@ impl<E: Effects> Shard<E> {
             chunk_bytes: Cell::new(0),
             memory_freed: Notify::new(),
             read_cache: ReadCache::new(read_cache_bytes),
-            opened: RefCell::default(),
-            active_files: RefCell::default(),
+            sealed_opened: RefCell::default(),
+            unsealed_opened: RefCell::default(),
             unlinks: RefCell::default(),
             unlink_wake: Notify::new(),
             tasks: Cell::new(0),
@@ -197,8 +197,9 @@ impl<E: Effects> Shard<E> {
     }
 
     /// Remembers that a sealed segment holds a file or indexes; the oldest beyond the limit lets go of them.
-    pub(crate) fn note_opened(&self, segment: &Rc<LogSegment<E>>) {
-        let mut opened = self.opened.borrow_mut();
+    pub(crate) fn note_sealed_opened(&self, segment: &Rc<LogSegment<E>>) {
+        assert!(segment.is_sealed(), "what may lose its indexes at any time is sealed");
+        let mut opened = self.sealed_opened.borrow_mut();
         opened.push_back(Rc::downgrade(segment));
         while opened.len() > self.options.sealed_open_max {
             if let Some(old) = opened.pop_front().and_then(|old| old.upgrade())
@@ -209,24 +210,26 @@ impl<E: Effects> Shard<E> {
         }
     }
 
-    /// Remembers that a log has opened the file of its active segment. Of too many, those that are at rest close theirs.
-    pub(crate) fn note_active_opened(&self, log: &Log<E>) {
-        let mut files = self.active_files.borrow_mut();
-        // Files are seldom opened: by the first write after a rest, or after a roll.
-        if files.contains(&log.tp) {
+    /// Remembers that a log has opened a file of a segment that is not sealed. Of too many, those that are at rest close
+    /// theirs.
+    pub(crate) fn note_unsealed_opened(&self, log: &Log<E>) {
+        if log.files_noted.replace(true) {
             return;
         }
+        let mut logs = self.unsealed_opened.borrow_mut();
         for _ in 0..CLOSE_TRIES {
-            if files.len() < self.options.active_open_max {
+            if logs.len() < self.options.active_open_max {
                 break;
             }
-            let Some(oldest) = files.pop_front() else { break };
-            let found = self.logs.borrow().get(&oldest).map(Rc::clone);
-            if found.is_some_and(|log| !log.close_unsealed_files()) {
-                files.push_back(oldest);
+            let Some(oldest) = logs.pop_front() else { break };
+            let Some(found) = oldest.upgrade() else { continue };
+            if found.close_unsealed_files() {
+                found.files_noted.set(false);
+            } else {
+                logs.push_back(oldest);
             }
         }
-        files.push_back(log.tp.clone());
+        logs.push_back(log.this.clone());
     }
 
     /// Why nothing in the directory is written any more, if so.

@@ -40,12 +40,22 @@ impl TimeIndex {
 
     /// Notes that `timestamp`, at `offset`, is the largest so far; nothing if it is not larger than the last entry.
     pub(crate) fn maybe_append(&mut self, timestamp: i64, offset: Offset) {
-        let Ok(relative) = u32::try_from(offset.0 - self.base.0) else { return };
-        let rises = self.entries.last().is_none_or(|&(t, r)| timestamp > t && relative >= r);
-        // Kafka's files are padded with zeros, so it skips entries of timestamp and offset zero too.
-        if rises && timestamp >= 0 && (timestamp, relative) != (0, 0) {
+        let Some(relative) = self.relative(timestamp, offset) else { return };
+        if self.entries.last().is_none_or(|&(t, r)| timestamp > t && relative >= r) {
             self.entries.push((timestamp, relative));
         }
+    }
+
+    /// Whether the index says of the records up to `offset`, with the largest timestamp at that, all that it can say.
+    pub(crate) fn covers(&self, timestamp: i64, offset: Offset) -> bool {
+        self.relative(timestamp, offset).is_none() || self.last().is_some_and(|(last, _)| last >= timestamp)
+    }
+
+    /// What an entry has for `offset`; `None` if there can be no such entry.
+    fn relative(&self, timestamp: i64, offset: Offset) -> Option<u32> {
+        let relative = u32::try_from(offset.0 - self.base.0).ok()?;
+        // Kafka's files are padded with zeros, so it skips entries of timestamp and offset zero too.
+        (timestamp >= 0 && (timestamp, relative) != (0, 0)).then_some(relative)
     }
 
     /// The last entry with a timestamp at or below `timestamp`; the start of the segment if there is none.

@@ -61,6 +61,11 @@ impl Known {
         }
     }
 
+    /// Whether the log has acknowledged something since it waits for the disk, and so has synced what was there before.
+    fn is_synced(&self) -> bool {
+        self.fsync && (self.fsync_from == 0 || self.acknowledged > self.fsync_from)
+    }
+
     /// What a log that is there from `start` to `end` must hold; what is not there is forgotten.
     fn expected(&mut self, start: i64, end: i64, at: &str) -> Vec<(i64, Bytes)> {
         if self.deleting && end == 0 {
@@ -99,7 +104,11 @@ impl LogListener for Listener {
 }
 
 async fn open(broker: &Broker, index: usize, known: &Shared) -> Rc<Log<SimEffects>> {
-    let (id, config) = (known.borrow().id, known.borrow().config());
+    let (id, mut config) = (known.borrow().id, known.borrow().config());
+    if !known.borrow().is_synced() {
+        // A power cut right behind the change: nothing of what was there before had to be synced yet.
+        config.commit_mode = CommitMode::Kafka;
+    }
     let log = broker.manager.open_log(partition(index), id, config).await.unwrap();
     log.set_listener(Rc::new(Listener(Rc::clone(known))));
     log
@@ -145,6 +154,7 @@ async fn work(broker: &Broker, all: &[Shared], rng: &mut fastrand::Rng, steps: u
                 logs[index].set_config(config);
             }
             84..87 => pause(&node, rng.u64(1..2500)).await,
+            87..92 => read(&logs, rng).await,
             _ => pause(&node, rng.u64(0..3)).await,
         }
     }
@@ -187,6 +197,19 @@ async fn write(
     }
 }
 
+/// Reads somewhere in each log, also what waits to be sealed.
+async fn read(logs: &[Rc<Log<SimEffects>>], rng: &mut fastrand::Rng) {
+    for log in logs {
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        let from = Offset(rng.i64(start.0..=end.0));
+        let read = log.read(from, 1_000, true, end).await.unwrap();
+        assert!(read.size_bytes > 0 || from == end, "{from} of {log:?}");
+        if rng.u32(0..4) == 0 {
+            log.offset_for_timestamp(1_000, end).await.unwrap();
+        }
+    }
+}
+
 /// Compares the logs with what is known of them.
 async fn verify(broker: &Broker, all: &[Shared], at: &str) {
     for (index, known) in all.iter().enumerate() {
@@ -195,6 +218,8 @@ async fn verify(broker: &Broker, all: &[Shared], at: &str) {
         log.check_invariants();
         let (start, end) = (log.log_start_offset().0, log.log_end_offset().0);
         let expected = known.borrow_mut().expected(start, end, &format!("{at} log {index}"));
+        // Opening it has synced it.
+        log.set_config(known.borrow().config());
         let found = read_all(&log, Offset(start), 1 << 20).await.unwrap();
         assert!(found == expected, "{at} log {index}: {start}..{end}, {} of {}", found.len(), expected.len());
     }
@@ -203,10 +228,12 @@ async fn verify(broker: &Broker, all: &[Shared], at: &str) {
 fn options(rng: &mut fastrand::Rng) -> LogManagerOptions {
     LogManagerOptions {
         journal_bytes: [32 << 10, 64 << 10, 256 << 10, 1 << 20][rng.usize(0..4)],
-        append_bytes_max: [256 << 10, 16 << 20][rng.usize(0..2)],
+        append_bytes_max: [96 << 10, 256 << 10, 16 << 20][rng.usize(0..3)],
+        read_cache_bytes: [0, 64 << 20][rng.usize(0..2)],
+        sealed_open_max: [1, 256][rng.usize(0..2)],
         idle_ms: [100, 1_000, 30_000][rng.usize(0..3)],
         checkpoint_ms: [300, 30_000][rng.usize(0..2)],
-        active_open_max: [3, 4_096][rng.usize(0..2)],
+        active_open_max: [1, 3, 4_096][rng.usize(0..3)],
         unlink_pause: Duration::from_millis(1),
         ..LogManagerOptions::default()
     }
