@@ -28,6 +28,26 @@ pub struct FetchWish {
     pub current_leader_epoch: i32,
     /// The epoch of the last record that the client has; -1 for none.
     pub last_fetched_epoch: i32,
+    /// What the client was last told is wrong, if it has asked for the same since.
+    pub told: Option<Trouble>,
+}
+
+impl FetchWish {
+    /// Whether both ask for the same of the same partition.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        self.fetch_offset == other.fetch_offset
+            && self.current_leader_epoch == other.current_leader_epoch
+            && self.last_fetched_epoch == other.last_fetched_epoch
+    }
+}
+
+/// What keeps a partition from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// An error.
+    Error(ErrorCode),
+    /// The client's log has parted from ours: the last epoch that both have, and where it ends.
+    Diverging(i32, i64),
 }
 
 /// A partition of a session, and what was last said about it.
@@ -39,8 +59,6 @@ pub struct SessionPartition {
     pub high_watermark: i64,
     /// The log start offset in the last response.
     pub log_start: i64,
-    /// Whether the last response had an error.
-    pub failed: bool,
 }
 
 /// How a partition is known within a session: by id where the client uses ids, else by name.
@@ -69,6 +87,8 @@ pub struct FetchSession {
     order: HashMap<PartitionKey, u64>,
     /// In the order in which they are served; what had records moves to the end.
     partitions: BTreeMap<u64, SessionPartition>,
+    /// What all partitions together cost.
+    bytes: usize,
 }
 
 impl FetchSession {
@@ -80,24 +100,34 @@ impl FetchSession {
             next_order: 0,
             order: HashMap::new(),
             partitions: BTreeMap::new(),
+            bytes: 0,
         }
     }
 
-    fn update(&mut self, wish: FetchWish) {
+    fn update(&mut self, mut wish: FetchWish) {
         let key = PartitionKey::of(&wish, self.by_id);
         if let Some(partition) = self.order.get(&key).and_then(|order| self.partitions.get_mut(order)) {
+            if partition.wish.asks_the_same(&wish) {
+                wish.told = partition.wish.told;
+            }
+            // A topic's name is remembered when the topic is gone.
+            if self.by_id && wish.topic.is_empty() {
+                wish.topic = Arc::clone(&partition.wish.topic);
+            }
             partition.wish = wish;
             return;
         }
         self.order.insert(key, self.next_order);
-        let partition = SessionPartition { wish, high_watermark: -1, log_start: -1, failed: false };
+        self.bytes += cost_bytes(&wish, self.by_id);
+        let partition = SessionPartition { wish, high_watermark: -1, log_start: -1 };
         self.partitions.insert(self.next_order, partition);
         self.next_order += 1;
     }
 
     fn forget(&mut self, key: &PartitionKey) {
-        if let Some(order) = self.order.remove(key) {
-            self.partitions.remove(&order);
+        let order = self.order.remove(key);
+        if let Some(partition) = order.and_then(|order| self.partitions.remove(&order)) {
+            self.bytes -= cost_bytes(&partition.wish, self.by_id);
         }
     }
 
@@ -107,20 +137,28 @@ impl FetchSession {
         self.partitions.values().map(|partition| partition.wish.clone()).collect()
     }
 
+    /// Notes the name of a topic that was not known when the client first asked for it.
+    pub fn name_topic(&mut self, key: &PartitionKey, name: &Arc<str>) {
+        let partition = self.order.get(key).and_then(|order| self.partitions.get_mut(order));
+        if let Some(partition) = partition.filter(|_| self.by_id) {
+            partition.wish.topic = Arc::clone(name);
+        }
+    }
+
     /// Notes what is about to be answered for one partition and tells whether the client needs to hear it.
     pub fn answered(
         &mut self,
         key: &PartitionKey,
         has_records: bool,
-        failed: bool,
+        trouble: Option<Trouble>,
         offsets: (i64, i64),
     ) -> bool {
         let Some(order) = self.order.get_mut(key) else { return true };
         let Some(mut partition) = self.partitions.remove(order) else { return true };
         let changed = (partition.high_watermark, partition.log_start) != offsets;
-        let tell = has_records || failed || changed || partition.failed;
+        let tell = has_records || trouble.is_some() || changed || partition.wish.told.is_some();
         (partition.high_watermark, partition.log_start) = offsets;
-        partition.failed = failed;
+        partition.wish.told = trouble;
         if has_records {
             *order = self.next_order;
             self.next_order += 1;
@@ -163,6 +201,9 @@ pub enum FetchScope {
 pub struct FetchSessions {
     sessions: HashMap<i32, FetchSession>,
     sessions_max: usize,
+    /// What the partitions of all sessions cost together.
+    bytes: usize,
+    bytes_max: usize,
     eviction: Duration,
     next_id: i32,
 }
@@ -177,6 +218,8 @@ impl FetchSessions {
         Self {
             sessions: HashMap::new(),
             sessions_max: config.fetch_sessions_max().div_ceil(shards.max(1)),
+            bytes: 0,
+            bytes_max: config.memory_per_shard_bytes() / MEMORY_SHARE,
             eviction: EVICTION_MIN,
             next_id: i32::try_from(random >> 33).unwrap_or(0),
         }
@@ -194,6 +237,18 @@ impl FetchSessions {
         self.sessions.is_empty()
     }
 
+    /// Memory that the partitions of all sessions take, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many partitions a session has; 0 if there is no such session.
+    #[must_use]
+    pub fn partitions_of(&self, id: i32) -> usize {
+        self.sessions.get(&id).map_or(0, |session| session.partitions.len())
+    }
+
     /// A session in use.
     pub fn get_mut(&mut self, id: i32) -> Option<&mut FetchSession> {
         self.sessions.get_mut(&id)
@@ -202,7 +257,8 @@ impl FetchSessions {
     /// Decides how to answer a request with `wishes`, of which `forgotten` are to be dropped; yields what to fetch.
     ///
     /// # Errors
-    /// Kafka's code when the session is not there, or at another epoch.
+    /// Kafka's code when the session is not there, or at another epoch. A session that would take more memory than there
+    /// is for sessions ends: it is not there either.
     pub fn begin(
         &mut self,
         request: SessionRequest,
@@ -211,7 +267,7 @@ impl FetchSessions {
         now: Monotonic,
     ) -> Result<(FetchScope, Vec<FetchWish>), ErrorCode> {
         if matches!(request.epoch, NO_SESSION | NEW_SESSION) {
-            self.sessions.remove(&request.id);
+            self.remove(request.id);
             if request.epoch == NO_SESSION || wishes.is_empty() {
                 return Ok((FetchScope::Sessionless, wishes));
             }
@@ -229,6 +285,7 @@ impl FetchSessions {
         if session.by_id != request.by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        let before = session.bytes;
         for wish in wishes {
             session.update(wish);
         }
@@ -237,27 +294,53 @@ impl FetchSessions {
         }
         session.last_used = now;
         session.epoch = if session.epoch == i32::MAX { 1 } else { session.epoch + 1 };
+        self.bytes = self.bytes - before + session.bytes;
         if session.partitions.is_empty() {
-            self.sessions.remove(&request.id);
+            self.remove(request.id);
             return Ok((FetchScope::Sessionless, Vec::new()));
         }
-        let wishes = session.wishes();
+        let (wishes, grown) = (session.wishes(), session.bytes > before);
+        if grown && self.bytes > self.bytes_max {
+            self.remove(request.id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         Ok((FetchScope::Incremental { id: request.id }, wishes))
     }
 
-    fn create(&mut self, by_id: bool, wishes: &[FetchWish], now: Monotonic) -> Option<i32> {
-        if self.sessions.len() >= self.sessions_max {
-            let (oldest, session) = self.sessions.iter().min_by_key(|(_, session)| session.last_used)?;
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.bytes -= session.bytes;
+        }
+    }
+
+    /// Makes room for a session of so many bytes, at the expense of those that have not been used for long; says whether
+    /// there is.
+    fn make_room(&mut self, bytes: usize, now: Monotonic) -> bool {
+        if bytes > self.bytes_max {
+            return false;
+        }
+        while self.sessions.len() >= self.sessions_max || self.bytes + bytes > self.bytes_max {
+            let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
+            let Some((oldest, session)) = oldest else { return false };
             if now.since(session.last_used) < self.eviction {
-                return None;
+                return false;
             }
             let oldest = *oldest;
-            self.sessions.remove(&oldest);
+            self.remove(oldest);
+        }
+        true
+    }
+
+    fn create(&mut self, by_id: bool, wishes: &[FetchWish], now: Monotonic) -> Option<i32> {
+        let bytes = wishes.iter().map(|wish| cost_bytes(wish, by_id)).sum();
+        if !self.make_room(bytes, now) {
+            return None;
         }
         let mut session = FetchSession::new(by_id, now);
         for wish in wishes {
             session.update(wish.clone());
         }
+        self.bytes += session.bytes;
         loop {
             self.next_id = if self.next_id == i32::MAX { 1 } else { self.next_id + 1 };
             if !self.sessions.contains_key(&self.next_id) {
@@ -269,6 +352,11 @@ impl FetchSessions {
     }
 }
 
+/// What a partition of a session takes, in bytes: its entries, and a name that maybe nobody else has.
+fn cost_bytes(wish: &FetchWish, by_id: bool) -> usize {
+    PARTITION_BYTES + if by_id { 0 } else { wish.topic.len() }
+}
+
 /// The epoch of a request that wants no session.
 const NO_SESSION: i32 = -1;
 
@@ -277,6 +365,12 @@ const NEW_SESSION: i32 = 0;
 
 /// A session unused for this long may make room for a new one (Kafka's `min.incremental.fetch.session.eviction.ms`).
 const EVICTION_MIN: Duration = Duration::from_secs(120);
+
+/// The partitions of all sessions may take this part of a shard's memory.
+const MEMORY_SHARE: usize = 32;
+
+/// What one partition of a session takes, in bytes, without the topic's name.
+const PARTITION_BYTES: usize = 320;
 
 #[cfg(test)]
 mod tests {
@@ -291,11 +385,19 @@ mod tests {
             max_bytes: 1,
             current_leader_epoch: -1,
             last_fetched_epoch: -1,
+            told: None,
         }
     }
 
     fn sessions(sessions_max: usize) -> FetchSessions {
-        FetchSessions { sessions: HashMap::new(), sessions_max, eviction: EVICTION_MIN, next_id: 0 }
+        FetchSessions {
+            sessions: HashMap::new(),
+            sessions_max,
+            bytes: 0,
+            bytes_max: 10 * PARTITION_BYTES,
+            eviction: EVICTION_MIN,
+            next_id: 0,
+        }
     }
 
     fn request(id: i32, epoch: i32) -> SessionRequest {
@@ -347,12 +449,14 @@ mod tests {
         let id = started(&mut sessions);
         let session = sessions.get_mut(id).unwrap();
         let key = PartitionKey::of(&wish("a", 0, 0), false);
-        assert!(session.answered(&key, true, false, (5, 0)), "records");
-        assert!(!session.answered(&key, false, false, (5, 0)), "nothing new");
-        assert!(session.answered(&key, false, false, (6, 0)), "the high watermark moved");
-        assert!(session.answered(&key, false, true, (6, 0)), "an error");
-        assert!(session.answered(&key, false, false, (6, 0)), "the error is gone");
-        assert!(!session.answered(&key, false, false, (6, 0)));
+        let error = Some(Trouble::Error(ErrorCode::OffsetOutOfRange));
+        assert!(session.answered(&key, true, None, (5, 0)), "records");
+        assert!(!session.answered(&key, false, None, (5, 0)), "nothing new");
+        assert!(session.answered(&key, false, None, (6, 0)), "the high watermark moved");
+        assert!(session.answered(&key, false, error, (6, 0)), "an error");
+        assert!(session.answered(&key, false, error, (6, 0)), "is told as long as it is there");
+        assert!(session.answered(&key, false, None, (6, 0)), "the error is gone");
+        assert!(!session.answered(&key, false, None, (6, 0)));
         let order: Vec<i32> = session.wishes().iter().map(|wish| wish.partition.0).collect();
         assert_eq!(order, [1, 0]);
     }
@@ -367,5 +471,42 @@ mod tests {
         let later = sessions.begin(request(0, 0), vec![wish("b", 0, 0)], &[], late).unwrap();
         assert_eq!(later.0, FetchScope::Full { id: id + 1 });
         assert_eq!(sessions.len(), 1);
+    }
+    #[test]
+    fn trouble_stays_told_until_something_else_is_asked() {
+        let mut sessions = sessions(10);
+        let id = started(&mut sessions);
+        let error = Trouble::Error(ErrorCode::OffsetOutOfRange);
+        let key = PartitionKey::of(&wish("a", 0, 0), false);
+        sessions.get_mut(id).unwrap().answered(&key, false, Some(error), (-1, -1));
+        let rows = [(None, Some(error)), (Some(1), Some(error)), (Some(2), None)];
+        for (epoch, (asked, told)) in (1..).zip(rows) {
+            let wishes = asked.map(|offset| wish("a", 0, offset)).into_iter().collect();
+            let (_, wishes) = sessions.begin(request(id, epoch), wishes, &[], Monotonic(1)).unwrap();
+            assert_eq!(wishes[0].told, told, "asked for {asked:?}");
+        }
+    }
+
+    /// A client may name any number of partitions, and any number of sessions.
+    #[test]
+    fn what_sessions_hold_is_bounded() {
+        let mut sessions = sessions(100);
+        let many = |count| (0..count).map(|partition| wish("", partition, 0)).collect::<Vec<_>>();
+        let begun = sessions.begin(request(0, 0), many(11), &[], Monotonic(0)).unwrap();
+        assert_eq!(begun.0, FetchScope::Sessionless, "too large for a session");
+        let begun = sessions.begin(request(0, 0), many(8), &[], Monotonic(0)).unwrap();
+        let FetchScope::Full { id } = begun.0 else { panic!("there is room") };
+        let begun = sessions.begin(request(0, 0), many(3), &[], Monotonic(0)).unwrap();
+        assert_eq!(begun.0, FetchScope::Sessionless, "the first has taken the room");
+        assert!(sessions.begin(request(id, 1), many(10), &[], Monotonic(0)).is_ok());
+        let grown = sessions.begin(request(id, 2), many(11), &[], Monotonic(0));
+        assert_eq!((grown, sessions.bytes()), (Err(ErrorCode::FetchSessionIdNotFound), 0));
+        let id = started(&mut sessions);
+        let gone = ["a", "a"].iter().zip(0..).map(|(topic, at)| PartitionKey::of(&wish(topic, at, 0), false));
+        let gone: Vec<_> = gone.collect();
+        assert!(sessions.begin(request(id, 1), Vec::new(), &gone[..1], Monotonic(0)).is_ok());
+        assert_eq!(sessions.bytes(), PARTITION_BYTES + 1);
+        assert!(sessions.begin(request(id, 2), Vec::new(), &gone, Monotonic(0)).is_ok());
+        assert_eq!((sessions.len(), sessions.bytes()), (0, 0));
     }
 }

@@ -18,6 +18,7 @@ use storage::{Log, LogDir, LogManager, StorageError};
 use crate::calls::{Calls, Job};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordinators::Coordinators;
+use crate::fetch_elements::FetchElements;
 use crate::fetch_memory::FetchMemory;
 use crate::fetch_session::FetchSessions;
 use crate::fetch_waits::FetchWaits;
@@ -67,6 +68,8 @@ pub struct Shard<E: Effects> {
     pub calls: Calls<E>,
     /// Fetch sessions of the connections accepted here.
     pub sessions: RefCell<FetchSessions>,
+    /// Room for the partitions that fetches name.
+    pub fetch_elements: FetchElements,
     /// Memory for records on their way out.
     pub fetch_memory: FetchMemory,
     /// Fetches that wait for partitions owned here.
@@ -112,6 +115,7 @@ impl<E: Effects> Shard<E> {
         let shard = Rc::new(Self {
             index,
             sessions: RefCell::new(FetchSessions::new(identity.shards, &config, effects.random())),
+            fetch_elements: FetchElements::new(config.memory_per_shard_bytes()),
             fetch_memory: FetchMemory::new(config.memory_per_shard_bytes() / 8),
             fetch_waits: FetchWaits::default(),
             producer_ids: ProducerIds::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join_all, select, select_all};
-use model::{LeaderEpoch, Offset, PartitionId, TopicId};
+use model::{LeaderEpoch, Offset, PartitionId};
 use net::protocol::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
@@ -18,7 +18,8 @@ use storage::{Log, LogRead, ReadError, ReadPart, StorageError};
 
 use crate::errors::read_error_code;
 use crate::fetch_memory::FetchMemory;
-use crate::fetch_session::{FetchScope, FetchWish, PartitionKey, SessionRequest};
+use crate::fetch_owners::{Asked, Item, Owners};
+use crate::fetch_session::{FetchScope, FetchWish, PartitionKey, SessionRequest, Trouble};
 use crate::fetch_waits::ConnectionKey;
 use crate::metadata::MetadataImage;
 use crate::partition::FetchWait;
@@ -43,21 +44,6 @@ const MEMORY_WAIT_MAX: Duration = Duration::from_millis(200);
 /// How often it looks.
 const MEMORY_WAIT_PAUSE: Duration = Duration::from_millis(1);
 
-/// One partition of a request, on its way to the shard that owns it.
-#[derive(Debug, Clone)]
-struct Item {
-    slot: usize,
-    topic_id: TopicId,
-    partition: PartitionId,
-    fetch_offset: Offset,
-    max_bytes: usize,
-    current_leader_epoch: LeaderEpoch,
-    last_fetched_epoch: LeaderEpoch,
-}
-
-/// Partitions, by the shard that owns them.
-type ByShard = Vec<(usize, Vec<Item>)>;
-
 /// The limits that all partitions of a request share.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -77,6 +63,8 @@ struct Fetched<E: Effects> {
     log_start: i64,
     leader_epoch: i32,
     diverging: Option<(i32, i64)>,
+    /// The client has to hear of it at once.
+    urgent: bool,
     parts: Vec<Part<E>>,
     bytes: usize,
     /// What counts for `min_bytes`: where there is more than could be read at once, all that is asked for.
@@ -98,15 +86,16 @@ impl<E: Effects> Fetched<E> {
             log_start: -1,
             leader_epoch: -1,
             diverging: None,
+            urgent: false,
             parts: Vec::new(),
             bytes: 0,
             counted: 0,
         }
     }
 
-    /// Whether a response must not wait for more.
-    fn is_urgent(&self) -> bool {
-        self.error != ErrorCode::None || self.diverging.is_some()
+    fn trouble(&self) -> Option<Trouble> {
+        let diverging = self.diverging.map(|(epoch, end)| Trouble::Diverging(epoch, end));
+        if self.error == ErrorCode::None { diverging } else { Some(Trouble::Error(self.error)) }
     }
 }
 
@@ -121,17 +110,21 @@ pub async fn handle<E: Effects>(
 ) -> Result<Reply<E>, CloseReason> {
     let by_id = context.api_version >= VERSION_TOPIC_IDS;
     let session = SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id };
+    let elements = elements(&request) + shard.sessions.borrow().partitions_of(session.id);
+    let Some(_room) = shard.fetch_elements.admit(elements).await else {
+        return refuse(context, ErrorCode::InvalidRequest);
+    };
     let wishes = wishes(&shard.image(), &request, by_id);
     let forgotten = forgotten(&request, by_id);
     let now = shard.effects.clock().now();
     let begun = shard.sessions.borrow_mut().begin(session, wishes, &forgotten, now);
-    let (scope, wishes) = match begun {
+    let (scope, mut wishes) = match begun {
         Ok(begun) => begun,
-        Err(code) => {
-            let response = FetchResponse { error_code: code.code(), ..FetchResponse::default() };
-            return Reply::encode(context, &response);
-        }
+        Err(code) => return refuse(context, code),
     };
+    if by_id && let FetchScope::Incremental { id } = scope {
+        name_topics(shard, id, &mut wishes);
+    }
     let max_bytes = shard.config().fetch_bytes_max().min(positive(request.max_bytes));
     let limits = Limits {
         max_bytes,
@@ -145,13 +138,39 @@ pub async fn handle<E: Effects>(
         // No other broker has replicas of what is here.
         (0..wishes.len()).map(|slot| Fetched::failed(slot, ErrorCode::NotLeaderOrFollower)).collect()
     } else {
-        fetch_until(shard, context.connection_id, &wishes, by_id, limits, deadline).await
+        let asked = Asked { wishes: &wishes, by_id, again: matches!(scope, FetchScope::Incremental { .. }) };
+        fetch_until(shard, context.connection_id, &asked, limits, deadline).await
     };
     respond(shard, context, &scope, &wishes, trim(fetched, limits.max_bytes), limits.committed_only)
 }
 
+fn refuse<E: Effects>(context: &RequestContext, code: ErrorCode) -> Result<Reply<E>, CloseReason> {
+    let response = FetchResponse { error_code: code.code(), ..FetchResponse::default() };
+    Reply::encode(context, &response)
+}
+
 fn positive(value: i32) -> usize {
     usize::try_from(value).unwrap_or(0)
+}
+
+/// Partitions that a request names.
+fn elements(request: &FetchRequest<'_>) -> usize {
+    let asked = request.topics.iter().map(|topic| topic.partitions.len() + 1);
+    let forgotten = request.forgotten_topics_data.iter().map(|topic| topic.partitions.len() + 1);
+    asked.chain(forgotten).sum()
+}
+
+/// Has a session know the names of topics that were not known when their ids were first given.
+fn name_topics<E: Effects>(shard: &Shard<E>, session: i32, wishes: &mut [FetchWish]) {
+    let image = shard.image();
+    for wish in wishes.iter_mut().filter(|wish| wish.topic.is_empty()) {
+        if let Some(topic) = image.topic_by_id(wish.topic_id) {
+            wish.topic = Arc::clone(&topic.name);
+            if let Some(session) = shard.sessions.borrow_mut().get_mut(session) {
+                session.name_topic(&PartitionKey::of(wish, true), &topic.name);
+            }
+        }
+    }
 }
 
 fn wishes(image: &MetadataImage, request: &FetchRequest<'_>, by_id: bool) -> Vec<FetchWish> {
@@ -168,6 +187,7 @@ fn wishes(image: &MetadataImage, request: &FetchRequest<'_>, by_id: bool) -> Vec
             max_bytes: partition.partition_max_bytes,
             current_leader_epoch: partition.current_leader_epoch,
             last_fetched_epoch: partition.last_fetched_epoch,
+            told: None,
         }));
     }
     last_of_each(wishes, by_id)
@@ -202,6 +222,7 @@ fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<PartitionKey> {
                 max_bytes: 0,
                 current_leader_epoch: -1,
                 last_fetched_epoch: -1,
+                told: None,
             };
             PartitionKey::of(&wish, by_id)
         }));
@@ -213,16 +234,26 @@ fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<PartitionKey> {
 async fn fetch_until<E: Effects>(
     shard: &Rc<Shard<E>>,
     connection_id: u64,
-    wishes: &[FetchWish],
-    by_id: bool,
+    asked: &Asked<'_>,
     limits: Limits,
     deadline: Monotonic,
 ) -> Vec<Fetched<E>> {
-    loop {
-        let (mut fetched, by_shard) = sort_out(shard, wishes, by_id);
+    let mut without_owner = Vec::new();
+    for first_round in std::iter::once(true).chain(std::iter::repeat(false)) {
+        let Owners { by_shard, none } = asked.find_owners(shard);
+        let failed = none.iter().map(|(slot, code)| Fetched {
+            urgent: if first_round {
+                asked.is_news(*slot, *code, by_shard.is_empty())
+            } else {
+                !without_owner.contains(&(*slot, *code))
+            },
+            ..Fetched::failed(*slot, *code)
+        });
+        let mut fetched: Vec<Fetched<E>> = failed.collect();
+        without_owner = none;
         let gone = shard.connections.get(connection_id).is_none_or(|connection| connection.is_aborting());
         let now = shard.effects.clock().now();
-        let last_round = now >= deadline || shard.stopping() || gone || !fetched.is_empty();
+        let last_round = now >= deadline || shard.stopping() || gone || enough(&fetched, limits);
         let calls = by_shard.iter().map(|(target, items)| {
             let (origin, items) = (shard.index, items.clone());
             shard.call(*target, move |shard| async move {
@@ -241,54 +272,18 @@ async fn fetch_until<E: Effects>(
                 waiting.push(*target);
             }
         }
-        if last_round
-            || enough(&fetched, limits)
-            || by_shard.is_empty() && fetched.is_empty() && wishes.is_empty()
-        {
+        if last_round || enough(&fetched, limits) || asked.wishes.is_empty() {
             return fetched;
         }
         drop(fetched);
         wait_for_more(shard, connection_id, &waiting, deadline).await;
     }
-}
-
-/// Finds the owner of every partition; yields the answers of those that have none.
-fn sort_out<E: Effects>(shard: &Shard<E>, wishes: &[FetchWish], by_id: bool) -> (Vec<Fetched<E>>, ByShard) {
-    let image = shard.image();
-    let mut failed = Vec::new();
-    let mut by_shard = ByShard::new();
-    for (slot, wish) in wishes.iter().enumerate() {
-        let topic = if by_id { image.topic_by_id(wish.topic_id) } else { image.topic(&wish.topic) };
-        let Some(topic) = topic else {
-            let code = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-            failed.push(Fetched::failed(slot, code));
-            continue;
-        };
-        if topic.partition(wish.partition).is_none() {
-            failed.push(Fetched::failed(slot, ErrorCode::UnknownTopicOrPartition));
-            continue;
-        }
-        let item = Item {
-            slot,
-            topic_id: topic.id,
-            partition: wish.partition,
-            fetch_offset: Offset(wish.fetch_offset),
-            max_bytes: positive(wish.max_bytes),
-            current_leader_epoch: LeaderEpoch(wish.current_leader_epoch),
-            last_fetched_epoch: LeaderEpoch(wish.last_fetched_epoch),
-        };
-        let target = shard.owner(topic.id, wish.partition);
-        match by_shard.iter_mut().find(|(owner, _)| *owner == target) {
-            Some((_, items)) => items.push(item),
-            None => by_shard.push((target, vec![item])),
-        }
-    }
-    (failed, by_shard)
+    unreachable!("the last round returns")
 }
 
 fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
     let bytes: usize = fetched.iter().map(|answer| answer.counted).sum();
-    bytes >= limits.min_bytes || fetched.iter().any(Fetched::is_urgent)
+    bytes >= limits.min_bytes || fetched.iter().any(|answer| answer.urgent)
 }
 
 /// Reads one after the other until one has given something, which may be larger than the limits; the rest together,
@@ -325,6 +320,18 @@ fn count_within(items: &[Item], bytes: usize) -> usize {
 }
 
 async fn read_one<E: Effects>(
+    shard: &Shard<E>,
+    item: &Item,
+    bytes_left: usize,
+    first: bool,
+    committed_only: bool,
+) -> Fetched<E> {
+    let answer = read_partition(shard, item, bytes_left, first, committed_only).await;
+    let trouble = answer.trouble();
+    Fetched { urgent: trouble.is_some() && trouble != item.told, ..answer }
+}
+
+async fn read_partition<E: Effects>(
     shard: &Shard<E>,
     item: &Item,
     bytes_left: usize,
@@ -442,7 +449,7 @@ fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched
         if let Ok(partition) = shard.partition(item.topic_id, item.partition) {
             partition.register_fetch(&wait);
             // A read that had to wait for the disk may have missed an advance.
-            if partition.high_watermark().0 != answer.high_watermark {
+            if answer.trouble().is_none() && partition.high_watermark().0 != answer.high_watermark {
                 wait.wake();
             }
         }
@@ -508,7 +515,7 @@ fn respond<E: Effects>(
         if let Some(session) = session.as_mut() {
             let offsets = (answer.high_watermark, answer.log_start);
             let key = PartitionKey::of(wish, by_id);
-            let tell = session.answered(&key, answer.bytes > 0, answer.is_urgent(), offsets);
+            let tell = session.answered(&key, answer.bytes > 0, answer.trouble(), offsets);
             if !tell && matches!(scope, FetchScope::Incremental { .. }) {
                 continue;
             }

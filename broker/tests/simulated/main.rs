@@ -3,6 +3,7 @@
 mod admin_rules;
 mod every_version;
 mod fetch_rules;
+mod fetch_sessions;
 mod groups;
 mod harness;
 mod leftovers;
