@@ -16,6 +16,7 @@ pub mod fetch_owners;
 pub mod fetch_session;
 pub mod fetch_waits;
 pub mod handlers;
+pub mod logging;
 pub mod metadata;
 pub mod partition;
 pub mod process;

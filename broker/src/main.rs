@@ -4,32 +4,35 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use broker::cli::{Cli, Command, diagnose, init_logging};
+use anyhow::Context;
+use broker::cli::{Cli, Command, ServeArgs, diagnose};
+use broker::logging::{self, LogFormat};
 use clap::Parser;
+use runtime::signal::Signals;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().into_command()) {
+    let command = Cli::parse().into_command();
+    let format = if let Command::Serve(args) = &command { args.log_format } else { LogFormat::Text };
+    let code = match run(command) {
         Ok(code) => code,
         // Whoever reads the output has seen enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("millrace: {error:#}");
+            match format {
+                LogFormat::Text => logging::say(&format!("millrace: {error:#}")),
+                LogFormat::Json => tracing::error!(error = format!("{error:#}"), "the broker has ended"),
+            }
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush();
+    code
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => {
-            let environment = std::env::var("RUST_LOG").ok();
-            init_logging(args.log_format, args.log_level.as_deref(), environment.as_deref())
-                .map_err(anyhow::Error::msg)?;
-            let config = args.broker_config()?;
-            for warning in config.warnings() {
-                tracing::warn!("{warning}");
-            }
-            broker::process::serve(config)?;
+            serve(&args)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(args) => {
@@ -53,6 +56,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    // Before any other thread starts, that of the log included, so that only the thread that waits for them hears them.
+    let signals = Signals::block().context("cannot take over SIGTERM and SIGINT")?;
+    let environment = std::env::var("RUST_LOG").ok();
+    let loggers = logging::init(args.log_format, args.log_level.as_deref(), environment.as_deref());
+    let loggers = loggers.map_err(anyhow::Error::msg)?;
+    let config = args.broker_config()?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    broker::process::serve(config, signals, loggers, args.log_format)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -18,6 +18,7 @@ use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
 use crate::cli::{Banner, IoMode, allowed_cores, choose_cores};
 use crate::config::BrokerConfig;
+use crate::logging::{self, LogFormat, Loggers};
 use crate::server::{ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other, take_down};
 use crate::shard::Shard;
 use crate::stats_publisher::publish;
@@ -48,6 +49,7 @@ struct Start {
     readiness: Readiness,
     ports: Arc<Mutex<Vec<Option<ShardPorts<UringEffects>>>>>,
     banner: Arc<Banner>,
+    log_format: LogFormat,
     /// Where the first shard hears that the process has been told to end.
     stop: Arc<Mutex<Option<InjectorPort<Signal>>>>,
     shards: usize,
@@ -55,13 +57,16 @@ struct Start {
     failure: Arc<Mutex<Option<anyhow::Error>>>,
 }
 
-/// Serves until a signal ends the process.
+/// Serves until one of `signals` ends the process.
 ///
 /// # Errors
 /// What keeps the broker from starting, in words for its owner.
-pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
-    // Before any other thread starts, so that only the thread that waits for them hears them.
-    let signals = Signals::block().context("cannot take over SIGTERM and SIGINT")?;
+pub fn serve(
+    config: BrokerConfig,
+    signals: Signals,
+    loggers: Arc<Loggers>,
+    log_format: LogFormat,
+) -> anyhow::Result<()> {
     let descriptors = descriptors();
     let allowed = allowed_cores().map_err(anyhow::Error::msg)?;
     let cores = choose_cores(config.cores(), &allowed).map_err(anyhow::Error::msg)?;
@@ -90,11 +95,19 @@ pub fn serve(config: BrokerConfig) -> anyhow::Result<()> {
     let options: Vec<ShardOptions> =
         cores.iter().map(|core| shard_options(&config, read_cache_bytes, *core)).collect();
     let start = Start {
-        options: StartOptions { config: Arc::new(config), listen, lock: true, descriptors, read_cache_bytes },
+        options: StartOptions {
+            config: Arc::new(config),
+            listen,
+            lock: true,
+            descriptors,
+            read_cache_bytes,
+            loggers,
+        },
         board,
         readiness,
         ports: Arc::new(Mutex::new(ports)),
         banner: Arc::new(banner),
+        log_format,
         stop: Arc::default(),
         shards,
         failure: Arc::default(),
@@ -126,7 +139,8 @@ fn pass_on(signals: &Signals, stop: &Injector<Signal>) {
     let mut told = false;
     while let Ok(signal) = signals.wait() {
         if told || stop.try_send(signal).is_err() {
-            eprintln!("millrace: ended by a second signal; the next start will recover the logs");
+            logging::say("millrace: ended by a second signal; the next start will recover the logs");
+            logging::flush();
             std::process::exit(EXIT_SECOND_SIGNAL);
         }
         told = true;
@@ -183,7 +197,8 @@ async fn run_shard(index: usize, effects: UringEffects, start: Start) {
     if let Err(error) = outcome {
         if index != 0 {
             // The others wait for this shard and would never come up.
-            eprintln!("millrace: shard {index} cannot start: {error:#}");
+            logging::say(&format!("millrace: shard {index} cannot start: {error:#}"));
+            logging::flush();
             std::process::exit(EXIT_SHARD_FAILED);
         }
         start.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -205,7 +220,10 @@ async fn run_first(
                 listeners: bound.iter().map(ToString::to_string).collect(),
                 ..(*start.banner).clone()
             };
-            eprint!("{banner}");
+            match start.log_format {
+                LogFormat::Text => logging::say(&banner.to_string()),
+                LogFormat::Json => banner.log(),
+            }
             start.readiness.set(true);
             let signal = stop.recv().await;
             tracing::info!(signal = signal.map(Signal::name), "shutting down");

@@ -18,6 +18,7 @@ use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogMa
 use crate::calls::Job;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::connection::Connection;
+use crate::logging::Loggers;
 use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
 use crate::partition::Partition;
 use crate::shard::{Identity, Shard};
@@ -35,6 +36,8 @@ pub struct StartOptions {
     pub descriptors: usize,
     /// Memory of each shard that keeps what fetches read from disk.
     pub read_cache_bytes: u64,
+    /// The levels of the log, which clients may change.
+    pub loggers: Arc<Loggers>,
 }
 
 /// Kafka's id of the metadata topic.
@@ -106,7 +109,9 @@ async fn open_first<E: Effects>(
     let found = log_dir.partitions(effects).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
     let StartOptions { descriptors, read_cache_bytes, .. } = *options;
-    let identity = Arc::new(Identity { node_id, cluster_id, log_dir, shards, descriptors, read_cache_bytes });
+    let loggers = Arc::clone(&options.loggers);
+    let identity = Identity { node_id, cluster_id, log_dir, shards, descriptors, read_cache_bytes, loggers };
+    let identity = Arc::new(identity);
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {

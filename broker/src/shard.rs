@@ -22,6 +22,7 @@ use crate::fetch_elements::FetchElements;
 use crate::fetch_memory::FetchMemory;
 use crate::fetch_session::FetchSessions;
 use crate::fetch_waits::FetchWaits;
+use crate::logging::Loggers;
 use crate::metadata::{Controller, MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::producer_ids::ProducerIds;
@@ -44,6 +45,8 @@ pub struct Identity {
     pub descriptors: usize,
     /// Memory of each shard that keeps what fetches read from disk.
     pub read_cache_bytes: u64,
+    /// The levels of the log, which clients may change.
+    pub loggers: Arc<Loggers>,
 }
 
 /// A partition as its owner finds it.

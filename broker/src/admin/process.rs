@@ -9,6 +9,8 @@ pub struct ProcessStats {
     pub resident_bytes: Option<u64>,
     /// Open descriptors.
     pub open_descriptors: Option<u64>,
+    /// Log lines that could not be written.
+    pub log_lines_dropped: u64,
 }
 
 impl ProcessStats {
@@ -18,6 +20,7 @@ impl ProcessStats {
         let descriptors = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
         ProcessStats {
             resident_bytes: resident_bytes(&status),
+            log_lines_dropped: crate::logging::dropped(),
             open_descriptors: descriptors.and_then(|count| u64::try_from(count).ok()),
         }
     }

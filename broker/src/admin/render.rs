@@ -29,6 +29,12 @@ pub fn render_metrics(version: &str, ready: bool, process: ProcessStats, shards:
         out.family("process_open_fds", Kind::Gauge, "Open descriptors of the process.");
         out.sample("process_open_fds", &[], count);
     }
+    out.family(
+        "millrace_log_lines_dropped_total",
+        Kind::Counter,
+        "Log lines that standard error did not take.",
+    );
+    out.sample("millrace_log_lines_dropped_total", &[], process.log_lines_dropped);
     requests(&mut out, shards);
     for metric in PER_SHARD {
         out.family(metric.name, metric.kind, metric.help);

@@ -25,7 +25,7 @@ fn shard(shard: usize) -> ShardStats {
 
 #[test]
 fn the_text_is_well_formed() {
-    let process = ProcessStats { resident_bytes: Some(1), open_descriptors: Some(2) };
+    let process = ProcessStats { resident_bytes: Some(1), open_descriptors: Some(2), log_lines_dropped: 3 };
     for shards in [vec![], vec![ShardStats::default()], vec![shard(0), shard(1)]] {
         let text = render_metrics("0.1\"0", true, process, &shards);
         assert_eq!(grammar::check(&text), Ok(()), "{text}");

@@ -76,6 +76,21 @@ pub struct Banner {
     pub admin: Option<String>,
 }
 
+impl Banner {
+    /// Says it as one event, for logs that machines read.
+    pub fn log(&self) {
+        tracing::info!(
+            version = self.version,
+            cores = ranges(&self.cores),
+            data = %self.data_dir.display(),
+            io = %self.io_mode,
+            listening = self.listeners.join(","),
+            admin = self.admin.as_deref().unwrap_or("off"),
+            "started"
+        );
+    }
+}
+
 impl fmt::Display for Banner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "Millrace {}", self.version)?;

@@ -4,7 +4,6 @@
 mod allowed_cores;
 mod banner;
 mod doctor;
-mod logging;
 mod serve_args;
 
 use std::path::PathBuf;
@@ -14,7 +13,6 @@ use clap::{Args, Parser, Subcommand};
 pub use allowed_cores::{allowed_cores, choose_cores};
 pub use banner::{Banner, IoMode};
 pub use doctor::{Report, diagnose};
-pub use logging::{LogFormat, init_logging};
 pub use serve_args::ServeArgs;
 
 /// What was typed.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::logging::LogFormat;
 use crate::config::{BrokerConfig, ConfigError, StaticSettings};
+use crate::logging::LogFormat;
 
 /// What `serve` takes. The flags that stand for a key win over `--set`, which wins over `--config`.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,7 +31,7 @@ pub struct ServeArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
-    /// What is logged: a level, or a filter in the syntax of RUST_LOG
+    /// What is logged: a level, or levels of targets such as warn,millrace=debug
     #[arg(long, value_name = "FILTER")]
     pub log_level: Option<String>,
 }

@@ -35,7 +35,7 @@ impl AlterOp {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             AlterOp::Set => "SET",
             AlterOp::Delete => "DELETE",

@@ -7,6 +7,7 @@ use net::protocol::ErrorCode;
 use runtime::Effects;
 
 use super::config_resources::{Resource, TYPE_TOPIC, refused, resource};
+use super::loggers;
 use crate::config::{Alteration, BrokerScope, ConfigError, Scope, Settings, alter_broker, alter_topic};
 use crate::metadata::ControllerError;
 use crate::shard::Shard;
@@ -55,6 +56,14 @@ pub(super) async fn alter<E: Effects>(
             Resource::Topic(name) => return alter_topic_configs(shard, name, change, validate_only).await,
             Resource::ThisBroker => (BrokerScope::ThisBroker, Some(node)),
             Resource::AllBrokers => (BrokerScope::AllBrokers, None),
+            Resource::Loggers => {
+                return match change {
+                    Change::Incremental(changes) => {
+                        loggers::alter(&shard.identity.loggers, &changes, validate_only)
+                    }
+                    Change::Replace(_) => invalid(&format!("Unknown resource type {kind}")),
+                };
+            }
             Resource::Unconfigured => {
                 return invalid("Only topics and brokers have configs that can be changed here yet.");
             }

@@ -27,8 +27,9 @@ pub(super) enum Resource {
     ThisBroker,
     /// The defaults of all brokers.
     AllBrokers,
-    /// Something that has configs in Kafka and none here yet: the loggers of this broker, a subscription to clients'
-    /// metrics, a group.
+    /// The levels of this broker's log.
+    Loggers,
+    /// Something that has configs in Kafka and none here yet: a subscription to clients' metrics, a group.
     Unconfigured,
 }
 
@@ -48,14 +49,23 @@ pub(super) fn resource(kind: i8, name: &str, node: NodeId) -> Result<Resource, C
             ErrorCode::InvalidRequest,
             format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
         )),
-        (TYPE_BROKER_LOGGER, name) if name.parse() == Ok(node.0) => Ok(Resource::Unconfigured),
+        (TYPE_BROKER_LOGGER, name) => logger_resource(name, node),
         (TYPE_CLIENT_METRICS | TYPE_GROUP, name) if !name.is_empty() => Ok(Resource::Unconfigured),
-        (TYPE_BROKER_LOGGER | TYPE_CLIENT_METRICS | TYPE_GROUP, name) => Err(ControllerError::new(
+        (TYPE_CLIENT_METRICS | TYPE_GROUP, name) => Err(ControllerError::new(
             ErrorCode::InvalidRequest,
             format!("There is no resource of type {kind} with the name '{name}'."),
         )),
         _ => Err(ControllerError::new(ErrorCode::InvalidRequest, format!("Unknown resource type {kind}"))),
     }
+}
+
+fn logger_resource(name: &str, node: NodeId) -> Result<Resource, ControllerError> {
+    let message = match name.parse::<i32>() {
+        Ok(id) if id == node.0 => return Ok(Resource::Loggers),
+        Ok(id) => format!("Unexpected node id. Expected {node}, but received {id}"),
+        Err(_) => format!("Node id must be an integer, but it is: {name}"),
+    };
+    Err(ControllerError::new(ErrorCode::InvalidRequest, message))
 }
 
 /// Kafka's code for a refused config, with the message that names the value.

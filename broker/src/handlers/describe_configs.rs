@@ -11,6 +11,7 @@ use net::protocol::describe_configs::{
 use runtime::Effects;
 
 use super::config_resources::{Resource, resource};
+use super::loggers;
 use crate::config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
 use crate::metadata::ControllerError;
 use crate::request::RequestContext;
@@ -34,13 +35,10 @@ pub async fn handle<E: Effects>(
                 resource_name: asked.resource_name.to_owned(),
                 ..DescribeConfigsResult::default()
             };
-            match describe(shard, &asked) {
-                Ok(entries) => {
-                    let convert = |entry| {
-                        converted(entry, request.include_synonyms, request.include_documentation)
-                    };
-                    result.configs = entries.into_iter().map(convert).collect();
-                }
+            let convert =
+                |entry| converted(entry, request.include_synonyms, request.include_documentation);
+            match describe(shard, &asked, convert) {
+                Ok(configs) => result.configs = configs,
                 Err(error) => {
                     result.error_code = error.code.code();
                     result.error_message = Some(error.message);
@@ -55,23 +53,26 @@ pub async fn handle<E: Effects>(
 fn describe<E: Effects>(
     shard: &Shard<E>,
     asked: &DescribeConfigsResource<'_>,
-) -> Result<Vec<ConfigEntry>, ControllerError> {
+    convert: impl FnMut(ConfigEntry) -> DescribeConfigsResourceResult,
+) -> Result<Vec<DescribeConfigsResourceResult>, ControllerError> {
     let keys: Option<Vec<&str>> = asked.configuration_keys.map(|keys| keys.iter().collect());
     let keys = keys.as_deref();
     let image = shard.image();
     let config = shard.config();
-    match resource(asked.resource_type, asked.resource_name, shard.identity.node_id)? {
+    let entries = match resource(asked.resource_type, asked.resource_name, shard.identity.node_id)? {
         Resource::Topic(name) => match image.topic(&name) {
-            Some(topic) => Ok(describe_topic(&config, &topic.configs, keys)),
-            None => Err(ControllerError::new(
-                ErrorCode::UnknownTopicOrPartition,
-                format!("The topic '{name}' does not exist."),
-            )),
+            Some(topic) => describe_topic(&config, &topic.configs, keys),
+            None => {
+                let message = format!("The topic '{name}' does not exist.");
+                return Err(ControllerError::new(ErrorCode::UnknownTopicOrPartition, message));
+            }
         },
-        Resource::ThisBroker => Ok(describe_broker(&config, keys)),
-        Resource::Unconfigured => Ok(Vec::new()),
-        Resource::AllBrokers => Ok(describe_broker_defaults(&image.broker_configs(None), keys)),
-    }
+        Resource::ThisBroker => describe_broker(&config, keys),
+        Resource::AllBrokers => describe_broker_defaults(&image.broker_configs(None), keys),
+        Resource::Loggers => return Ok(loggers::describe(&shard.identity.loggers, keys)),
+        Resource::Unconfigured => Vec::new(),
+    };
+    Ok(entries.into_iter().map(convert).collect())
 }
 
 fn converted(entry: ConfigEntry, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {

@@ -14,6 +14,7 @@ mod cluster;
 mod config_changes;
 mod config_resources;
 mod groups;
+mod loggers;
 
 /// Declares the handlers: for each API its module and request type.
 macro_rules! handlers {

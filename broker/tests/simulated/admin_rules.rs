@@ -226,12 +226,11 @@ fn settings_are_described_for_every_kind_of_resource() {
         assert!(none == all && all > 20, "an empty list of keys means all: {none} of {all}");
         let id = describe(&mut client, 4, "1", Some(&["broker.id"])).await;
         assert_eq!(id.configs[0].value.as_deref(), Some("1"));
-        // (8) loggers, (16) subscriptions to metrics and (32) groups have no settings here yet.
+        // (16) subscriptions to metrics and (32) groups have no settings here yet; (8) loggers have another test.
         let rows = [
             (2, "a b", 17),
             (2, "", 17),
             (2, "nope", 3),
-            (8, "1", 0),
             (8, "2", 42),
             (8, "", 42),
             (16, "s", 0),
@@ -245,6 +244,35 @@ fn settings_are_described_for_every_kind_of_resource() {
             let described = describe(&mut client, kind, name, None).await;
             assert_eq!((described.error_code, described.configs.len()), (code, 0), "{kind} '{name}'");
         }
+    });
+}
+
+#[test]
+fn log_levels_are_described_and_changed() {
+    in_world(96, async |world| {
+        let (_broker, mut client) = start(&world).await;
+        let level = async |client: &mut Client, name: &str| {
+            let described = describe(client, 8, "1", Some(&[name])).await.configs.remove(0);
+            (described.value.unwrap_or_default(), described.config_source, described.read_only)
+        };
+        assert_eq!(level(&mut client, "root").await, ("WARN".to_owned(), 6, false));
+        assert_eq!(level(&mut client, "storage").await, ("INFO".to_owned(), 6, false));
+        for (name, op, value, code) in [
+            ("storage", 0, Some("DEBUG"), 0),
+            ("storage", 0, Some("debug"), 40),
+            ("kafka.server", 0, Some("DEBUG"), 40),
+            ("storage", 0, None, 42),
+            ("storage", 2, Some("DEBUG"), 42),
+            ("root", 1, None, 42),
+            ("root", 0, Some("ERROR"), 0),
+            ("net", 1, None, 0),
+        ] {
+            assert_eq!(alter(&mut client, (8, "1"), (name, op, value)).await, code, "{name} {op} {value:?}");
+        }
+        assert_eq!(alter(&mut client, (8, "2"), ("net", 0, Some("INFO"))).await, 42);
+        assert_eq!(level(&mut client, "storage").await.0, "DEBUG");
+        assert_eq!(level(&mut client, "net").await.0, "ERROR");
+        assert_eq!(describe(&mut client, 8, "1", None).await.configs.len(), 6);
     });
 }
 
@@ -269,16 +297,23 @@ fn refused_changes_have_kafkas_codes() {
             (64, "g", "retention.ms", 0, Some("5"), 42),
         ];
         for (resource_type, resource_name, name, config_operation, value, code) in rows {
-            let configs = [AlterableConfig { name, config_operation, value }];
-            let resources =
-                [AlterConfigsResource { resource_type, resource_name, configs: configs[..].into() }];
-            let request =
-                IncrementalAlterConfigsRequest { resources: resources[..].into(), validate_only: false };
-            let response = client.call(1, &request).await.expect("an answer");
-            let row = (resource_type, resource_name, name, config_operation, value);
-            assert_eq!(response.responses[0].error_code, code, "{row:?}");
+            let change = (name, config_operation, value);
+            let found = alter(&mut client, (resource_type, resource_name), change).await;
+            assert_eq!(found, code, "{resource_type} {resource_name} {change:?}");
         }
     });
+}
+
+/// Changes one setting; yields the code.
+async fn alter(
+    client: &mut Client,
+    (resource_type, resource_name): (i8, &str),
+    (name, config_operation, value): (&str, i8, Option<&str>),
+) -> i16 {
+    let configs = [AlterableConfig { name, config_operation, value }];
+    let resources = [AlterConfigsResource { resource_type, resource_name, configs: configs[..].into() }];
+    let request = IncrementalAlterConfigsRequest { resources: resources[..].into(), validate_only: false };
+    client.call(1, &request).await.expect("an answer").responses[0].error_code
 }
 
 /// Asks for exactly these settings; yields the code.

@@ -48,6 +48,7 @@ impl Broker {
             lock: false,
             descriptors,
             read_cache_bytes: 1 << 20,
+            loggers: Arc::default(),
         };
         let ports = mesh(shards, 1).into_iter().zip(mesh(shards, 64));
         let mut ports = ports.map(|(start, calls)| ShardPorts { start, calls });
