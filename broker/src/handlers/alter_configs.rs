@@ -8,7 +8,7 @@ use net::protocol::alter_configs::{AlterConfigsRequest, AlterConfigsResourceResp
 use runtime::Effects;
 
 use super::config_changes::{Change, alter};
-use super::times_named;
+use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
 use crate::request::RequestContext;
 use crate::shard::Shard;

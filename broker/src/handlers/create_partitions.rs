@@ -9,7 +9,7 @@ use net::protocol::create_partitions::{
 };
 use runtime::{Clock, Effects};
 
-use super::times_named;
+use super::named_twice::times_named;
 use crate::metadata::ControllerError;
 use crate::request::RequestContext;
 use crate::shard::Shard;

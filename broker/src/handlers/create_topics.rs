@@ -10,7 +10,7 @@ use net::protocol::create_topics::{
 };
 use runtime::Effects;
 
-use super::times_named;
+use super::named_twice::times_named;
 use crate::config::describe_topic;
 use crate::metadata::{
     ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved,

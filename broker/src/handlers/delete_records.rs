@@ -2,16 +2,20 @@
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
-use model::{Offset, PartitionId, TopicId};
+use model::{Offset, PartitionId};
 use net::protocol::ErrorCode;
 use net::protocol::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use runtime::Effects;
 
+use super::named_twice::Repeated;
+use super::owners::ask_owners;
 use crate::errors::read_error_code;
+use crate::metadata::TopicImage;
+use crate::partition::Partition;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -28,56 +32,57 @@ pub async fn handle<E: Effects>(
     request: DeleteRecordsRequest<'_>,
 ) -> DeleteRecordsResponse {
     let image = shard.image();
-    let topics = request.topics.iter().map(|asked| {
-        let topic = image.topic(asked.name).cloned();
-        async move {
-            let partitions = asked.partitions.iter().map(|partition| {
-                let id = PartitionId(partition.partition_index);
-                let known = topic.as_ref().filter(|topic| topic.partition(id).is_some());
-                let internal = known.is_some_and(|topic| topic.internal);
-                // Kafka's rule: what compaction keeps is not to be cut off.
-                let only_compacted = known.is_some_and(|topic| {
-                    let config = shard.topic_config(topic);
-                    config.cleanup_compact && !config.cleanup_delete
-                });
-                let topic_id = known.map(|topic| topic.id);
-                async move {
-                    let outcome = match topic_id {
-                        None => Err(ErrorCode::UnknownTopicOrPartition),
-                        Some(_) if internal => Err(ErrorCode::InvalidTopicException),
-                        Some(_) if only_compacted => Err(ErrorCode::PolicyViolation),
-                        Some(topic_id) => delete(shard, topic_id, id, partition.offset).await,
-                    };
-                    DeleteRecordsPartitionResult {
-                        partition_index: id.0,
-                        low_watermark: outcome.map_or(-1, |start| start.0),
-                        error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
-                    }
-                }
-            });
-            DeleteRecordsTopicResult { name: asked.name.to_owned(), partitions: join_all(partitions).await }
-        }
+    let named = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(move |partition| (partition.partition_index, topic.name))
     });
-    DeleteRecordsResponse { throttle_time_ms: 0, topics: join_all(topics).await }
+    // Of a partition that is named several times the last counts, as in Kafka.
+    let repeated = &Repeated::of(named);
+    let questions = request.topics.iter().flat_map(|asked| {
+        let topic = image.topic(asked.name);
+        let refused = topic.and_then(|topic| refused(shard, topic));
+        asked.partitions.iter().map(move |partition| {
+            let id = PartitionId(partition.partition_index);
+            let known = topic.filter(|topic| topic.partition(id).is_some());
+            let known = known.ok_or(ErrorCode::UnknownTopicOrPartition);
+            let known = known.and_then(|topic| refused.map_or(Ok((topic.id, id)), Err));
+            (known, partition.offset)
+        })
+    });
+    let questions = questions.enumerate().filter(|(place, _)| !repeated.is_superseded(*place));
+    let questions = questions.map(|(_, question)| question);
+    let delete = async |partition: Rc<Partition<E>>, offset| delete(&partition, offset).await;
+    let mut answers = ask_owners(shard, questions, delete).await.into_iter();
+    let mut places = 0..;
+    let topics = request.topics.iter().map(|asked| {
+        let once = asked.partitions.iter().zip(&mut places).filter(|(_, place)| !repeated.is_superseded(*place));
+        let partitions = once.zip(&mut answers).map(|((partition, _), outcome)| DeleteRecordsPartitionResult {
+            partition_index: partition.partition_index,
+            low_watermark: outcome.map_or(-1, |start| start.0),
+            error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
+        });
+        DeleteRecordsTopicResult { name: asked.name.to_owned(), partitions: partitions.collect() }
+    });
+    let topics = topics.filter(|topic| !topic.partitions.is_empty());
+    DeleteRecordsResponse { throttle_time_ms: 0, topics: topics.collect() }
 }
 
-async fn delete<E: Effects>(
-    shard: &Rc<Shard<E>>,
-    topic_id: TopicId,
-    id: PartitionId,
-    offset: i64,
-) -> Result<Offset, ErrorCode> {
-    let target = shard.owner(topic_id, id);
-    let advance = move |shard: Rc<Shard<E>>| async move {
-        let partition = shard.partition(topic_id, id)?;
-        let to = match offset {
-            HIGH_WATERMARK => partition.high_watermark(),
-            offset if offset < 0 || Offset(offset) > partition.high_watermark() => {
-                return Err(ErrorCode::OffsetOutOfRange);
-            }
-            offset => Offset(offset),
-        };
-        partition.log.advance_log_start(to).await.map_err(|error| read_error_code(&error))
+/// Why no records of a topic may be deleted.
+fn refused<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>) -> Option<ErrorCode> {
+    if topic.internal {
+        return Some(ErrorCode::InvalidTopicException);
+    }
+    // Kafka's rule: what compaction keeps is not to be cut off.
+    let config = shard.topic_config(topic);
+    (config.cleanup_compact && !config.cleanup_delete).then_some(ErrorCode::PolicyViolation)
+}
+
+async fn delete<E: Effects>(partition: &Partition<E>, offset: i64) -> Result<Offset, ErrorCode> {
+    let to = match offset {
+        HIGH_WATERMARK => partition.high_watermark(),
+        offset if offset < 0 || Offset(offset) > partition.high_watermark() => {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        offset => Offset(offset),
     };
-    shard.call(target, advance).await
+    partition.log.advance_log_start(to).await.map_err(|error| read_error_code(&error))
 }

@@ -8,7 +8,7 @@ use net::protocol::ErrorCode;
 use net::protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use runtime::Effects;
 
-use super::times_named;
+use super::named_twice::times_named;
 use crate::metadata::ControllerError;
 use crate::request::RequestContext;
 use crate::shard::Shard;

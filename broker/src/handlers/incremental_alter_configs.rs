@@ -11,7 +11,7 @@ use net::protocol::incremental_alter_configs::{
 use runtime::Effects;
 
 use super::config_changes::{Change, alter};
-use super::times_named;
+use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
 use crate::metadata::ControllerError;
 use crate::request::RequestContext;

@@ -3,8 +3,7 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use futures_util::future::join_all;
-use model::{LeaderEpoch, Offset, PartitionId, TopicId};
+use model::{LeaderEpoch, Offset, PartitionId};
 use net::protocol::ErrorCode;
 use net::protocol::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -13,7 +12,8 @@ use runtime::Effects;
 use storage::{ReadError, TimestampOffset};
 
 use super::fetch::check_epoch;
-use super::times_named;
+use super::named_twice::Repeated;
+use super::owners::ask_owners;
 use crate::errors::read_error_code;
 use crate::partition::Partition;
 use crate::request::RequestContext;
@@ -51,67 +51,58 @@ pub async fn handle<E: Effects>(
     request: ListOffsetsRequest<'_>,
 ) -> ListOffsetsResponse {
     let image = shard.image();
-    let committed_only = request.isolation_level == READ_COMMITTED;
     let named = request.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(move |partition| (topic.name, partition.partition_index))
+        topic.partitions.iter().map(move |partition| (partition.partition_index, topic.name))
     });
-    let times = &times_named(named);
+    let repeated = &Repeated::of(named);
+    let committed_only = request.isolation_level == READ_COMMITTED;
+    let questions = request.topics.iter().flat_map(|asked| {
+        let topic = image.topic(asked.name);
+        asked.partitions.iter().map(move |partition| {
+            let id = PartitionId(partition.partition_index);
+            let question = Question {
+                timestamp: partition.timestamp,
+                version: context.api_version,
+                committed_only,
+                leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+            };
+            let known = topic.filter(|topic| topic.partition(id).is_some());
+            (known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition), question)
+        })
+    });
+    // Kafka refuses a partition that is named several times, and says so once.
+    let questions = questions.enumerate().filter(|(place, _)| !repeated.is_superseded(*place));
+    let questions = questions.map(|(place, (known, question))| {
+        (if repeated.is_last(place) { Err(ErrorCode::InvalidRequest) } else { known }, question)
+    });
+    let find = async |partition: Rc<Partition<E>>, question| find(&partition, question).await;
+    let mut answers = ask_owners(shard, questions, find).await.into_iter();
+    let mut places = 0..;
     let topics = request.topics.iter().map(|asked| {
-        let topic = image.topic(asked.name).cloned();
-        async move {
-            let partitions = asked.partitions.iter().map(|partition| {
-                let question = Question {
-                    timestamp: partition.timestamp,
-                    version: context.api_version,
-                    committed_only,
-                    leader_epoch: LeaderEpoch(partition.current_leader_epoch),
-                };
-                let id = PartitionId(partition.partition_index);
-                let known = match &topic {
-                    _ if times[&(asked.name, id.0)] > 1 => Err(ErrorCode::InvalidRequest),
-                    Some(topic) if topic.partition(id).is_some() => Ok(topic.id),
-                    _ => Err(ErrorCode::UnknownTopicOrPartition),
-                };
-                ask(shard, known, id, question)
-            });
-            ListOffsetsTopicResponse { name: asked.name.to_owned(), partitions: join_all(partitions).await }
-        }
+        let once = asked.partitions.iter().zip(&mut places).filter(|(_, place)| !repeated.is_superseded(*place));
+        let partitions = once.zip(&mut answers).map(|((partition, _), answer)| {
+            respond(context.api_version, partition.partition_index, answer)
+        });
+        ListOffsetsTopicResponse { name: asked.name.to_owned(), partitions: partitions.collect() }
     });
-    ListOffsetsResponse { throttle_time_ms: 0, topics: join_all(topics).await }
+    ListOffsetsResponse { throttle_time_ms: 0, topics: topics.collect() }
 }
 
-async fn ask<E: Effects>(
-    shard: &Rc<Shard<E>>,
-    topic_id: Result<TopicId, ErrorCode>,
-    id: PartitionId,
-    question: Question,
+fn respond(
+    version: i16,
+    partition_index: i32,
+    answer: Result<TimestampOffset, ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
-    let answer = match topic_id {
-        Err(code) => Err(code),
-        Ok(topic_id) => {
-            let target = shard.owner(topic_id, id);
-            shard
-                .call(target, move |shard| async move {
-                    let partition = shard.partition(topic_id, id)?;
-                    find(&partition, question).await
-                })
-                .await
-        }
-    };
-    let mut response = ListOffsetsPartitionResponse { partition_index: id.0, ..Default::default() };
+    let mut response = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
     match answer {
         Ok(found) => {
             response.timestamp = found.timestamp;
             response.offset = found.offset.0;
-            if question.version >= VERSION_LEADER_EPOCH {
+            if version >= VERSION_LEADER_EPOCH {
                 response.leader_epoch = found.leader_epoch.0;
             }
         }
-        Err(code) => {
-            response.error_code = code.code();
-            response.timestamp = -1;
-            response.offset = -1;
-        }
+        Err(code) => response.error_code = code.code(),
     }
     response
 }

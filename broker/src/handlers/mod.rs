@@ -1,6 +1,5 @@
 //! One file per Kafka API, each with the versions it offers. Which APIs this broker has is what stands here.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -15,6 +14,8 @@ mod config_changes;
 mod config_resources;
 mod groups;
 mod loggers;
+mod named_twice;
+mod owners;
 
 /// Declares the handlers: for each API its module and request type.
 macro_rules! handlers {
@@ -66,15 +67,6 @@ macro_rules! handlers {
 
 pub mod fetch;
 pub mod produce;
-
-/// How often each thing is named in a request. Kafka refuses what is named twice by itself and handles the rest.
-fn times_named<T: Ord>(named: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
-    let mut times = BTreeMap::new();
-    for one in named {
-        *times.entry(one).or_default() += 1;
-    }
-    times
-}
 
 handlers! {
     alter_configs: AlterConfigsRequest,

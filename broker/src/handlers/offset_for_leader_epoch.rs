@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use futures_util::future::join_all;
 use model::{LeaderEpoch, PartitionId};
 use net::protocol::ErrorCode;
 use net::protocol::offset_for_leader_epoch::{
@@ -12,6 +11,8 @@ use net::protocol::offset_for_leader_epoch::{
 use runtime::Effects;
 
 use super::fetch::check_epoch;
+use super::owners::ask_owners;
+use crate::partition::Partition;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
@@ -25,38 +26,29 @@ pub async fn handle<E: Effects>(
     request: OffsetForLeaderEpochRequest<'_>,
 ) -> OffsetForLeaderEpochResponse {
     let image = shard.image();
+    let questions = request.topics.iter().flat_map(|asked| {
+        let topic = image.topic(asked.topic);
+        asked.partitions.iter().map(move |partition| {
+            let id = PartitionId(partition.partition);
+            let known = topic.filter(|topic| topic.partition(id).is_some());
+            let epochs = (LeaderEpoch(partition.current_leader_epoch), LeaderEpoch(partition.leader_epoch));
+            (known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition), epochs)
+        })
+    });
+    let find = async |partition: Rc<Partition<E>>, (client, epoch)| {
+        check_epoch(client, partition.leader_epoch())?;
+        partition.check_end_known()?;
+        Ok(partition.log.end_offset_for_epoch(epoch))
+    };
+    let mut answers = ask_owners(shard, questions, find).await.into_iter();
     let topics = request.topics.iter().map(|asked| {
-        let topic = image.topic(asked.topic).cloned();
-        async move {
-            let partitions = asked.partitions.iter().map(|partition| {
-                let id = PartitionId(partition.partition);
-                let topic_id =
-                    topic.as_ref().filter(|topic| topic.partition(id).is_some()).map(|topic| topic.id);
-                let client = LeaderEpoch(partition.current_leader_epoch);
-                let epoch = LeaderEpoch(partition.leader_epoch);
-                async move {
-                    let answer = match topic_id {
-                        None => Err(ErrorCode::UnknownTopicOrPartition),
-                        Some(topic_id) => {
-                            let find = move |shard: Rc<Shard<E>>| async move {
-                                let partition = shard.partition(topic_id, id)?;
-                                check_epoch(client, partition.leader_epoch())?;
-                                partition.check_end_known()?;
-                                Ok(partition.log.end_offset_for_epoch(epoch))
-                            };
-                            shard.call(shard.owner(topic_id, id), find).await
-                        }
-                    };
-                    end_offset(id, answer)
-                }
-            });
-            OffsetForLeaderTopicResult {
-                topic: asked.topic.to_owned(),
-                partitions: join_all(partitions).await,
-            }
+        let partitions = asked.partitions.iter().zip(&mut answers);
+        OffsetForLeaderTopicResult {
+            topic: asked.topic.to_owned(),
+            partitions: partitions.map(|(asked, answer)| end_offset(PartitionId(asked.partition), answer)).collect(),
         }
     });
-    OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics: join_all(topics).await }
+    OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics: topics.collect() }
 }
 
 fn end_offset(id: PartitionId, answer: Result<(LeaderEpoch, model::Offset), ErrorCode>) -> EpochEndOffset {

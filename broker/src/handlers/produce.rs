@@ -18,6 +18,7 @@ use net::protocol::{ErrorCode, RepairedText, Request};
 use runtime::{Clock, Effects};
 use storage::{AppendError, AppendOrigin};
 
+use super::named_twice::Repeated;
 use crate::errors::{append_error_code, append_error_record};
 use crate::metadata::is_internal;
 use crate::partition::{AckWait, Acks};
@@ -136,11 +137,17 @@ fn sort_out<E: Effects>(
     let mut topics = Vec::with_capacity(request.topic_data.len());
     let mut outcomes = Vec::new();
     let mut items: Vec<(usize, Vec<Item>)> = Vec::new();
+    let repeated = repeated_batches(request);
+    let mut place = 0;
     for data in request.topic_data.iter() {
         let topic = if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name) };
         let mut slots =
             TopicSlots { name: data.name.to_owned(), topic_id: data.topic_id, partitions: Vec::new() };
         for partition in data.partition_data.iter() {
+            place += 1;
+            if repeated.is_superseded(place - 1) {
+                continue;
+            }
             let slot = outcomes.len();
             slots.partitions.push(partition.index);
             let id = PartitionId(partition.index);
@@ -176,9 +183,19 @@ fn sort_out<E: Effects>(
             };
             outcomes.push(outcome.unwrap_or(Outcome::failed(ErrorCode::UnknownServerError)));
         }
-        topics.push(slots);
+        if !slots.partitions.is_empty() || data.partition_data.is_empty() {
+            topics.push(slots);
+        }
     }
     (topics, outcomes, items)
+}
+
+/// Partitions with several batches: of those Kafka takes the last.
+fn repeated_batches(request: &ProduceRequest<'_>) -> Repeated {
+    let named = request.topic_data.iter().flat_map(|data| {
+        data.partition_data.iter().map(move |partition| (partition.index, data.topic_id, data.name))
+    });
+    Repeated::of(named)
 }
 
 /// The rules that depend on the request rather than on the log.

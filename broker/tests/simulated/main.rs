@@ -8,6 +8,7 @@ mod groups;
 mod harness;
 mod leftovers;
 mod metadata;
+mod named_twice;
 mod power_cut;
 mod produce_rules;
 mod records;
