@@ -15,13 +15,14 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use net::protocol::{ApiKey, RequestHeader, Segment, unsupported_api_versions_response};
 use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
-use runtime::sync::Notify;
+use runtime::sync::{Notify, Permit};
 use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
-use crate::handlers;
+use crate::handlers::{self, produce};
 use crate::request::{CloseReason, FilePart, Reply, RequestContext};
 use crate::request_memory::{FREE_BYTES, RequestGrant};
 use crate::shard::Shard;
+use crate::slow_arrivals::{Arrival, PATIENCE};
 
 type StreamOf<E> = <<E as Effects>::Net as Net>::Stream;
 
@@ -45,8 +46,10 @@ pub struct Connection<E: Effects> {
     last_active: Cell<Monotonic>,
     /// Memory for the request that is arriving or expected, if it is large.
     grant: RefCell<Option<RequestGrant>>,
-    /// The size of a large request has arrived, and all of it not yet.
-    arriving: Cell<bool>,
+    /// While a large request has memory and all of it has not arrived: since when, less the time of its waits.
+    arriving: Cell<Option<Monotonic>>,
+    /// Small requests on their way to other shards.
+    in_transit_bytes: Cell<usize>,
 }
 
 impl<E: Effects> Connection<E> {
@@ -72,7 +75,8 @@ impl<E: Effects> Connection<E> {
             aborted: Notify::new(),
             last_active: Cell::new(now),
             grant: RefCell::default(),
-            arriving: Cell::new(false),
+            arriving: Cell::new(None),
+            in_transit_bytes: Cell::new(0),
         })
     }
 
@@ -94,10 +98,12 @@ impl<E: Effects> Connection<E> {
         self.protocol.borrow().is_idle()
     }
 
-    /// Whether it holds memory for a large request of which nothing has arrived since `since`.
+    /// The large request that holds memory while it arrives.
     #[must_use]
-    pub fn is_stalled(&self, since: Monotonic) -> bool {
-        self.arriving.get() && self.last_active.get() < since
+    pub fn arrival(&self, now: Monotonic) -> Option<Arrival> {
+        let since = self.arriving.get().filter(|_| !self.aborting.get())?;
+        let bytes = self.protocol.borrow().buffered_bytes();
+        Some(Arrival { connection_id: self.id, bytes, received_for: now.since(since) })
     }
 
     /// Ends the connection at once.
@@ -162,21 +168,20 @@ impl<E: Effects> Connection<E> {
         Ok(())
     }
 
-    /// Gets memory for what is received next; yields the room that it may take.
+    /// Gets memory for what is received next; yields the room that it may take. Until more has arrived than every
+    /// connection has room for anyway, an announced size alone gets none.
     async fn reserve(&self) -> usize {
-        let (announced, wanted) = {
+        let (announced, wanted, arrived) = {
             let protocol = self.protocol.borrow();
-            (protocol.next_request_bytes(), protocol.wanted())
+            (protocol.next_request_bytes(), protocol.wanted(), protocol.buffered_bytes())
         };
+        let granted = self.grant.borrow().as_ref().map_or(0, RequestGrant::bytes);
         match announced {
             Some(bytes) if bytes > FREE_BYTES => {
-                let held = self.grant.borrow().as_ref().map_or(0, RequestGrant::bytes);
-                if held < bytes {
-                    drop(self.grant.take());
-                    let grant = self.acquire(bytes).await;
-                    *self.grant.borrow_mut() = Some(grant);
+                if arrived < FREE_BYTES && granted < arrived + wanted {
+                    return FREE_BYTES - arrived;
                 }
-                self.arriving.set(true);
+                self.grow(arrived + wanted).await;
             }
             None if wanted > FREE_BYTES => {
                 let mut grant = self.grant.borrow_mut();
@@ -192,34 +197,62 @@ impl<E: Effects> Connection<E> {
         usize::MAX
     }
 
-    /// Waits for memory, at the expense of connections whose request has stopped arriving.
-    async fn acquire(&self, bytes: usize) -> RequestGrant {
-        let mut acquire = pin!(self.shard.request_memory.acquire(bytes));
+    /// Waits for memory, at the expense of connections whose request arrives too slowly.
+    async fn grow(&self, to_bytes: usize) {
         let clock = self.shard.effects.clock();
-        loop {
-            let since = clock.now();
-            let patience = pin!(clock.sleep_until(since + STALLED_AFTER));
-            match select(acquire.as_mut(), patience).await {
-                Either::Left((grant, _)) => return grant,
-                Either::Right(_) => self.shard.connections.abort_stalled(since),
+        let began = clock.now();
+        let grant = self.grant.take();
+        let mut grant = grant.unwrap_or_else(|| self.shard.request_memory.begin());
+        let more_bytes = to_bytes.saturating_sub(grant.bytes());
+        let mut counted = began;
+        {
+            let mut growing = pin!(grant.grow(to_bytes));
+            while !self.aborting.get() {
+                let (aborted, patience) = (pin!(self.aborted()), pin!(clock.sleep_until(counted + PATIENCE)));
+                if let Either::Left(_) = select(growing.as_mut(), select(aborted, patience)).await {
+                    break;
+                }
+                let now = clock.now();
+                self.forgive(now.since(counted));
+                counted = now;
+                self.shard.connections.make_way(self.id, now, now.since(began), more_bytes);
             }
         }
+        self.forgive(clock.now().since(counted));
+        if self.arriving.get().is_none() {
+            self.arriving.set(Some(clock.now()));
+        }
+        *self.grant.borrow_mut() = Some(grant);
+    }
+
+    /// Does not count the time of a wait for memory when the request is judged.
+    fn forgive(&self, waited: Duration) {
+        self.arriving.set(self.arriving.get().map(|since| since + waited));
     }
 
     /// Starts a request and, unless it is a Produce, runs it to its end. A request that cannot be answered
     /// completes without a response, so that those before it still go out.
     async fn start(self: &Rc<Self>, request: StartedRequest) -> Result<(), CloseReason> {
         let StartedRequest { slot, frame } = request;
-        let grant = if frame.len() > FREE_BYTES { self.grant.take() } else { None };
-        self.arriving.set(false);
+        let bytes = frame.len();
+        let mut grant = if bytes > FREE_BYTES { self.grant.take() } else { None };
+        if let Some(grant) = &mut grant {
+            grant.arrived();
+        }
+        self.arriving.set(None);
         let started = self.shard.effects.clock().now();
         match self.handle(frame).await {
             Ok(Handled::Replied(key, reply)) => self.complete(slot, key, started, Some(reply)),
-            Ok(Handled::Producing(pending)) => {
+            Ok(Handled::Producing(produce::Started { pending, in_transit })) => {
+                // What is appended here has been copied; what goes to other shards is kept by the message.
+                let grant = grant.filter(|_| in_transit);
+                let small =
+                    if in_transit && grant.is_none() { Some(self.send_along(bytes).await) } else { None };
                 let connection = Rc::clone(self);
                 self.shard.effects.spawn(async move {
-                    let _charged = grant;
-                    match pending.await {
+                    let outcome = pending.await;
+                    drop((grant, small));
+                    match outcome {
                         Ok(reply) => connection.complete(slot, ApiKey::Produce, started, reply),
                         Err(reason) => connection.fail(slot, &reason),
                     }
@@ -231,6 +264,15 @@ impl<E: Effects> Connection<E> {
             }
         }
         Ok(())
+    }
+
+    /// Charges a small request that is on its way to another shard, unless it has the room that every connection has.
+    async fn send_along(self: &Rc<Self>, bytes: usize) -> InTransit<E> {
+        let total = self.in_transit_bytes.get() + bytes;
+        self.in_transit_bytes.set(total);
+        let memory = &self.shard.request_memory;
+        let charged = if total > FREE_BYTES { Some(memory.in_transit(bytes).await) } else { None };
+        InTransit { connection: Rc::clone(self), bytes, _charged: charged }
     }
 
     async fn handle(&self, frame: Bytes) -> Result<Handled<E>, CloseReason> {
@@ -247,7 +289,7 @@ impl<E: Effects> Connection<E> {
             frame: frame.clone(),
         };
         if key == ApiKey::Produce {
-            return Ok(Handled::Producing(handlers::produce::start(&self.shard, context, body).await?));
+            return Ok(Handled::Producing(produce::start(&self.shard, context, body).await?));
         }
         if key == ApiKey::ApiVersions && !handlers::api_versions::VERSIONS.contains(&header.api_version) {
             let segments = unsupported_api_versions_response(header.correlation_id)?;
@@ -367,16 +409,27 @@ impl<E: Effects> Connection<E> {
     }
 }
 
+/// A small request on its way to another shard.
+struct InTransit<E: Effects> {
+    connection: Rc<Connection<E>>,
+    bytes: usize,
+    _charged: Option<Permit>,
+}
+
+impl<E: Effects> Drop for InTransit<E> {
+    fn drop(&mut self) {
+        let in_transit = &self.connection.in_transit_bytes;
+        in_transit.set(in_transit.get() - self.bytes);
+    }
+}
+
 /// How far a request has come when the next one may be looked at.
 enum Handled<E: Effects> {
     /// To its end.
     Replied(ApiKey, Reply<E>),
     /// Its batches are appended; the acknowledgement is waited for.
-    Producing(handlers::produce::Pending<E>),
+    Producing(produce::Started<E>),
 }
-
-/// A large request that does not go on arriving for so long loses its memory to others that wait for some.
-const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Bytes of one send, at least, if there is more: a client that reads slowly is not idle as long as it takes so many.
 const SEND_BYTES: usize = 2 << 20;

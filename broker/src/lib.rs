@@ -25,6 +25,7 @@ pub mod request;
 pub mod request_memory;
 pub mod server;
 pub mod shard;
+pub mod slow_arrivals;
 pub mod stats;
 pub mod stats_publisher;
 pub mod topic_changes;

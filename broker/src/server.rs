@@ -22,6 +22,7 @@ use crate::logging::Loggers;
 use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
 use crate::partition::Partition;
 use crate::shard::{Identity, Shard};
+use crate::slow_arrivals::too_slow;
 
 /// What every shard is started with.
 #[derive(Clone)]
@@ -309,10 +310,14 @@ impl<E: Effects> Connections<E> {
         self.open.borrow().get(&id).map(Rc::clone)
     }
 
-    /// Ends the connections that hold memory for a request of which nothing has arrived since `since`.
-    pub fn abort_stalled(&self, since: Monotonic) {
-        for connection in self.open.borrow().values().filter(|connection| connection.is_stalled(since)) {
-            tracing::warn!(peer = %connection.peer_addr(), "a large request stopped arriving while others wait for its memory");
+    /// Ends connections whose large request arrives too slowly, for the one that has been waiting for memory for `waited`.
+    pub fn make_way(&self, waiting: u64, now: Monotonic, waited: Duration, wanted_bytes: usize) {
+        let open = self.open.borrow();
+        let arrivals = open.iter().filter(|(id, _)| **id != waiting);
+        let arrivals = arrivals.filter_map(|(_, connection)| connection.arrival(now)).collect();
+        for id in too_slow(arrivals, waited, wanted_bytes) {
+            let connection = &open[&id];
+            tracing::warn!(peer = %connection.peer_addr(), "a large request arrived too slowly while others wait for its memory");
             connection.abort();
         }
     }

@@ -128,7 +128,10 @@ impl<E: Effects> Shard<E> {
             identity,
             logs,
             topic_changes: TopicChanges::default(),
-            request_memory: RequestMemory::new(config.memory_per_shard_bytes() / 4),
+            request_memory: RequestMemory::new(
+                config.memory_per_shard_bytes() / 4,
+                config.socket_request_bytes_max(),
+            ),
             connections: Connections::default(),
             stats: Stats::default(),
             controller,

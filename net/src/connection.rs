@@ -138,6 +138,12 @@ impl Connection {
         self.decoder.buffered_bytes() + self.pipeline.out_bytes()
     }
 
+    /// Received bytes that are no request yet.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.decoder.buffered_bytes()
+    }
+
     /// Whether nothing is being worked on and nothing waits to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -72,6 +72,14 @@ struct TopicSlots {
 /// The rest of a started request: yields the reply, or `None` for `acks=0`.
 pub type Pending<E> = LocalBoxFuture<'static, Result<Option<Reply<E>>, CloseReason>>;
 
+/// A request whose batches are appended here or on their way to other shards.
+pub struct Started<E: Effects> {
+    /// The rest of it.
+    pub pending: Pending<E>,
+    /// Some of it is on the way, and keeps the frame that it arrived in.
+    pub in_transit: bool,
+}
+
 /// Starts a produce request: when this completes, its batches are appended or on their way, in order.
 ///
 /// # Errors
@@ -80,7 +88,7 @@ pub async fn start<E: Effects>(
     shard: &Rc<Shard<E>>,
     context: RequestContext,
     body: &[u8],
-) -> Result<Pending<E>, CloseReason> {
+) -> Result<Started<E>, CloseReason> {
     if context.api_version < VERSION_MIN {
         return Err(CloseReason::Unsupported { name: "Produce", version: context.api_version });
     }
@@ -95,6 +103,7 @@ pub async fn start<E: Effects>(
     let (topics, mut outcomes, items) = sort_out(shard, &context, &request, acks.is_some());
     let acks = acks.unwrap_or(Acks::None);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let in_transit = items.iter().any(|(target, _)| *target != shard.index);
     let mut calls = Vec::with_capacity(items.len());
     for (target, items) in items {
         calls.push(append_on(shard, target, items, acks, timeout).await);
@@ -103,7 +112,7 @@ pub async fn start<E: Effects>(
     // What is appended stands in the log's own memory.
     let context = RequestContext { frame: Bytes::new(), ..context };
     let no_reply = request.acks == 0;
-    Ok(Box::pin(async move {
+    let pending = Box::pin(async move {
         let answers = match calls.len() {
             1 => calls.remove(0).await,
             _ => join_all(calls).await.into_iter().flatten().collect(),
@@ -120,7 +129,8 @@ pub async fn start<E: Effects>(
         }
         let response = respond(&shard, &context, topics, outcomes);
         Reply::encode(&context, &response).map(Some)
-    }))
+    });
+    Ok(Started { pending, in_transit })
 }
 
 type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item>)>);

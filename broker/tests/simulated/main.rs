@@ -6,6 +6,7 @@ mod fetch_rules;
 mod fetch_sessions;
 mod groups;
 mod harness;
+mod large_requests;
 mod leftovers;
 mod metadata;
 mod named_twice;

@@ -240,37 +240,6 @@ fn bad_requests_hurt_nobody_else() {
     });
 }
 
-/// Clients that begin large requests and stop take their share of memory, no more, and not for ever.
-#[test]
-fn requests_that_stop_arriving_give_way() {
-    in_world(11, async |world| {
-        let node = world.node("a");
-        let settings = [("millrace.memory.per.shard.bytes", "16777216")];
-        let broker = Broker::start(node.clone(), 1, &settings).await;
-        let mut client = Client::connect(&node, broker.address).await;
-        create_topic(&mut client, "t", 1).await;
-        let memory = &broker.shard.request_memory;
-        let mut stopped = Vec::new();
-        for _ in 0..8 {
-            let mut client = Client::connect(&node, broker.address).await;
-            client.send_raw(&framed(&[0; 1_000_000])[..300_000]).await.expect("the broker is there");
-            stopped.push(client);
-        }
-        node.clock().sleep_until(node.clock().now() + Duration::from_millis(100)).await;
-        // Three of eight, or the last two if the others gave way while this one was still sending.
-        assert!((2..=3).contains(&(memory.used_bytes() / 1_000_000)), "{}", memory.used_bytes());
-        let value = "x".repeat(900_000);
-        assert_eq!(produce(&mut client, "t", &[0], -1, &value).await, Some(vec![(0, 0)]));
-        let mut closed = 0;
-        for client in &mut stopped {
-            closed += usize::from(client.frame().await.is_none());
-        }
-        assert_eq!(closed, 8);
-        node.clock().sleep_until(node.clock().now() + Duration::from_millis(100)).await;
-        assert!(memory.used_bytes() <= 1 << 20, "{}", memory.used_bytes());
-    });
-}
-
 /// Clients that ask for records and do not read them keep a bounded part of the memory; others are served.
 #[test]
 fn readers_that_stop_reading_keep_little() {
