@@ -508,6 +508,5 @@ async fn make_file<E: Effects>(shard: &Shard<E>) -> Result<Option<Area<E>>, Stor
 pub(crate) async fn remove<E: Effects>(shard: &Shard<E>) -> Result<(), StorageError> {
     let phase = shard.journal.phase.replace(Phase::Absent(Monotonic::default()));
     let Phase::Ready(area) = phase else { return Ok(()) };
-    let removed = shard.effects.disk().remove_file(&area.path).await;
-    removed.map_err(|error| StorageError::io("remove", &area.path, &error))
+    shard.remove_if_there(&area.path).await
 }

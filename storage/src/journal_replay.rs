@@ -12,6 +12,7 @@ use crate::StorageError;
 use crate::journal_entry::{ENDED, Entry, Piece, parse};
 use crate::log_dir::topic_id_in;
 use crate::log_segment::{file_name, parse_file_name};
+use crate::removal::remove_if_there;
 use crate::tail::to_u64;
 
 const NAME_START: &str = "journal-";
@@ -56,7 +57,7 @@ pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) 
     }
     // Only now: a replay that is cut off begins again.
     for path in &paths {
-        disk.remove_file(path).await.map_err(|error| StorageError::io("remove", path, &error))?;
+        remove_if_there(disk, path).await?;
     }
     disk.sync_dir(dir).await.map_err(|error| StorageError::io("sync", dir, &error))
 }

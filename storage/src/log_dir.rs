@@ -16,6 +16,7 @@ use crate::checkpoint::{
     format_offsets, parse_offsets, parse_partition_metadata,
 };
 use crate::meta_properties::MetaProperties;
+use crate::removal::remove_if_there;
 use crate::{LogDirOptions, StorageError, journal_replay};
 
 const LOCK_FILE: &str = ".lock";
@@ -88,7 +89,7 @@ impl LogDir {
         let clean = read_optional(disk, &marker, METADATA_FILE_BYTES_MAX).await?.is_some();
         journal_replay::take_over(effects, path, clean).await?;
         if clean {
-            disk.remove_file(&marker).await.map_err(|error| StorageError::io("remove", &marker, &error))?;
+            remove_if_there(disk, &marker).await?;
             disk.sync_dir(path).await.map_err(|error| StorageError::io("sync", path, &error))?;
         }
         let mut state = State::default();

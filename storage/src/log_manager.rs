@@ -108,9 +108,10 @@ impl<E: Effects> LogManager<E> {
             log.forget_memory(&segment);
             segment.close_files();
         }
-        let renamed = removal::rename_away(&self.shard, tp, "delete").await?;
-        let delay = Duration::from_millis(log.config().file_delete_delay_ms);
-        self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
+        if let Some(renamed) = removal::rename_away(&self.shard, tp, "delete").await? {
+            let delay = Duration::from_millis(log.config().file_delete_delay_ms);
+            self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
+        }
         journal::end(&self.shard, &log).await
     }
 

@@ -1,6 +1,7 @@
 //! Opening a log: telling one that is new from one that is on disk, and from one that should be and is not.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use model::{Offset, TopicId, TopicPartition};
@@ -22,17 +23,10 @@ pub(crate) async fn open<E: Effects>(
     config: LogConfig,
 ) -> Result<Rc<Log<E>>, StorageError> {
     let dir: Rc<Path> = Rc::from(shard.dir.path().join(tp.dir_name()));
-    let disk = shard.effects.disk();
-    let (exists, entries) = match disk.list_dir(&dir).await {
-        Ok(entries) => (true, entries),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (false, Vec::new()),
-        Err(error) => return Err(StorageError::io("list", &dir, &error)),
-    };
     let known = shard.dir.topic_id(&shard.effects, &tp).await?;
     match known {
         None => {
-            let missing = if exists { dir.join(PARTITION_METADATA_FILE) } else { dir.to_path_buf() };
-            check_new(shard, &tp, missing)?;
+            check_new(shard, &tp, &dir).await?;
             create(shard, &tp, topic_id, &dir).await?;
         }
         Some(found) if found != topic_id => {
@@ -40,9 +34,11 @@ pub(crate) async fn open<E: Effects>(
         }
         Some(_) => {}
     }
+    // Listed only now: a creation takes the place of what an unfinished one has left.
+    let entries = list_without_leftovers(shard, &dir).await?;
     let files = segment_files(&entries);
-    remove_leftovers(shard, &dir, &entries).await?;
-    let state = if files.is_empty() {
+    let is_new = known.is_none() && files.iter().all(|file| file.base == Offset::ZERO);
+    let state = if is_new || files.is_empty() {
         fresh_state(shard, &dir, &tp, known.is_none())?
     } else {
         recover(shard, &tp, &dir, &config, &entries, &files).await?
@@ -51,16 +47,27 @@ pub(crate) async fn open<E: Effects>(
 }
 
 /// Refuses to create a partition that the checkpoints know: they forget a partition before its directory is renamed or a
-/// new one gets its identity, so that data was lost if they speak of one that is not there.
-fn check_new<E: Effects>(
+/// new one gets its identity, so that data was lost if they speak of one that is not there. Refuses, too, to give an
+/// identity to records that have lost theirs: it is there before the first of them is.
+async fn check_new<E: Effects>(
     shard: &Shard<E>,
     tp: &TopicPartition,
-    missing: PathBuf,
+    dir: &Path,
 ) -> Result<(), StorageError> {
+    let entries = list(shard, dir).await?;
+    let identity = dir.join(PARTITION_METADATA_FILE);
     let known = [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark];
     let below = known.into_iter().filter_map(|which| shard.dir.checkpoint(which, tp)).max();
     match below {
-        Some(below) if below > Offset::ZERO => Err(StorageError::Missing { path: missing, below }),
+        Some(below) if below > Offset::ZERO => {
+            let path = if entries.is_some() { identity } else { dir.to_path_buf() };
+            Err(StorageError::Missing { path, below })
+        }
+        _ if segment_files(&entries.unwrap_or_default()).iter().any(|file| file.length > 0) => {
+            let message =
+                "missing, but there are records beside it; restore it, or delete the topic".to_owned();
+            Err(StorageError::Mismatch { path: identity, message })
+        }
         _ => Ok(()),
     }
 }
@@ -102,18 +109,27 @@ fn fresh_state<E: Effects>(
     Ok(state)
 }
 
-async fn remove_leftovers<E: Effects>(
+/// What is in the directory, once what unfinished work has left there is removed.
+async fn list_without_leftovers<E: Effects>(
     shard: &Shard<E>,
     dir: &Path,
-    entries: &[DirEntry],
-) -> Result<(), StorageError> {
-    for entry in entries {
-        let leftover = [".deleted", ".cleaned", ".swap", ".tmp"].iter().any(|end| entry.name.ends_with(end));
-        if leftover {
-            let path = dir.join(&entry.name);
-            let removed = shard.effects.disk().remove_file(&path).await;
-            removed.map_err(|error| StorageError::io("remove", &path, &error))?;
-        }
+) -> Result<Vec<DirEntry>, StorageError> {
+    let entries = list(shard, dir).await?.unwrap_or_default();
+    let is_leftover = |entry: &DirEntry| {
+        [".deleted", ".cleaned", ".swap", ".tmp"].iter().any(|end| entry.name.ends_with(end))
+    };
+    let (leftovers, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_leftover);
+    for entry in leftovers {
+        shard.remove_if_there(&dir.join(&entry.name)).await?;
     }
-    Ok(())
+    Ok(entries)
+}
+
+/// What is in a directory; `None` if it is not there.
+async fn list<E: Effects>(shard: &Shard<E>, dir: &Path) -> Result<Option<Vec<DirEntry>>, StorageError> {
+    match shard.effects.disk().list_dir(dir).await {
+        Ok(entries) => Ok(Some(entries)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io("list", dir, &error)),
+    }
 }

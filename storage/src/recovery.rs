@@ -48,8 +48,8 @@ struct Recovery<'a, E: Effects> {
 /// A segment file as the directory lists it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SegmentFile {
-    base: Offset,
-    length: u64,
+    pub(crate) base: Offset,
+    pub(crate) length: u64,
     next_base: Option<Offset>,
 }
 

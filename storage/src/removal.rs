@@ -1,7 +1,8 @@
-//! Directories of partitions that go: renamed at once, which frees the name, then unlinked in the background or kept
-//! for their owner to look at.
+//! What goes: files, whether or not they are still there, and directories of partitions, which are renamed at once, which
+//! frees the name, then unlinked in the background or kept for their owner to look at.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use model::{TopicId, TopicPartition};
 use runtime::{Clock, Disk, Effects};
@@ -22,8 +23,9 @@ impl<E: Effects> LogManager<E> {
         let shard = &self.shard;
         match shard.dir.topic_id(&shard.effects, tp).await {
             Ok(Some(found)) if found == topic_id => {
-                let renamed = rename_away(shard, tp, "delete").await?;
-                shard.unlink_at(shard.effects.clock().now(), renamed);
+                if let Some(renamed) = rename_away(shard, tp, "delete").await? {
+                    shard.unlink_at(shard.effects.clock().now(), renamed);
+                }
                 Ok(())
             }
             // Another topic's, so the deletion does not mean it.
@@ -38,24 +40,30 @@ impl<E: Effects> LogManager<E> {
     /// # Errors
     /// [`StorageError`].
     pub async fn set_aside(&self, tp: &TopicPartition) -> Result<(), StorageError> {
-        match rename_away(&self.shard, tp, "stray").await {
-            Ok(renamed) => {
-                tracing::warn!(partition = %tp, renamed = %renamed.display(), "the directory belongs to no known topic and was set aside; remove it if it is not needed");
-                Ok(())
-            }
-            Err(StorageError::Io { kind: std::io::ErrorKind::NotFound, .. }) => Ok(()),
-            Err(error) => Err(error),
+        if let Some(renamed) = rename_away(&self.shard, tp, "stray").await? {
+            tracing::warn!(partition = %tp, renamed = %renamed.display(), "the directory belongs to no known topic and was set aside; remove it if it is not needed");
         }
+        Ok(())
+    }
+}
+
+/// Removes a file, unless somebody has done so already: a listing is old as soon as anything else is done. Not durable.
+pub(crate) async fn remove_if_there<D: Disk>(disk: &D, path: &Path) -> Result<(), StorageError> {
+    match disk.remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StorageError::io("remove", path, &error))
+        }
+        _ => Ok(()),
     }
 }
 
 /// Renames the directory of a partition to `TOPIC-N.HEX-ENDING`; durable when this returns. Its checkpoints are gone
-/// before it is, so that they never speak of a log that is not there.
+/// before it is, so that they never speak of a log that is not there. `None` if there is no such directory.
 pub(crate) async fn rename_away<E: Effects>(
     shard: &Shard<E>,
     tp: &TopicPartition,
     ending: &str,
-) -> Result<PathBuf, StorageError> {
+) -> Result<Option<PathBuf>, StorageError> {
     match shard.dir.forget(&shard.effects, tp).await {
         // A deletion is what makes room; a log that is created under the name forgets again.
         Err(error) if !error.is_disk_full() => return Err(error),
@@ -66,7 +74,9 @@ pub(crate) async fn rename_away<E: Effects>(
     let suffix = format!(".{:032x}-{ending}", shard.effects.random());
     name.truncate(NAME_MAX - suffix.len());
     let renamed = shard.dir.path().join(name + &suffix);
-    let done = shard.effects.disk().rename(&path, &renamed).await;
-    done.map_err(|error| StorageError::io("rename", &path, &error))?;
-    Ok(renamed)
+    match shard.effects.disk().rename(&path, &renamed).await {
+        Ok(()) => Ok(Some(renamed)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io("rename", &path, &error)),
+    }
 }

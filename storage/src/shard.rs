@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
 use crate::read_cache::ReadCache;
+use crate::removal::remove_if_there;
 use crate::tail::to_u64;
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
 
@@ -182,13 +183,9 @@ impl<E: Effects> Shard<E> {
         }
     }
 
+    /// As [`removal::remove_if_there`].
     pub(crate) async fn remove_if_there(&self, path: &Path) -> Result<(), StorageError> {
-        match self.effects.disk().remove_file(path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StorageError::io("remove", path, &error))
-            }
-            _ => Ok(()),
-        }
+        remove_if_there(self.effects.disk(), path).await
     }
 
     pub(crate) async fn write_whole(&self, path: &Path, content: Vec<u8>) -> Result<(), StorageError> {

@@ -4,6 +4,7 @@ mod admin_rules;
 mod every_version;
 mod fetch_rules;
 mod fetch_sessions;
+mod first_start;
 mod groups;
 mod harness;
 mod large_requests;

@@ -16,7 +16,7 @@ use runtime::{Clock, Effects};
 use crate::harness::{Broker, Client, in_world};
 use crate::records::{create_topic, fetch, produce, values};
 
-async fn topics(client: &mut Client) -> Vec<(String, usize)> {
+pub(crate) async fn topics(client: &mut Client) -> Vec<(String, usize)> {
     let request = MetadataRequest { topics: None, ..MetadataRequest::default() };
     let response = client.call(12, &request).await.expect("an answer");
     let topics = response.topics.into_iter();

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::op::{Answer, InodeId, Op, Pending, WriteContent};
 use super::state::{Boot, Shared};
 use crate::buffer::{AlignedBuf, ChunkSlice, PAGE_SIZE};
-use crate::effects::{DirEntry, Disk, DiskSpace, Durability, File, OpenOptions};
+use crate::effects::{DirEntry, Disk, DiskSpace, Durability, File, NewDir, OpenOptions};
 
 /// A node's disk.
 #[derive(Clone)]
@@ -37,6 +37,16 @@ impl SimDisk {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         Ok(Arc::new(Descriptor { _counted: Arc::clone(&disk.opened) }))
+    }
+
+    /// A file with this content, not durable.
+    async fn write_temporary(&self, path: &Path, content: Vec<u8>) -> io::Result<InodeId> {
+        let Answer::Inode(inode) = self.submit(path, Op::Create).await else {
+            unreachable!("creating yields a file")
+        };
+        let (inode, content) = (inode?, WriteContent::Early(content));
+        self.done(path, Op::Write { inode, content, offset: 0, durability: Durability::Buffered }).await?;
+        Ok(inode)
     }
 
     async fn done(&self, path: &Path, op: Op) -> io::Result<()> {
@@ -72,6 +82,39 @@ impl Disk for SimDisk {
         self.done(path, Op::CreateDir).await
     }
 
+    /// In the order of the real one.
+    async fn create_dirs(&self, parent: &Path, dirs: Vec<NewDir>) -> io::Result<()> {
+        let paths: Vec<PathBuf> = dirs.iter().map(|dir| dir.path.clone()).collect();
+        for path in &paths {
+            self.create_dir(path).await?;
+        }
+        self.sync_dir(parent).await?;
+        let mut written = Vec::new();
+        for NewDir { path, files } in dirs {
+            for (name, content) in files {
+                let path = path.join(name);
+                if content.is_empty() {
+                    let options = OpenOptions { write: true, create: true, direct: false };
+                    drop(self.open(&path, options).await?);
+                } else {
+                    let temporary = temporary(&path);
+                    let inode = self.write_temporary(&temporary, content).await?;
+                    written.push((inode, temporary, path));
+                }
+            }
+        }
+        for (inode, temporary, _) in &written {
+            self.done(temporary, Op::Sync { inode: *inode }).await?;
+        }
+        for (_, temporary, path) in written {
+            self.done(&temporary, Op::Move { to: path }).await?;
+        }
+        for path in &paths {
+            self.sync_dir(path).await?;
+        }
+        Ok(())
+    }
+
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.done(from, Op::Rename { to: to.to_owned() }).await
     }
@@ -104,8 +147,11 @@ impl Disk for SimDisk {
     }
 
     async fn write_file(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
-        let _descriptor = self.descriptor()?;
-        self.done(path, Op::WriteFile { content }).await
+        let (_descriptor, temporary) = (self.descriptor()?, temporary(path));
+        let inode = self.write_temporary(&temporary, content).await?;
+        self.done(&temporary, Op::Sync { inode }).await?;
+        self.done(&temporary, Op::Move { to: path.to_owned() }).await?;
+        self.sync_dir(parent(path)).await
     }
 
     async fn space(&self, path: &Path) -> io::Result<DiskSpace> {
@@ -114,6 +160,17 @@ impl Disk for SimDisk {
             _ => unreachable!("asking for space yields space"),
         }
     }
+}
+
+/// Where a file's next content is written.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// Counts as open for as long as it is there.

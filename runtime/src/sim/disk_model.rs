@@ -118,7 +118,8 @@ impl DiskModel {
             Op::SyncDir => Answer::Done(self.sync_dir(path)),
             Op::ListDir => Answer::Entries(self.list_dir(path)),
             Op::ReadFile { size_max } => Answer::Content(self.read_file(path, size_max)),
-            Op::WriteFile { content } => Answer::Done(self.write_file(path, content)),
+            Op::Create => Answer::Inode(self.create(path)),
+            Op::Move { to } => Answer::Done(self.rename_unsynced(path, &to)),
             Op::Space => Answer::Space(Ok(self.space())),
             Op::Read { inode, mut buffer, offset, length } => {
                 let count = self.read_into(inode, offset, &mut buffer.as_mut()[..length]);
@@ -157,11 +158,6 @@ impl DiskModel {
                 let bytes = content.into_bytes();
                 Answer::Done(self.write(inode, offset, &bytes, Durability::Buffered))
             }
-            Op::WriteFile { content } => Answer::Done(self.want_dir_above(path).map(|()| {
-                let mut file = Inode::default();
-                file.write(0, &content);
-                self.add_file(path, file);
-            })),
             Op::Rename { to } => Answer::Done(self.rename_unsynced(path, &to)),
             Op::Sync { .. } | Op::SyncDir => Answer::Done(Ok(())),
             op => self.perform(path, op),
@@ -205,7 +201,7 @@ impl DiskModel {
         rng.shuffle(&mut flying);
         for pending in flying {
             if rng.u8(0..4) > 0 {
-                self.interrupt(pending, rng);
+                self.interrupt(pending);
             }
         }
         let stable = std::mem::take(&mut self.stable);
@@ -253,7 +249,7 @@ impl DiskModel {
     }
 
     /// Leaves of an operation what a power cut in its midst may leave, not yet durable.
-    fn interrupt(&mut self, pending: Pending, rng: &mut fastrand::Rng) {
+    fn interrupt(&mut self, pending: Pending) {
         let Pending { path, op, .. } = pending;
         match op {
             Op::Write { inode, content, offset, .. } => {
@@ -262,12 +258,6 @@ impl DiskModel {
             Op::Prewrite { inode, from, to } => {
                 let zeros = vec![0; to_usize(to.saturating_sub(from))];
                 let _ = self.write(inode, from, &zeros, Durability::Buffered);
-            }
-            Op::WriteFile { content } if rng.bool() => {
-                let part = content[..rng.usize(0..=content.len())].to_vec();
-                let mut name = path.into_os_string();
-                name.push(".tmp");
-                let _ = self.write_file(Path::new(&name), part);
             }
             // Nothing of it may have reached the disk, or all.
             op => drop(self.perform(&path, op)),
@@ -419,16 +409,12 @@ impl DiskModel {
         }
     }
 
-    fn write_file(&mut self, path: &Path, content: Vec<u8>) -> io::Result<()> {
+    fn create(&mut self, path: &Path) -> io::Result<InodeId> {
         self.want_dir_above(path)?;
         if self.names.get(path) == Some(&Entry::Dir) {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }
-        if content.len() as u64 > self.space().available {
-            return Err(no_space());
-        }
-        self.add_file(path, Inode::settled(content));
-        self.sync_dir(path.parent().unwrap_or(Path::new("")))
+        Ok(self.add_file(path, Inode::default()))
     }
 
     pub(super) fn space(&self) -> DiskSpace {

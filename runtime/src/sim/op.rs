@@ -13,31 +13,67 @@ pub(super) type InodeId = usize;
 
 /// What is asked of a disk.
 pub(super) enum Op {
-    Open { options: OpenOptions },
+    Open {
+        options: OpenOptions,
+    },
     CreateDirAll,
     CreateDir,
-    Rename { to: PathBuf },
+    Rename {
+        to: PathBuf,
+    },
     RemoveFile,
     RemoveDirAll,
     SyncDir,
     ListDir,
-    ReadFile { size_max: u64 },
-    WriteFile { content: Vec<u8> },
+    ReadFile {
+        size_max: u64,
+    },
+    /// An empty file, whether or not there was one of the name.
+    Create,
+    /// Gives a file another name; not durable.
+    Move {
+        to: PathBuf,
+    },
     Space,
-    Read { inode: InodeId, buffer: AlignedBuf, offset: u64, length: usize },
-    ReadRange { inode: InodeId, offset: u64, length: usize },
-    Write { inode: InodeId, content: WriteContent, offset: u64, durability: Durability },
-    Sync { inode: InodeId },
-    Prewrite { inode: InodeId, from: u64, to: u64 },
-    Truncate { inode: InodeId, length: u64 },
-    Length { inode: InodeId },
+    Read {
+        inode: InodeId,
+        buffer: AlignedBuf,
+        offset: u64,
+        length: usize,
+    },
+    ReadRange {
+        inode: InodeId,
+        offset: u64,
+        length: usize,
+    },
+    Write {
+        inode: InodeId,
+        content: WriteContent,
+        offset: u64,
+        durability: Durability,
+    },
+    Sync {
+        inode: InodeId,
+    },
+    Prewrite {
+        inode: InodeId,
+        from: u64,
+        to: u64,
+    },
+    Truncate {
+        inode: InodeId,
+        length: u64,
+    },
+    Length {
+        inode: InodeId,
+    },
 }
 
 impl Op {
     pub(super) const fn kind(&self) -> OpKind {
         match self {
             Self::Read { .. } | Self::ReadRange { .. } | Self::ReadFile { .. } => OpKind::Read,
-            Self::Write { .. } | Self::Prewrite { .. } | Self::WriteFile { .. } => OpKind::Write,
+            Self::Write { .. } | Self::Prewrite { .. } => OpKind::Write,
             Self::Sync { .. } | Self::SyncDir => OpKind::Sync,
             _ => OpKind::Meta,
         }
@@ -68,7 +104,8 @@ impl Op {
             Self::SyncDir => "sync_dir".into(),
             Self::ListDir => "list_dir".into(),
             Self::ReadFile { .. } => "read_file".into(),
-            Self::WriteFile { content } => format!("write_file of {}", content.len()),
+            Self::Create => "create".into(),
+            Self::Move { to } => format!("move to {}", to.display()),
             Self::Space => "space".into(),
             Self::Read { offset, length, .. } | Self::ReadRange { offset, length, .. } => {
                 format!("read {offset}+{length}")
@@ -86,7 +123,7 @@ impl Op {
     /// The answer that says `error`.
     pub(super) fn refuse(self, error: io::Error) -> Answer {
         match self {
-            Self::Open { .. } => Answer::Inode(Err(error)),
+            Self::Open { .. } | Self::Create => Answer::Inode(Err(error)),
             Self::ListDir => Answer::Entries(Err(error)),
             Self::ReadFile { .. } | Self::ReadRange { .. } => Answer::Content(Err(error)),
             Self::Space => Answer::Space(Err(error)),

@@ -127,10 +127,14 @@ fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    let replace = || {
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    // A full disk has no room for what is left of it.
+    replace().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
     sync_dir(parent(path))
 }
 
