@@ -1,7 +1,7 @@
 //! The machine under a shard: pinned thread, executor, io_uring, timers, aligned buffers, the mesh
 //! between shards, the stall detector; the effect traits and their simulated forms.
 //!
-//! Invariants: all `unsafe` of the project is in this crate; only `uring`, `signal`, `probe` and `descriptors` call the kernel;
+//! Invariants: all `unsafe` of the project is in this crate; only `uring`, `signal`, `probe`, `descriptors` and `new_files` call the kernel;
 //! nothing above the effect traits knows which form of them it runs on.
 //!
 //! Two checks beside the tests. The lock-free parts on a model checker, and everything under AddressSanitizer:
@@ -19,6 +19,7 @@ pub mod effects;
 pub mod executor;
 pub mod injector;
 pub mod mesh;
+mod new_files;
 pub mod probe;
 pub mod shards;
 pub mod signal;
@@ -41,6 +42,7 @@ pub use effects::{
 pub use executor::{Executor, yield_now};
 pub use injector::{Injector, InjectorPort, injector};
 pub use mesh::{MeshPort, mesh};
+pub use new_files::keep_new_files_private;
 pub use shards::{RunningShards, ShardOptions, run_shards};
 pub use stats::RuntimeStats;
 pub use time::Monotonic;

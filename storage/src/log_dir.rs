@@ -355,11 +355,27 @@ async fn open_meta<E: Effects>(
         let meta = meta.and_then(|meta| meta.check(options).map(|()| meta));
         return meta.map_err(|message| StorageError::Mismatch { path: file, message });
     }
+    if let Some(partition) = any_partition(effects, path).await? {
+        let message = format!(
+            "it is not there, but data is ({partition}), and a new cluster id would make it another cluster's; restore the file \
+             from a copy, or write it anew: version=1, node.id={}, cluster.id=(any name)",
+            options.node_id
+        );
+        return Err(StorageError::Mismatch { path: file, message });
+    }
     let cluster_id = options.cluster_id.clone().unwrap_or_else(|| random_uuid(effects).to_string());
     let meta = MetaProperties { cluster_id, node_id: options.node_id, directory_id: random_uuid(effects) };
     let written = effects.disk().write_file(&file, meta.format()).await;
     written.map_err(|error| StorageError::io("write", &file, &error))?;
     Ok(meta)
+}
+
+/// The name of one partition's directory, if there is any.
+async fn any_partition<E: Effects>(effects: &E, path: &Path) -> Result<Option<String>, StorageError> {
+    let entries = effects.disk().list_dir(path).await;
+    let entries = entries.map_err(|error| StorageError::io("list", path, &error))?;
+    let mut dirs = entries.into_iter().filter(|entry| entry.is_dir);
+    Ok(dirs.find(|entry| TopicPartition::from_dir_name(&entry.name).is_some()).map(|entry| entry.name))
 }
 
 fn random_uuid<E: Effects>(effects: &E) -> Uuid {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use model::{LeaderEpoch, Offset};
 use runtime::sim::SimWorld;
+use runtime::{Disk, Effects};
 use storage::dump_log::{self, Options, Summary};
 use storage::{LogConfig, LogManagerOptions};
 use support::{append_durably, batch, start, start_in};
@@ -125,6 +126,36 @@ fn another_nodes_directory_is_refused() {
         let refused = start_in(node.clone(), Path::new("/data"), LogManagerOptions::default(), None).await;
         let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(message.contains("belongs to node 2, this is node 1"), "{message}");
+    });
+    world.end();
+}
+
+/// A lost meta.properties is not made anew over data: clients would take it for another cluster.
+#[test]
+fn data_without_its_identity_is_refused() {
+    let world = SimWorld::new(3);
+    let node = world.node("a");
+    world.block_on(async {
+        let start = async || {
+            start_in(node.clone(), Path::new("/data"), LogManagerOptions::default(), None)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        let broker = start().await.unwrap();
+        let cluster_id = broker.dir.cluster_id().to_owned();
+        broker.log(0, &LogConfig::default()).await;
+        broker.manager.close().await.unwrap();
+        drop(broker);
+        let meta = Path::new("/data/meta.properties");
+        let kept = node.disk().read_file(meta, 1 << 10).await.unwrap();
+        node.disk().remove_file(meta).await.unwrap();
+        let refusal = start().await.err().unwrap_or_default();
+        for word in ["meta.properties", "topic-0", "node.id=1"] {
+            assert!(refusal.contains(word), "{word} is not in {refusal}");
+        }
+        assert!(node.disk().read_file(meta, 1 << 10).await.is_err(), "nothing was written");
+        node.disk().write_file(meta, kept).await.unwrap();
+        assert_eq!(start().await.unwrap().dir.cluster_id(), cluster_id);
     });
     world.end();
 }
