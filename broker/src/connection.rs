@@ -31,6 +31,8 @@ pub struct Connection<E: Effects> {
     shard: Rc<Shard<E>>,
     stream: StreamOf<E>,
     id: u64,
+    /// The listener that accepted it, by its place in the settings.
+    listener: usize,
     protocol: RefCell<net::Connection>,
     /// File parts of responses that have not been sent, by the token in their segments.
     files: RefCell<HashMap<u64, FilePart<E>>>,
@@ -54,7 +56,7 @@ pub struct Connection<E: Effects> {
 
 impl<E: Effects> Connection<E> {
     /// A new connection with the broker's limits.
-    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, id: u64) -> Rc<Self> {
+    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, id: u64, listener: usize) -> Rc<Self> {
         let limits = ConnectionLimits {
             request_bytes_max: shard.config().socket_request_bytes_max(),
             ..ConnectionLimits::default()
@@ -64,6 +66,7 @@ impl<E: Effects> Connection<E> {
             shard,
             stream,
             id,
+            listener,
             protocol: RefCell::new(net::Connection::new(limits)),
             files: RefCell::default(),
             next_token: Cell::new(0),
@@ -283,6 +286,7 @@ impl<E: Effects> Connection<E> {
             correlation_id: header.correlation_id,
             client_id: header.client_id.map(Cow::into_owned),
             local_addr: self.stream.local_addr(),
+            listener: self.listener,
             peer_addr: self.stream.peer_addr(),
             connection_id: self.id,
             behind_unsent: self.protocol.borrow().out_bytes() > 0,

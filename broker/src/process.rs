@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
 use runtime::mesh::{MeshPort, mesh};
-use runtime::probe::memory_bytes;
+use runtime::probe::Resources;
 use runtime::signal::{Signal, Signals};
 use runtime::{
     Clock, Effects, ShardOptions, UringEffects, raise_descriptor_limit, run_shards, wait_for_port,
@@ -16,11 +16,12 @@ use runtime::{
 
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::calls::Job;
-use crate::cli::{Banner, IoMode, allowed_cores, choose_cores};
+use crate::cli::{Banner, IoMode, allowed_cores};
 use crate::config::BrokerConfig;
 use crate::logging::{self, LogFormat, Loggers};
 use crate::server::{ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other, take_down};
 use crate::shard::Shard;
+use crate::start_plan::StartPlan;
 use crate::stats_publisher::publish;
 
 /// Jobs that one shard may have on their way to another; a full ring holds back the sender.
@@ -37,9 +38,6 @@ const PORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Entries of each shard's submission queue.
 const RING_ENTRIES: u32 = 1024;
-
-/// The part of the memory that keeps what is read from disk, unless the settings say.
-const READ_CACHE_SHARES: u64 = 8;
 
 /// What every shard's thread gets.
 #[derive(Clone)]
@@ -69,8 +67,11 @@ pub fn serve(
 ) -> anyhow::Result<()> {
     let descriptors = descriptors();
     let allowed = allowed_cores().map_err(anyhow::Error::msg)?;
-    let cores = choose_cores(config.cores(), &allowed).map_err(anyhow::Error::msg)?;
-    let listen = addresses(&config)?;
+    let plan = StartPlan::new(config, &allowed, &Resources::read()).map_err(anyhow::Error::msg)?;
+    let StartPlan { config, cores, memory, .. } = &plan;
+    let read_cache_bytes = memory.read_cache_bytes;
+    let listen = addresses(config)?;
+    warn_of_exposure(&listen);
     let readiness = Readiness::default();
     let board = Arc::new(StatsBoard::new(cores.len()));
     let admin = match config.admin_listen() {
@@ -84,6 +85,9 @@ pub fn serve(
     let banner = Banner {
         version: env!("CARGO_PKG_VERSION"),
         cores: cores.clone(),
+        cores_allowed: plan.cores_allowed,
+        processors: plan.processors,
+        memory: memory.clone(),
         data_dir: config.log_dir().to_owned(),
         io_mode: IoMode::probe(config.log_dir()).map_err(anyhow::Error::msg)?,
         listeners: Vec::new(),
@@ -91,12 +95,11 @@ pub fn serve(
     };
     let shards = cores.len();
     let ports = ports(shards);
-    let read_cache_bytes = read_cache_bytes(&config, shards);
     let options: Vec<ShardOptions> =
-        cores.iter().map(|core| shard_options(&config, read_cache_bytes, *core)).collect();
+        cores.iter().map(|core| shard_options(config, read_cache_bytes, *core)).collect();
     let start = Start {
         options: StartOptions {
-            config: Arc::new(config),
+            config: Arc::new(config.clone()),
             listen,
             lock: true,
             descriptors,
@@ -147,12 +150,6 @@ fn pass_on(signals: &Signals, stop: &Injector<Signal>) {
     }
 }
 
-/// Per shard.
-fn read_cache_bytes(config: &BrokerConfig, shards: usize) -> u64 {
-    let share = || memory_bytes() / READ_CACHE_SHARES / shards as u64;
-    config.read_cache_bytes_per_shard().unwrap_or_else(share)
-}
-
 fn shard_options(config: &BrokerConfig, read_cache_bytes: u64, core: usize) -> ShardOptions {
     let read_cache_bytes = usize::try_from(read_cache_bytes).unwrap_or(usize::MAX);
     ShardOptions {
@@ -176,6 +173,19 @@ fn addresses(config: &BrokerConfig) -> anyhow::Result<Vec<SocketAddr>> {
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// There is no security yet, so whoever reaches a port may do everything.
+fn warn_of_exposure(listen: &[SocketAddr]) {
+    let open: Vec<String> =
+        listen.iter().filter(|address| !address.ip().is_loopback()).map(ToString::to_string).collect();
+    if !open.is_empty() {
+        tracing::warn!(
+            listening = open.join(","),
+            "other machines can connect, and there is no authentication and no encryption: whoever reaches this port can \
+             read, write and delete everything; keep it within a trusted network"
+        );
+    }
 }
 
 fn ports(shards: usize) -> Vec<Option<ShardPorts<UringEffects>>> {

@@ -17,6 +17,8 @@ pub struct RequestContext {
     pub client_id: Option<String>,
     /// The address that the client connected to.
     pub local_addr: SocketAddr,
+    /// The listener that accepted the connection, by its place in the settings.
+    pub listener: usize,
     /// The client's own address.
     pub peer_addr: SocketAddr,
     /// The connection's number on its shard.

@@ -29,7 +29,7 @@ use crate::slow_arrivals::too_slow;
 pub struct StartOptions {
     /// The broker's static settings.
     pub config: Arc<BrokerConfig>,
-    /// The addresses to listen on.
+    /// The addresses to listen on, one for each of the configured listeners.
     pub listen: Vec<SocketAddr>,
     /// Whether the data directory is locked; off under simulation.
     pub lock: bool,
@@ -222,13 +222,16 @@ pub async fn bring_up<E: Effects>(
         tracing::info!(partitions, clean, took_ms, "logs opened");
     }
     let mut bound = Vec::new();
-    for address in &options.listen {
+    for (listener, address) in options.listen.iter().enumerate() {
         let mut address = *address;
+        // Else clients of an IPv4 listener on the same port could end up with this one.
+        let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        let v6_only = address.is_ipv6() && address.port() != 0 && options.listen.iter().any(shares);
         for target in 0..shard.identity.shards {
-            let wanted = address;
+            let wanted = (listener, address, v6_only);
             let listening = shard.call(target, move |shard| async move { listen(&shard, wanted) }).await;
             // Port 0 is chosen by the first shard, the others join it.
-            address = listening.map_err(|error| anyhow::anyhow!("cannot listen on {wanted}: {error}"))?;
+            address = listening.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
         }
         bound.push(address);
     }
@@ -346,10 +349,10 @@ impl<E: Effects> Connections<E> {
         is_full
     }
 
-    fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream) {
+    fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream, listener: usize) {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let connection = Connection::new(Rc::clone(shard), stream, id);
+        let connection = Connection::new(Rc::clone(shard), stream, id, listener);
         self.open.borrow_mut().insert(id, Rc::clone(&connection));
         shard.stats.connected();
         let shard = Rc::clone(shard);
@@ -364,19 +367,23 @@ impl<E: Effects> Connections<E> {
     }
 }
 
-fn listen<E: Effects>(shard: &Rc<Shard<E>>, address: SocketAddr) -> Result<SocketAddr, String> {
+/// Opens the listener at this place in the settings on this shard.
+fn listen<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    (listener, address, v6_only): (usize, SocketAddr, bool),
+) -> Result<SocketAddr, String> {
     let backlog = i32::try_from(shard.config().socket_backlog()).unwrap_or(i32::MAX);
-    let options = ListenOptions { reuse_port: true, backlog };
-    let listener = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
-    let bound = listener.local_addr();
-    shard.effects.spawn(accept(Rc::clone(shard), listener));
+    let options = ListenOptions { reuse_port: true, backlog, v6_only };
+    let socket = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
+    let bound = socket.local_addr();
+    shard.effects.spawn(accept(Rc::clone(shard), socket, listener));
     Ok(bound)
 }
 
-async fn accept<E: Effects>(shard: Rc<Shard<E>>, listener: <E::Net as Net>::Listener) {
+async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listener, listener: usize) {
     while !shard.stopping() {
         let accepted = {
-            let accept = std::pin::pin!(listener.accept());
+            let accept = std::pin::pin!(socket.accept());
             let stopping = std::pin::pin!(shard.connections.stopping.notified());
             match select(accept, stopping).await {
                 Either::Left((accepted, _)) => accepted,
@@ -386,7 +393,7 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, listener: <E::Net as Net>::List
         match accepted {
             Ok(stream) => {
                 if !shard.connections.is_full(&shard) {
-                    shard.connections.add(&shard, stream);
+                    shard.connections.add(&shard, stream, listener);
                 }
             }
             Err(error) => {

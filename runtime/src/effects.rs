@@ -238,6 +238,8 @@ pub struct ListenOptions {
     pub reuse_port: bool,
     /// Connections waiting to be accepted.
     pub backlog: i32,
+    /// An IPv6 address takes no IPv4 clients.
+    pub v6_only: bool,
 }
 
 /// A network.

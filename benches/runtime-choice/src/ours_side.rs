@@ -21,7 +21,7 @@ pub fn echo() {
         let shards = run_shards(options(spin), move |_, effects| async move {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
             let listener =
-                effects.net().listen(any, ListenOptions { reuse_port: true, backlog: 16 }).unwrap();
+                effects.net().listen(any, ListenOptions { reuse_port: true, backlog: 16, v6_only: false }).unwrap();
             let client = client::start(name, listener.local_addr());
             let stream = listener.accept().await.unwrap();
             loop {

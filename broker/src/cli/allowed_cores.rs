@@ -17,12 +17,22 @@ fn from_status(status: &str) -> Result<Vec<usize>, String> {
     if cores.is_empty() { Err("the kernel reports no core to run on".to_owned()) } else { Ok(cores) }
 }
 
-/// The configured cores, or all allowed ones where none are configured.
-pub fn choose_cores(configured: &[usize], allowed: &[usize]) -> Result<Vec<usize>, String> {
+/// The configured cores. Where none are configured, as many of the allowed ones as the process has `processors` for; it
+/// would be stopped again and again if more of them worked.
+pub fn choose_cores(
+    configured: &[usize],
+    allowed: &[usize],
+    processors: Option<f64>,
+) -> Result<Vec<usize>, String> {
     if let Some(missing) = configured.iter().find(|core| !allowed.contains(core)) {
         return Err(format!("core {missing} is not among those this process may run on ({allowed:?})"));
     }
-    Ok(if configured.is_empty() { allowed.to_vec() } else { configured.to_vec() })
+    if !configured.is_empty() {
+        return Ok(configured.to_vec());
+    }
+    let processors = processors.unwrap_or(f64::INFINITY);
+    let count = (1..allowed.len()).find(|count| *count as f64 >= processors).unwrap_or(allowed.len());
+    Ok(allowed[..count].to_vec())
 }
 
 #[cfg(test)]
@@ -44,12 +54,17 @@ mod tests {
 
     #[test]
     fn cores_must_be_allowed() {
-        for (configured, allowed, expected) in [
-            (&[][..], &[0, 2][..], Ok(vec![0, 2])),
-            (&[2], &[0, 2], Ok(vec![2])),
-            (&[1], &[0, 2], Err("core 1 is not among those this process may run on ([0, 2])")),
+        for (configured, allowed, processors, expected) in [
+            (&[][..], &[0, 2][..], None, Ok(vec![0, 2])),
+            (&[2], &[0, 2], None, Ok(vec![2])),
+            (&[1], &[0, 2], None, Err("core 1 is not among those this process may run on ([0, 2])")),
+            (&[], &[0, 2, 4], Some(0.1), Ok(vec![0])),
+            (&[], &[0, 2, 4], Some(1.0), Ok(vec![0])),
+            (&[], &[0, 2, 4], Some(1.01), Ok(vec![0, 2])),
+            (&[], &[0, 2, 4], Some(8.0), Ok(vec![0, 2, 4])),
+            (&[2, 4], &[0, 2, 4], Some(0.5), Ok(vec![2, 4])),
         ] {
-            assert_eq!(choose_cores(configured, allowed), expected.map_err(str::to_owned));
+            assert_eq!(choose_cores(configured, allowed, processors), expected.map_err(str::to_owned));
         }
     }
 }

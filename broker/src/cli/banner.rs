@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use runtime::probe::{DirectoryFacts, directory_facts};
 
 use super::doctor::nearest_directory;
+use crate::memory_plan::MemoryPlan;
 
 /// How the data directory is written and read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,12 @@ pub struct Banner {
     pub version: &'static str,
     /// The cores that run a shard each.
     pub cores: Vec<usize>,
+    /// How many cores the process could run on.
+    pub cores_allowed: usize,
+    /// How many processors' time it may use up, if that is limited.
+    pub processors: Option<f64>,
+    /// How the memory is divided.
+    pub memory: MemoryPlan,
     /// The data directory.
     pub data_dir: PathBuf,
     /// How it is written and read.
@@ -82,6 +89,7 @@ impl Banner {
         tracing::info!(
             version = self.version,
             cores = ranges(&self.cores),
+            memory = %self.memory,
             data = %self.data_dir.display(),
             io = %self.io_mode,
             listening = self.listeners.join(","),
@@ -95,7 +103,12 @@ impl fmt::Display for Banner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "Millrace {}", self.version)?;
         let noun = if self.cores.len() == 1 { "core" } else { "cores" };
-        writeln!(formatter, "  cores      {} {noun}: {}", self.cores.len(), ranges(&self.cores))?;
+        write!(formatter, "  cores      {} {noun}: {}", self.cores.len(), ranges(&self.cores))?;
+        match self.processors {
+            Some(quota) => writeln!(formatter, " (of {}, with a quota of {quota:.2})", self.cores_allowed)?,
+            None => writeln!(formatter, " (of {})", self.cores_allowed)?,
+        }
+        writeln!(formatter, "  memory     {}", self.memory)?;
         writeln!(formatter, "  data       {} ({})", self.data_dir.display(), self.io_mode)?;
         writeln!(formatter, "  listening  {}", self.listeners.join(", "))?;
         match &self.admin {
@@ -125,20 +138,37 @@ mod tests {
         let mut banner = Banner {
             version: "0.1.0",
             cores: vec![0, 2, 3, 4],
+            cores_allowed: 8,
+            processors: Some(3.5),
+            memory: MemoryPlan {
+                limit_bytes: 2 << 30,
+                limit_origin: "the machine".to_owned(),
+                shards: 4,
+                shard_bytes: 240 << 20,
+                read_cache_bytes: 64 << 20,
+            },
             data_dir: PathBuf::from("./data"),
             io_mode: IoMode::Direct { file_system: "ext4".to_owned(), alignment: Some(512) },
             listeners: vec!["127.0.0.1:9092".to_owned(), "[::1]:9093".to_owned()],
             admin: Some("127.0.0.1:9644".to_owned()),
         };
-        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4\n  data       ./data (ext4, direct I/O in multiples of 512 bytes)\n  \
+        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4 (of 8, with a quota of 3.50)\n  memory     240 MiB and a read cache of 64 MiB per core; the \
+                        machine has 2048 MiB\n  data       ./data (ext4, direct I/O in multiples of 512 bytes)\n  \
                         listening  127.0.0.1:9092, [::1]:9093\n  admin      http://127.0.0.1:9644/\n";
         assert_eq!(banner.to_string(), expected);
 
         banner.cores = vec![1];
+        banner.processors = None;
+        banner.memory.limit_bytes = 0;
         banner.io_mode = IoMode::Buffered { file_system: "tmpfs".to_owned() };
         banner.admin = None;
         let text = banner.to_string();
-        for part in ["1 core: 1\n", "(tmpfs, buffered: it has no direct I/O)", "admin      off\n"] {
+        for part in [
+            "1 core: 1 (of 8)\n",
+            "64 MiB per core\n",
+            "(tmpfs, buffered: it has no direct I/O)",
+            "admin      off\n",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -56,6 +56,43 @@ fn flags_become_settings() {
 }
 
 #[test]
+fn listeners_on_the_command_line_may_have_names() {
+    let shown = |line: &str| {
+        let config = serve(line).broker_config().map_err(|error| error.to_string())?;
+        let advertised = |index| config.advertised_for(index).map_or("-".to_owned(), ToString::to_string);
+        let listeners = config.listeners().iter().enumerate();
+        Ok::<_, String>(
+            listeners
+                .map(|(index, one)| format!("{one} {}", advertised(index)))
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+    };
+    for (line, expected) in [
+        ("millrace --listen 127.0.0.1:1", "PLAINTEXT://127.0.0.1:1 -"),
+        ("millrace --listen 127.0.0.1:1 --advertise b:2", "PLAINTEXT://127.0.0.1:1 PLAINTEXT://b:2"),
+        ("millrace --advertise b:2", "PLAINTEXT://127.0.0.1:9092 PLAINTEXT://b:2"),
+        ("millrace --listen In://:1 --advertise b:2", "IN://0.0.0.0:1 IN://b:2"),
+        (
+            "millrace --listen IN://:1 --listen [::1]:2 --advertise IN://a:3 --advertise b:4",
+            "IN://0.0.0.0:1 IN://a:3 PLAINTEXT://[::1]:2 PLAINTEXT://b:4",
+        ),
+        ("millrace --set listeners=SSL://:1 --listen IN://:2", "IN://0.0.0.0:2 -"),
+    ] {
+        assert_eq!(shown(line).as_deref(), Ok(expected), "{line}");
+    }
+    for (line, word) in [
+        ("millrace --listen SSL://:1", "only PLAINTEXT"),
+        ("millrace --set listener.security.protocol.map=IN:SSL --listen IN://:1", "only PLAINTEXT"),
+        ("millrace --listen :1 --listen :2", "a different name"),
+        ("millrace --listen IN://:1 --listen OUT://:2 --advertise b:2", "listener names must be"),
+    ] {
+        let refusal = shown(line).unwrap_err();
+        assert!(refusal.contains(word), "{line}: {refusal}");
+    }
+}
+
+#[test]
 fn flags_win_over_set_and_set_over_the_file() {
     let file = std::env::temp_dir().join(format!("millrace-cli-test-{}", std::process::id()));
     std::fs::write(&file, "num.partitions=2\nlog.dirs=/file\nbroker.rack=file\n").unwrap();

@@ -4,6 +4,7 @@
 mod allowed_cores;
 mod banner;
 mod doctor;
+mod listen_flags;
 mod serve_args;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::listen_flags;
 use crate::config::{BrokerConfig, ConfigError, StaticSettings};
 use crate::logging::LogFormat;
 
@@ -13,9 +14,12 @@ pub struct ServeArgs {
     /// Where the data is kept [default: ./millrace-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where clients connect [default: 127.0.0.1:9092]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
+    /// Where clients connect; may be repeated, with names [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "[NAME://]HOST:PORT")]
+    pub listen: Vec<String>,
+    /// What clients of a listener are told to connect to [default: the address they connected to]
+    #[arg(long, value_name = "[NAME://]HOST:PORT")]
+    pub advertise: Vec<String>,
     /// Where metrics and health are served; empty is off [default: 127.0.0.1:9644]
     #[arg(long, value_name = "HOST:PORT")]
     pub admin_listen: Option<String>,
@@ -49,9 +53,7 @@ impl ServeArgs {
         if let Some(directory) = &self.data_dir {
             settings.add("log.dirs", &directory.to_string_lossy(), "--data-dir")?;
         }
-        if let Some(address) = &self.listen {
-            settings.add("listeners", &format!("PLAINTEXT://{address}"), "--listen")?;
-        }
+        listen_flags::add(self, &mut settings)?;
         if let Some(address) = &self.admin_listen {
             settings.add("millrace.admin.listen", address, "--admin-listen")?;
         }

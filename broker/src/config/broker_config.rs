@@ -11,7 +11,8 @@ use super::definition::{Effect, Scope, UpdateMode};
 use super::definitions::Definitions;
 use super::error::{ConfigError, ConfigErrorKind};
 use super::layers::{Layers, Settings};
-use super::listener::{self, Listener};
+use super::listener::Listener;
+use super::listeners;
 use super::read::Reader;
 use super::value;
 
@@ -108,6 +109,23 @@ impl BrokerConfig {
         BrokerConfig::build(Layers { fixed: Arc::new(settings), ..Layers::default() })
     }
 
+    /// The snapshot with defaults that depend on the machine.
+    ///
+    /// # Errors
+    /// One of them is not a value of its setting.
+    pub fn with_computed(self, computed: Settings) -> Result<BrokerConfig, ConfigError> {
+        for (key, text) in &computed {
+            value::parse(Definitions::require(Scope::Broker, key)?, text)?;
+        }
+        BrokerConfig::build(Layers { computed: Arc::new(computed), ..self.layers })
+    }
+
+    /// Whether a setting was given at start.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        self.layers.fixed.contains_key(key)
+    }
+
     /// The snapshot with other dynamic settings: those for all brokers and those for this one. `None` when nothing
     /// changes. Settings that this version does not accept (a newer one may have stored them) are left out with a warning.
     #[must_use]
@@ -118,6 +136,7 @@ impl BrokerConfig {
     ) -> Option<BrokerConfig> {
         let layers = Layers {
             fixed: Arc::clone(&current.layers.fixed),
+            computed: Arc::clone(&current.layers.computed),
             dynamic_default: usable(all_brokers, |mode| mode == UpdateMode::ClusterWide),
             dynamic_broker: usable(this_broker, |mode| mode != UpdateMode::ReadOnly),
         };
@@ -137,8 +156,8 @@ impl BrokerConfig {
         let reader = Reader { layers: &layers };
         let typed = Typed::read(&reader);
         let rack = reader.optional_text("broker.rack").filter(|rack| !rack.is_empty());
-        let listeners = open_listeners(&reader)?;
-        let advertised_listeners = plaintext_listeners(&reader, "advertised.listeners")?;
+        let listeners = listeners::open(&reader)?;
+        let advertised_listeners = listeners::advertised(&reader, &listeners)?;
         let admin_listen = reader.optional_text("millrace.admin.listen").filter(|text| !text.is_empty());
         let cores = reader.cores("millrace.cores");
         let log_dir = single_directory(&reader)?;
@@ -170,10 +189,18 @@ impl BrokerConfig {
         &self.listeners
     }
 
-    /// `advertised.listeners`; empty means that each client is told the address it connected to.
+    /// `advertised.listeners`.
     #[must_use]
     pub fn advertised_listeners(&self) -> &[Listener] {
         &self.advertised_listeners
+    }
+
+    /// What clients of a listener, given by its place in [`BrokerConfig::listeners`], are told to connect to; `None` is the
+    /// address that they have connected to.
+    #[must_use]
+    pub fn advertised_for(&self, listener: usize) -> Option<&Listener> {
+        let name = &self.listeners.get(listener)?.name;
+        self.advertised_listeners.iter().find(|told| told.name == *name)
     }
 
     /// `millrace.admin.listen`; `None` is off.
@@ -258,45 +285,6 @@ fn single_directory(reader: &Reader<'_>) -> Result<PathBuf, ConfigError> {
             Err(ConfigError::invalid_value("log.dirs", &directories.join(","), "Name exactly one directory"))
         }
     }
-}
-
-fn open_listeners(reader: &Reader<'_>) -> Result<Vec<Listener>, ConfigError> {
-    let listeners = plaintext_listeners(reader, "listeners")?;
-    if listeners.is_empty() {
-        let text = reader.list("listeners").join(",");
-        return Err(ConfigError::invalid_value(
-            "listeners",
-            &text,
-            "At least one listener for clients is needed",
-        ));
-    }
-    Ok(listeners)
-}
-
-/// The listeners of a key, without those for a controller; an error where one would have to be encrypted or authenticated.
-fn plaintext_listeners(reader: &Reader<'_>, key: &str) -> Result<Vec<Listener>, ConfigError> {
-    let text = reader.list(key);
-    let mut listeners = listener::parse_all(&text)
-        .map_err(|problem| ConfigError::invalid_value(key, &text.join(","), problem))?;
-    let controllers = reader.list("controller.listener.names");
-    listeners.retain(|listener| !controllers.contains(&listener.name));
-    let protocols = reader.optional_text("listener.security.protocol.map").unwrap_or_default();
-    for listener in &listeners {
-        let mapped = protocols.split(',').find_map(|pair| {
-            let (name, protocol) = pair.trim().split_once(':')?;
-            name.eq_ignore_ascii_case(&listener.name).then_some(protocol)
-        });
-        let protocol = mapped.unwrap_or(listener.name.as_str());
-        if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
-            let problem = format!(
-                "Listener {} has the protocol {protocol}, but only PLAINTEXT is there yet; give other names their \
-                 protocol in listener.security.protocol.map",
-                listener.name
-            );
-            return Err(ConfigError::invalid_value(key, &text.join(","), problem));
-        }
-    }
-    Ok(listeners)
 }
 
 #[cfg(test)]

@@ -122,6 +122,68 @@ fn security_that_is_not_there_is_not_pretended() {
     assert_eq!(named.listeners()[0].name, "INTERNAL");
 }
 
+/// As Kafka judges them; messages are its own where it has one.
+#[test]
+fn listeners_and_what_is_advertised_fit_together() {
+    const MAP: &str = "listener.security.protocol.map=IN:PLAINTEXT,OUT:PLAINTEXT,PLAINTEXT:PLAINTEXT\n";
+    for (text, expected) in [
+        (
+            "listeners=IN://:1,OUT://:2\nadvertised.listeners=OUT://b.example:9,IN://10.0.0.1:9",
+            Ok("OUT://b.example:9"),
+        ),
+        (
+            "listeners=IN://:1,OUT://:2\nadvertised.listeners=out://[2001:db8::1]:9",
+            Ok("OUT://[2001:db8::1]:9"),
+        ),
+        ("listeners=IN://:1,OUT://:2", Ok("none")),
+        ("listeners=IN://:1,OUT://:2\nadvertised.listeners=IN://a:1", Ok("none")),
+        ("listeners=IN://127.0.0.1:1,OUT://[::1]:1", Ok("none")),
+        ("listeners=IN://:0,OUT://:0", Ok("none")),
+        (
+            "listeners=IN://:1,in://:2",
+            Err("Each listener must have a different name, listeners: IN://0.0.0.0:1,IN://"),
+        ),
+        ("listeners=IN://:1,OUT://:1", Err("Each listener must have a different port unless")),
+        (
+            "listeners=IN://127.0.0.1:1,OUT://localhost:1",
+            Err("Each listener must have a different port unless"),
+        ),
+        (
+            "listeners=IN://127.0.0.1:1,OUT://[::1]:1,PLAINTEXT://:1",
+            Err("Each listener must have a different port,"),
+        ),
+        (
+            "listeners=IN://:1,OUT://:2\nadvertised.listeners=IN://a:1,IN://b:1",
+            Err("Each listener must have a different name, advertised.listeners: "),
+        ),
+        (
+            "listeners=IN://:1\nadvertised.listeners=OUT://a:1",
+            Err(
+                "advertised.listeners listener names must be equal to or a subset of the ones defined in listeners. Found OUT. \
+                 The valid options based on the current configuration are IN",
+            ),
+        ),
+        (
+            "listeners=IN://:1\nadvertised.listeners=IN://0.0.0.0:1",
+            Err(
+                "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
+            ),
+        ),
+        ("listeners=IN://:1\nadvertised.listeners=IN://[::]:1", Err("the nonroutable meta-address ::.")),
+        ("listeners=IN://:1\nadvertised.listeners=IN://:1", Err("advertised.listeners names no host")),
+        ("listeners=IN://:1\nadvertised.listeners=IN://a:0", Err("advertised.listeners names no port")),
+        ("listeners=OTHER://:1", Err("No security protocol defined for listener OTHER")),
+    ] {
+        let second =
+            |config: BrokerConfig| config.advertised_for(1).map_or("none".to_owned(), Listener::to_string);
+        match (build(&format!("{MAP}{text}")).map(second), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{text}"),
+            (Err(error), Err(expected)) => assert!(error.message().contains(expected), "{text}: {error}"),
+            (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
+}
+
 #[test]
 fn dynamic_settings_make_a_new_snapshot() {
     let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {

@@ -12,7 +12,7 @@ const NEVER: &str = "9223372036854775807";
 /// Rows in alphabetical order; a test says so.
 #[rustfmt::skip]
 pub(super) static BROKER: &[Definition] = &[
-    Definition::broker("advertised.listeners", List, "", "The addresses that clients are told to connect to. Unset: each client is told the address that it connected to.")
+    Definition::broker("advertised.listeners", List, "", "The addresses that clients are told to connect to: those of the listener of this name get this one. Without one, a client is told the address that it connected to.")
         .null().rule(Listeners).high(),
     Definition::broker("auto.create.topics.enable", Boolean, "true", "Whether a topic is created when a client asks for the metadata of one that does not exist.").high(),
     Definition::broker("broker.id", Int, "-1", "The old name of node.id.").high(),
@@ -30,8 +30,8 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("group.max.size", Int, "2147483647", "The most members of one consumer group.").rule(AtLeast(1)),
     Definition::broker("group.min.session.timeout.ms", Int, "6000", "The shortest session timeout a group member may ask for.").rule(AtLeast(0)),
     Definition::broker("inter.broker.listener.name", String, "", "The listener that brokers use among themselves.").null().stored(OneNode),
-    Definition::broker("listener.security.protocol.map", String, "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", "The protocol of each listener name. Only PLAINTEXT listeners can be opened yet.").low(),
-    Definition::broker("listeners", List, "PLAINTEXT://127.0.0.1:9092", "The addresses to listen on; an empty host is all interfaces.")
+    Definition::broker("listener.security.protocol.map", String, "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", "The protocol of each listener name, such as INTERNAL:PLAINTEXT. Only PLAINTEXT listeners can be opened yet.").low(),
+    Definition::broker("listeners", List, "PLAINTEXT://127.0.0.1:9092", "The addresses to listen on, each with a name and a port of its own; an empty host is all interfaces.")
         .rule(Listeners).high(),
     Definition::broker("log.cleanup.policy", List, "delete", "The cleanup.policy of topics that do not set their own.")
         .rule(EachOf(CLEANUP_POLICIES)).cluster_wide(),
@@ -76,8 +76,8 @@ pub(super) static BROKER: &[Definition] = &[
         .rule(OneOf(&["sendfile", "direct"])),
     Definition::broker("millrace.journal.bytes.per.shard", Long, "33554432", "The file that acknowledges small appends to several logs by one write, made when it is first needed; 0 does without.")
         .rule(AtLeast(0)).low(),
-    Definition::broker("millrace.memory.per.shard.bytes", Long, "268435456", "The memory of one shard for data: up to half of it are append chunks, pending and cached; a quarter is for requests on their way in.").rule(AtLeast(16_777_216)).high(),
-    Definition::broker("millrace.read.cache.bytes.per.shard", Long, "-1", "Memory of one shard that keeps what fetches read from disk for the next reader, beside millrace.memory.per.shard.bytes; what is not read again for a minute is given back. -1 is an eighth of the machine's memory (or of what the control group allows) for all shards together, 0 keeps nothing.").rule(AtLeast(-1)),
+    Definition::broker("millrace.memory.per.shard.bytes", Long, "268435456", "The memory of one shard for data: up to half of it are append chunks, pending and cached; a quarter is for requests on their way in. The default is less where all shards together would take more than half of what the machine has or the control group allows.").rule(AtLeast(16_777_216)).high(),
+    Definition::broker("millrace.read.cache.bytes.per.shard", Long, "-1", "Memory of one shard that keeps what fetches read from disk for the next reader, beside millrace.memory.per.shard.bytes; what is not read again for a minute is given back. -1 is an eighth of what the machine has or the control group allows, for all shards together; 0 keeps nothing.").rule(AtLeast(-1)),
     Definition::broker("millrace.spin.us", Int, "50", "How long a shard looks for work after the last before it sleeps; 0 is not at all.").rule(Between(0, 10_000)),
     Definition::broker("millrace.stall.us", Int, "1000", "A task that holds its shard for longer than this is counted as a stall.").rule(AtLeast(1)).low(),
     Definition::broker("millrace.unlink.pause.ms", Int, "20", "Removed files are unlinked at most one per this time, and large ones bit by bit, 16 MiB per this time, so that removing does not disturb writing.").rule(AtLeast(0)).low(),
@@ -93,7 +93,7 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("producer.id.expiration.ms", Int, "86400000", "How long a producer's sequence numbers are remembered after its last write to a partition.").rule(AtLeast(1)).low(),
     Definition::broker("security.inter.broker.protocol", String, "PLAINTEXT", "Only PLAINTEXT is there yet.").rule(OneOf(&["PLAINTEXT"])),
     Definition::broker("socket.listen.backlog.size", Int, "50", "Connections that may wait to be accepted, per shard.").rule(AtLeast(1)),
-    Definition::broker("socket.request.max.bytes", Int, "104857600", "The largest request; a connection that announces a larger one is closed.").rule(AtLeast(1)).high(),
+    Definition::broker("socket.request.max.bytes", Int, "104857600", "The largest request; a connection that announces a larger one is closed. The default is a quarter of millrace.memory.per.shard.bytes where that had to be lowered.").rule(AtLeast(1)).high(),
     Definition::broker("transaction.max.timeout.ms", Int, "900000", "The longest transaction timeout a producer may ask for.").rule(AtLeast(1)).stored(NoTransactions).high(),
     Definition::broker("transactional.id.expiration.ms", Int, "604800000", "How long an unused transactional id is remembered.").rule(AtLeast(1)).stored(NoTransactions).high(),
 ];

@@ -356,7 +356,7 @@ impl Definition {
             Rule::OneOf(words) | Rule::OneOfIgnoringCase(words) => words.join(", "),
             Rule::EachOf(words) => format!("a list of {}", words.join(", ")),
             Rule::ThrottledReplicas => "* or a list of partition:broker".to_owned(),
-            Rule::Listeners => "a list of PLAINTEXT://host:port".to_owned(),
+            Rule::Listeners => "a list of NAME://host:port".to_owned(),
             Rule::HostPortOrEmpty => "host:port, or empty for off".to_owned(),
             Rule::Cores => "core numbers such as 0,2-5, or empty for all".to_owned(),
         }

@@ -41,6 +41,8 @@ impl ConfigSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Layers {
     pub(super) fixed: Arc<Settings>,
+    /// Defaults that depend on the machine; they stand for those of the table.
+    pub(super) computed: Arc<Settings>,
     pub(super) dynamic_default: Settings,
     pub(super) dynamic_broker: Settings,
 }
@@ -73,7 +75,9 @@ impl Layers {
             (self.fixed.get(link.name), ConfigSource::StaticBroker),
         ];
         let set = layers.into_iter().filter_map(|(text, source)| Some((text?.as_str(), source)));
-        let default = definition.and_then(|row| row.default).map(|text| (text, ConfigSource::Default));
+        let computed = self.computed.get(link.name).map(String::as_str);
+        let default =
+            computed.or(definition.and_then(|row| row.default)).map(|text| (text, ConfigSource::Default));
         set.chain(default)
             .map(|(text, source)| Found { name: link.name, text, factor: link.factor, source })
             .collect()

@@ -5,7 +5,7 @@ use std::fmt;
 /// One address to listen on or to advertise. Invariant: the host has no brackets, also for IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// The name in front, which `listener.security.protocol.map` gives a protocol.
+    /// The name in front, which `listener.security.protocol.map` gives a protocol; in capitals, as Kafka compares it.
     pub name: String,
     /// Host name or address; empty is all interfaces.
     pub host: String,
@@ -43,7 +43,7 @@ fn parse(item: &str) -> Result<Listener, String> {
         return Err(format!("'{item}' has no listener name in front of ://"));
     }
     let (host, port) = parse_host_port(address)?;
-    Ok(Listener { name: name.to_owned(), host, port })
+    Ok(Listener { name: name.to_ascii_uppercase(), host, port })
 }
 
 /// Splits `host:port` or `[ipv6]:port`.
@@ -70,7 +70,7 @@ mod tests {
         for (item, expected) in [
             ("PLAINTEXT://127.0.0.1:9092", Ok("PLAINTEXT://127.0.0.1:9092")),
             ("PLAINTEXT://:9092", Ok("PLAINTEXT://0.0.0.0:9092")),
-            ("EXTERNAL://broker.example:19092", Ok("EXTERNAL://broker.example:19092")),
+            ("External://broker.example:19092", Ok("EXTERNAL://broker.example:19092")),
             ("PLAINTEXT://[::1]:9092", Ok("PLAINTEXT://[::1]:9092")),
             ("127.0.0.1:9092", Err("'127.0.0.1:9092' is not of the form PLAINTEXT://host:port")),
             ("://127.0.0.1:9092", Err("'://127.0.0.1:9092' has no listener name in front of ://")),

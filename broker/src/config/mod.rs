@@ -14,6 +14,7 @@ mod describe;
 mod error;
 mod layers;
 mod listener;
+mod listeners;
 mod log_config;
 mod nearest;
 mod properties;
@@ -34,6 +35,7 @@ pub use describe::{ConfigEntry, ConfigSynonym, describe_broker, describe_broker_
 pub use error::{ConfigError, ConfigErrorKind};
 pub use layers::{ConfigSource, Settings};
 pub use listener::Listener;
+pub(crate) use listeners::protocol as listener_protocol;
 pub use properties::{Property, parse_properties};
 pub use reference::{explain, reference_page};
 pub use sources::StaticSettings;

@@ -61,6 +61,13 @@ impl StaticSettings {
         Ok(())
     }
 
+    /// What a key was set to, or its default.
+    pub fn text(&self, key: &str) -> &str {
+        let set = self.settings.get(key).map(String::as_str);
+        let default = || Definitions::find(Scope::Broker, key).and_then(|row| row.default);
+        set.or_else(default).unwrap_or_default()
+    }
+
     /// Where a key was set last.
     pub fn place(&self, key: &str) -> Option<&str> {
         self.places.get(key).map(String::as_str)

@@ -5,11 +5,11 @@ use runtime::Effects;
 use crate::request::RequestContext;
 use crate::shard::Shard;
 
-/// The host and port under which this client should reach this broker: what `advertised.listeners` says, or else the
-/// address that the client has connected to.
+/// The host and port under which this client should reach this broker: what `advertised.listeners` says for the listener
+/// that it has connected to, or else the address that it has connected to.
 #[must_use]
 pub(super) fn advertised<E: Effects>(shard: &Shard<E>, context: &RequestContext) -> (String, i32) {
-    match shard.config().advertised_listeners().first() {
+    match shard.config().advertised_for(context.listener) {
         Some(listener) => (listener.host.clone(), i32::from(listener.port)),
         None => {
             // An IPv4 client of a dual-stack listener shows up as ::ffff:a.b.c.d.

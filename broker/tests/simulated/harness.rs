@@ -15,9 +15,6 @@ use runtime::mesh::mesh;
 use runtime::sim::{SimEffects, SimWorld};
 use runtime::{Effects, Net, Stream};
 
-/// Where the simulated broker listens.
-pub(crate) const PORT: u16 = 9092;
-
 /// A running broker; dropping it does not stop it.
 pub(crate) struct Broker {
     pub(crate) shard: Rc<Shard<SimEffects>>,
@@ -41,10 +38,11 @@ impl Broker {
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         all.entry("log.dirs".into()).or_insert_with(|| "/data".into());
         let config = BrokerConfig::from_static(all).expect("the test's settings are valid");
-        let listen = SocketAddr::new(effects.net().ip(), PORT);
+        let ip = effects.net().ip();
+        let listen = config.listeners().iter().map(|listener| SocketAddr::new(ip, listener.port)).collect();
         let options = StartOptions {
             config: Arc::new(config),
-            listen: vec![listen],
+            listen,
             lock: false,
             descriptors,
             read_cache_bytes: 1 << 20,

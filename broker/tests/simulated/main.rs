@@ -9,6 +9,7 @@ mod groups;
 mod harness;
 mod large_requests;
 mod leftovers;
+mod listeners;
 mod metadata;
 mod named_twice;
 mod power_cut;

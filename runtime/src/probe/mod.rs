@@ -1,14 +1,16 @@
 //! Checks of the machine, for the start and for `doctor`: what is wrong, and what to change.
 
+mod control_groups;
 mod directory;
-mod memory;
+mod resources;
 mod system;
 
 use std::fmt;
 use std::path::Path;
 
+pub use control_groups::{GroupLimit, GroupLimits};
 pub use directory::{DirectoryFacts, directory_facts};
-pub use memory::memory_bytes;
+pub use resources::Resources;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,7 +22,7 @@ fn pair(seed: u64) -> Pair {
     let world = SimWorld::new(seed);
     let (server, client) = (world.node("server"), world.node("client"));
     let address = SocketAddr::new(server.net().ip(), 9092);
-    let listen = ListenOptions { reuse_port: true, backlog: 4 };
+    let listen = ListenOptions { reuse_port: true, backlog: 4, v6_only: false };
     let ends = world.block_on(async {
         let listener = server.net().listen(address, listen).unwrap();
         let first = client.net().connect(address).await.unwrap();
@@ -157,8 +157,8 @@ fn an_address_is_taken_unless_both_share_it() {
     let world = SimWorld::new(1);
     let node = world.node("a");
     let address: SocketAddr = "127.0.0.1:9092".parse().unwrap();
-    let share = ListenOptions { reuse_port: true, backlog: 1 };
-    let alone = ListenOptions { reuse_port: false, backlog: 1 };
+    let share = ListenOptions { reuse_port: true, backlog: 1, v6_only: false };
+    let alone = ListenOptions { reuse_port: false, backlog: 1, v6_only: false };
     let first = node.net().listen(address, share).unwrap();
     let second = node.shard().net().listen(address, share).unwrap();
     let refused = node.net().listen(address, alone).map(|_| ()).unwrap_err();

@@ -16,7 +16,7 @@ fn busy_run(seed: u64) -> Trace {
     let address = std::net::SocketAddr::new(server.net().ip(), 9092);
     let shard = server.shard();
     server.spawn(async move {
-        let listen = ListenOptions { reuse_port: false, backlog: 8 };
+        let listen = ListenOptions { reuse_port: false, backlog: 8, v6_only: false };
         let listener = shard.net().listen(address, listen).unwrap();
         let stream = listener.accept().await.unwrap();
         for round in 0u32.. {

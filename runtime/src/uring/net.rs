@@ -46,6 +46,9 @@ fn bind(socket: &OwnedFd, address: SocketAddr, options: ListenOptions) -> io::Re
     if options.reuse_port {
         set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
     }
+    if options.v6_only {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+    }
     set_connection_options(socket)?;
     let raw = RawAddress::new(address);
     let (name, len) = raw.filled();

@@ -69,7 +69,7 @@ async fn open_direct(effects: &UringEffects, path: &Path) -> Option<UringFile> {
 
 async fn pair(effects: &UringEffects) -> (UringStream, UringStream) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let options = ListenOptions { reuse_port: true, backlog: 16 };
+    let options = ListenOptions { reuse_port: true, backlog: 16, v6_only: false };
     let listener = effects.net().listen(any, options).unwrap();
     let client = effects.net().connect(listener.local_addr()).await.unwrap();
     let server = listener.accept().await.unwrap();
@@ -238,7 +238,10 @@ fn a_dropped_receive_is_cancelled() {
 fn a_storm_of_dying_connections_is_survived() {
     on_shard(async |effects| {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = effects.net().listen(any, ListenOptions { reuse_port: false, backlog: 64 }).unwrap();
+        let listener = effects
+            .net()
+            .listen(any, ListenOptions { reuse_port: false, backlog: 64, v6_only: false })
+            .unwrap();
         let address = listener.local_addr();
         let accepting = effects.clone();
         effects.spawn(async move {

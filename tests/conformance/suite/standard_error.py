@@ -19,11 +19,11 @@ BROKER_LOGGER = 8
 class Served:
     """One broker with this standard error, in a directory of its own."""
 
-    def __init__(self, directory, stderr, *arguments, env=None):
+    def __init__(self, directory, stderr, *arguments, **options):
         self.address = free_address()
         command = [binary(), "serve", "--data-dir", directory, "--listen", self.address, "--admin-listen", "", *arguments]
         self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-                                        env={**os.environ, **(env or {})})
+                                        **options)
 
     def __enter__(self):
         deadline = time.monotonic() + START_TIMEOUT_S
