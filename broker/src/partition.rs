@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
-use model::{LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
+use model::{DirectoryId, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
 use net::protocol::ErrorCode;
-use replication::{Action, Input, Millis, PartitionReplica, ReplicaConfig};
+use replication::{Action, Input, Millis, PartitionRecord, PartitionReplica, ReplicaConfig};
 use runtime::sync::Notify;
 use runtime::{Clock, Effects, Monotonic};
 use storage::{Log, LogListener, StorageError};
@@ -117,8 +117,10 @@ impl<E: Effects> Partition<E> {
     ) -> Rc<Self> {
         log.assign_epoch(epoch);
         let (log_end, durable_end) = (log.log_end_offset(), log.durable_end());
-        let replica = PartitionReplica::leader(node, epoch, log_end, durable_end, replica_config(config))
-            .expect("a log is not durable beyond its end");
+        let config = replica_config(config);
+        let record = PartitionRecord::sole(node, DirectoryId::ZERO, epoch, config);
+        let replica = PartitionReplica::sole(node, record, log_end, durable_end, config)
+            .expect("a log is not durable beyond its end, and the record is of this node alone");
         let partition = Rc::new(Self {
             name: log.topic_partition().clone(),
             topic_id: log.topic_id(),
@@ -167,7 +169,8 @@ impl<E: Effects> Partition<E> {
 
     /// Takes over changed settings of the topic.
     pub fn configure(&self, config: &TopicConfig) {
-        self.step(Input::ConfigChanged(replica_config(config)));
+        let record = self.replica.borrow().record().clone();
+        self.step(Input::Image { record, config: replica_config(config) });
     }
 
     /// Tells the replica something and carries out what follows.

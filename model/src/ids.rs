@@ -45,8 +45,16 @@ number! {
     LeaderEpoch(i32)
 }
 number! {
+    /// The version of a partition's record in the metadata; rises by one with every change of it (KIP-497).
+    PartitionEpoch(i32)
+}
+number! {
     /// A broker's `node.id`.
     NodeId(i32)
+}
+number! {
+    /// The incarnation of a broker: the metadata offset of its registration (KIP-631, KIP-903).
+    BrokerEpoch(i64)
 }
 number! {
     /// The index of a partition within its topic.

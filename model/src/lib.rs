@@ -13,9 +13,12 @@ mod topic_partition;
 mod uuid;
 
 pub use compression::Compression;
-pub use ids::{LeaderEpoch, NodeId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence};
+pub use ids::{
+    BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionId, ProducerEpoch, ProducerId,
+    Sequence,
+};
 pub use record::{Record, RecordError, RecordHeader, RecordIter};
 pub use record_batch::{BatchError, RecordBatch, TimestampType, batches};
 pub use record_batch_builder::RecordBatchBuilder;
 pub use topic_partition::{TopicId, TopicPartition};
-pub use uuid::Uuid;
+pub use uuid::{DirectoryId, Uuid};

@@ -7,6 +7,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uuid(pub [u8; 16]);
 
+/// A log directory's identity (KIP-858): another disk has another, even in the same broker.
+pub type DirectoryId = Uuid;
+
 impl Uuid {
     /// Kafka's "no id".
     pub const ZERO: Self = Self([0; 16]);

@@ -1,70 +1,41 @@
 //! What a partition replica is told, and what it tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{LeaderEpoch, NodeId, Offset};
+use model::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
 
-/// What the acknowledgement of a record promises (`durability`, per topic).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// In memory on every in-sync replica and on stable storage on at least `min.insync.replicas` of them.
-    #[default]
-    QuorumFsync,
-    /// On stable storage on every in-sync replica.
-    AllFsync,
-    /// As Kafka: in memory on every in-sync replica; on the leader at least handed to the kernel. The leader's
-    /// [`Input::Durable`] then means "the write has completed", not "it is on stable storage".
-    Kafka,
-}
-
-/// The topic's settings that a replica depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReplicaConfig {
-    /// `min.insync.replicas`, at least 1.
-    min_insync_replicas: usize,
-    /// What an acknowledgement promises.
-    pub durability: Durability,
-}
-
-impl ReplicaConfig {
-    /// The settings; `min_insync_replicas` below 1 counts as 1.
-    #[must_use]
-    pub fn new(min_insync_replicas: usize, durability: Durability) -> Self {
-        Self { min_insync_replicas: min_insync_replicas.max(1), durability }
-    }
-
-    /// `min.insync.replicas`.
-    #[must_use]
-    pub const fn min_insync_replicas(&self) -> usize {
-        self.min_insync_replicas
-    }
-}
-
-impl Default for ReplicaConfig {
-    fn default() -> Self {
-        Self::new(1, Durability::default())
-    }
-}
-
-/// How many replicas a producer wants its records on before the answer. (acks=0 waits for nothing.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// acks=1.
-    Leader,
-    /// acks=all.
-    All,
-}
+use crate::{PartitionRecord, ReplicaConfig};
 
 /// What a replica is in its partition.
+///
+/// | from | by | to |
+/// |---|---|---|
+/// | any | [`Input::Image`] with a new epoch that this node leads | `Leader` |
+/// | any | [`Input::Image`] with a new epoch that it does not lead | `Reconciling` |
+/// | `Reconciling` | [`Input::Attached`] where nothing is to be cut, else the [`Input::Truncated`] behind it | `Follower` |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Takes appends and decides the high watermark.
     Leader,
-    /// Copies from the leader, if one is known.
-    Follower {
-        /// Whom it copies from.
+    /// Has a log that may disagree with the leader's of this epoch; neither appends nor believes high watermarks.
+    Reconciling {
+        /// With whom, if there is a leader.
         leader: Option<NodeId>,
     },
+    /// Copies from the leader.
+    Follower {
+        /// Whom it copies from.
+        leader: NodeId,
+    },
+}
+
+/// Where a follower's log has to go on, as its leader finds from both epoch histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachAt {
+    /// At this offset, behind the last record that both have; what the follower has above is cut.
+    End(Offset),
+    /// At the leader's first record, with an empty log: the follower's ends below it.
+    LogStart(Offset),
 }
 
 /// What has happened.
@@ -75,50 +46,37 @@ pub enum Input {
         /// One past the last record.
         log_end: Offset,
     },
-    /// The local log is on stable storage up to `durable_end`. ([`Durability::Kafka`]: handed to the kernel.)
+    /// The local log is on stable storage up to `durable_end`. ([`crate::Durability::Kafka`]: handed to the kernel.)
     Durable {
         /// One past the last durable record.
         durable_end: Offset,
     },
-    /// The local log has been cut to `log_end`, to agree with the leader's.
+    /// The view of [`Action::WriteView`] is on stable storage.
+    ViewWritten {
+        /// The view.
+        view: LeaderEpoch,
+    },
+    /// A metadata image with this record of the partition has been applied. A broker feeds none that is older than
+    /// its own registration: it would act on a leadership that its former incarnation had.
+    Image {
+        /// The controller's record.
+        record: PartitionRecord,
+        /// The topic's settings, of the same image.
+        config: ReplicaConfig,
+    },
+    /// The leader has compared the logs.
+    Attached {
+        /// The leader's epoch.
+        epoch: LeaderEpoch,
+        /// Where its epoch starts.
+        epoch_start: Offset,
+        /// Where this log has to go on.
+        at: AttachAt,
+    },
+    /// The cut of [`Action::Truncate`] or [`Action::Reset`] is on stable storage.
     Truncated {
         /// One past the last record that is left.
         log_end: Offset,
-    },
-    /// A follower says how far it is, in this epoch.
-    FollowerProgress {
-        /// The follower.
-        node: NodeId,
-        /// The leader epoch that it follows.
-        epoch: LeaderEpoch,
-        /// The end of its log.
-        log_end: Offset,
-        /// How far its log is on stable storage.
-        durable_end: Offset,
-    },
-    /// The leader has asked the controller for this ISR. Until the answer the old and the new one both count.
-    IsrProposed {
-        /// The wanted members.
-        isr: BTreeSet<NodeId>,
-    },
-    /// The controller has decided on this ISR.
-    IsrChanged {
-        /// The members.
-        isr: BTreeSet<NodeId>,
-    },
-    /// The controller has made this replica the leader.
-    BecomeLeader {
-        /// A new, higher epoch.
-        epoch: LeaderEpoch,
-        /// The members, this node among them.
-        isr: BTreeSet<NodeId>,
-    },
-    /// The controller has made another replica the leader, or none.
-    BecomeFollower {
-        /// A new, higher epoch.
-        epoch: LeaderEpoch,
-        /// The leader.
-        leader: Option<NodeId>,
     },
     /// The leader has told this follower its high watermark.
     LeaderHighWatermark {
@@ -127,18 +85,64 @@ pub enum Input {
         /// Its high watermark.
         high_watermark: Offset,
     },
-    /// The topic's settings have changed.
-    ConfigChanged(ReplicaConfig),
+    /// A follower says how far it is, in this epoch.
+    FollowerProgress {
+        /// The follower.
+        node: NodeId,
+        /// Its incarnation, as it says itself.
+        broker_epoch: BrokerEpoch,
+        /// The leader epoch that it follows.
+        epoch: LeaderEpoch,
+        /// The end of its log.
+        log_end: Offset,
+        /// How far its log is on stable storage; `None` until its view is.
+        durable_end: Option<Offset>,
+    },
+    /// The broker wants this ISR. Until a newer record arrives, all that were ever asked in count as members.
+    ProposeIsr {
+        /// The wanted members.
+        isr: BTreeSet<NodeId>,
+    },
 }
 
 /// What follows from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Records below are acknowledged to acks=all and shown to consumers.
     HighWatermarkAdvanced(Offset),
     /// Records below are acknowledged to acks=1.
     LeaderAckAdvanced(Offset),
-    /// The high watermark is durable often enough inside the present ISR: the controller may forget the ISR before
-    /// the last shrink.
-    IsrSettled,
+    /// Put this view on stable storage, then say [`Input::ViewWritten`].
+    WriteView(LeaderEpoch),
+    /// Cut the log to this end, durably, then say [`Input::Truncated`].
+    Truncate(Offset),
+    /// Replace the log by an empty one that starts here, durably, then say [`Input::Truncated`].
+    Reset(Offset),
+    /// Ask the controller for this ISR.
+    AlterIsr(IsrProposal),
+    /// Tell the controller that it may forget former in-sync replicas.
+    Settle(Settle),
+}
+
+/// A leader's wish for an ISR (AlterPartition).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsrProposal {
+    /// The epoch in which it leads.
+    pub leader_epoch: LeaderEpoch,
+    /// The newest record that it knows.
+    pub partition_epoch: PartitionEpoch,
+    /// The members, each with the incarnation that it told the leader itself (KIP-903); `None` for members of the
+    /// present ISR that were not heard in this epoch, and the leader.
+    pub isr: BTreeMap<NodeId, Option<BrokerEpoch>>,
+}
+
+/// Everything acknowledged so far is durable `copies` times inside the ISR of this record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settle {
+    /// The epoch in which the sender leads.
+    pub leader_epoch: LeaderEpoch,
+    /// The newest record that it knows.
+    pub partition_epoch: PartitionEpoch,
+    /// How many copies it has seen.
+    pub copies: usize,
 }

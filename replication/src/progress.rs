@@ -2,101 +2,97 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{NodeId, Offset};
+use model::{BrokerEpoch, NodeId, Offset};
 
+use crate::mutant::{Mutant, planted};
 use crate::{Durability, Millis, ReplicaConfig};
 
 /// How far one replica is.
 ///
 /// Invariant: `durable_end <= log_end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
+    /// The incarnation that said so.
+    pub broker_epoch: BrokerEpoch,
     /// One past the last record in its log.
     pub log_end: Offset,
-    /// One past the last record on its stable storage.
-    pub durable_end: Offset,
+    /// One past the last record on its stable storage; `None` until its view of this epoch is there, too: before that a
+    /// recovery behind a blackout could prefer another log to it.
+    pub durable_end: Option<Offset>,
     /// When it last had all that the leader had.
     pub caught_up_at: Millis,
 }
 
-/// The replicas that the leader knows of, itself included. A replica never heard of stands at 0.
-pub(crate) type Replicas = BTreeMap<NodeId, Progress>;
-
-/// How far acks=all may be answered, by the rule of the durability contract; `None` while the ISR is
-/// smaller than `min.insync.replicas`.
-///
-/// `maximal_isr` are the members of the ISR and of the one asked for: each may be elected, so each must have the
-/// records in memory. Only members of `isr` itself count towards durability.
-pub(crate) fn high_watermark_bound(
-    replicas: &Replicas,
-    leader: NodeId,
-    isr: &BTreeSet<NodeId>,
-    maximal_isr: &BTreeSet<NodeId>,
-    config: ReplicaConfig,
-) -> Option<Offset> {
-    if isr.len() < config.min_insync_replicas() && !seeded_bug(Mutant::NotFrozen) {
-        return None;
-    }
-    let members = if seeded_bug(Mutant::ForgetsProposedIsr) { isr } else { maximal_isr };
-    let in_memory = members.iter().map(|node| progress(replicas, *node).log_end).min()?;
-    let durable = durable_bound(replicas, leader, isr, maximal_isr, config)?;
-    Some(match () {
-        () if seeded_bug(Mutant::AckBeforeDurable) => in_memory,
-        () if seeded_bug(Mutant::AckBeforeReplicated) => durable,
-        () => in_memory.min(durable),
-    })
+/// What decides how far acks=all may be answered: the durability rule's R1.
+#[derive(Debug)]
+pub(crate) struct Replication<'a> {
+    /// Every replica heard in this epoch, the leader among them.
+    pub(crate) progress: &'a BTreeMap<NodeId, Progress>,
+    /// The committed ISR.
+    pub(crate) isr: &'a BTreeSet<NodeId>,
+    /// Its members and all that may have been let in meanwhile: each may be elected.
+    pub(crate) maximal_isr: &'a BTreeSet<NodeId>,
+    /// How far the leader's own log is durable, or handed to the kernel.
+    pub(crate) leader_durable_end: Offset,
+    pub(crate) config: ReplicaConfig,
 }
 
-/// How far the log is durable on as many replicas as the mode asks for.
-pub(crate) fn durable_bound(
-    replicas: &Replicas,
-    leader: NodeId,
-    isr: &BTreeSet<NodeId>,
-    maximal_isr: &BTreeSet<NodeId>,
-    config: ReplicaConfig,
-) -> Option<Offset> {
-    let durable_end = |node: &NodeId| progress(replicas, *node).durable_end;
-    match config.durability {
-        Durability::Kafka => Some(durable_end(&leader)),
-        Durability::AllFsync => maximal_isr.iter().map(durable_end).min(),
-        Durability::QuorumFsync => {
-            let wanted = config.min_insync_replicas() - usize::from(seeded_bug(Mutant::CountsOneTooFew));
-            let holders = |end: Offset| isr.iter().filter(|node| durable_end(node) >= end).count();
-            isr.iter().map(durable_end).filter(|end| holders(*end) >= wanted).max()
+impl Replication<'_> {
+    /// How far acks=all may be answered; `None` while the ISR is smaller than `min.insync.replicas`, or not heard.
+    pub(crate) fn high_watermark_bound(&self) -> Option<Offset> {
+        if self.isr.len() < self.config.min_insync_replicas() && !planted(Mutant::NotFrozen) {
+            return None;
+        }
+        let members = if planted(Mutant::ForgetsProposedIsr) { self.isr } else { self.maximal_isr };
+        let in_memory = members.iter().map(|node| self.log_end(*node)).min()?;
+        let durable = self.durable_bound()?;
+        Some(match () {
+            () if planted(Mutant::AckBeforeDurable) => in_memory,
+            () if planted(Mutant::AckBeforeReplicated) => durable,
+            () => in_memory.min(durable),
+        })
+    }
+
+    /// Whether all below `end` is durable as often as an acknowledgement promises, inside the committed ISR.
+    pub(crate) fn is_durable(&self, end: Offset) -> bool {
+        match self.config.durability {
+            Durability::Kafka => self.isr.iter().all(|node| self.log_end(*node) >= end),
+            Durability::AllFsync | Durability::QuorumFsync => {
+                self.holders(self.isr, end) >= self.config.copies(self.isr.len())
+            }
         }
     }
-}
 
-fn progress(replicas: &Replicas, node: NodeId) -> Progress {
-    replicas.get(&node).copied().unwrap_or_default()
-}
+    /// How far the log is durable on as many replicas as the mode asks for.
+    fn durable_bound(&self) -> Option<Offset> {
+        let counted = if planted(Mutant::CountsProposedDurable) { self.maximal_isr } else { self.isr };
+        match self.config.durability {
+            Durability::Kafka => Some(self.leader_durable_end),
+            Durability::AllFsync => {
+                self.maximal_isr.iter().map(|node| self.durable_end(*node)).min().flatten()
+            }
+            Durability::QuorumFsync => {
+                let too_few = usize::from(planted(Mutant::CountsOneTooFew));
+                let wanted = self.config.copies(self.isr.len()) - too_few;
+                counted
+                    .iter()
+                    .filter_map(|node| self.durable_end(*node))
+                    .filter(|end| self.holders(counted, *end) >= wanted)
+                    .max()
+            }
+        }
+    }
 
-/// Bugs that the tests plant, to see that the invariants catch them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    AckBeforeDurable,
-    AckBeforeReplicated,
-    CountsOneTooFew,
-    NotFrozen,
-    ForgetsProposedIsr,
-    GoesBack,
-    IgnoresEpoch,
-    ForgetsShrink,
-    CutsAcknowledged,
-}
+    fn holders(&self, among: &BTreeSet<NodeId>, end: Offset) -> usize {
+        among.iter().filter(|node| self.durable_end(**node).is_some_and(|durable| durable >= end)).count()
+    }
 
-#[cfg(test)]
-thread_local! {
-    pub(crate) static PLANTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
-}
+    /// A replica that was not heard in this epoch stands at 0.
+    fn log_end(&self, node: NodeId) -> Offset {
+        self.progress.get(&node).map_or(Offset::ZERO, |progress| progress.log_end)
+    }
 
-/// Whether a test has planted this bug; never outside tests.
-pub(crate) fn seeded_bug(mutant: Mutant) -> bool {
-    #[cfg(test)]
-    return PLANTED.get() == Some(mutant);
-    #[cfg(not(test))]
-    {
-        let _ = mutant;
-        false
+    fn durable_end(&self, node: NodeId) -> Option<Offset> {
+        self.progress.get(&node)?.durable_end
     }
 }
