@@ -1,6 +1,7 @@
 //! Opens compressed batches, for `dump-log` and for finding a record by its time. Never on the produce
 //! and fetch paths.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use model::{Compression, RecordBatch};
@@ -11,6 +12,17 @@ pub(crate) const UNPACKED_BYTES_MAX: usize = 256 << 20;
 /// What snappy-java writes at the start of its streams.
 const SNAPPY_JAVA_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_JAVA_HEADER: usize = 16;
+
+/// The records of a batch, unpacked if they are compressed. Takes as long as it takes: not for what clients wait for.
+///
+/// # Errors
+/// The codec is unknown, or the bytes are not what it writes, or too many.
+pub fn unpacked_records<'a>(batch: &RecordBatch<'a>) -> io::Result<Cow<'a, [u8]>> {
+    match batch.compression() {
+        Some(Compression::None) => Ok(Cow::Borrowed(batch.records())),
+        _ => records(batch, UNPACKED_BYTES_MAX).map(Cow::Owned),
+    }
+}
 
 /// The records of a batch, unpacked; at most `max` bytes.
 pub(crate) fn records(batch: &RecordBatch<'_>, max: usize) -> io::Result<Vec<u8>> {

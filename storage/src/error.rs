@@ -207,3 +207,14 @@ pub enum ReadError {
     #[error("{0}")]
     Storage(StorageError),
 }
+
+impl ReadError {
+    /// Whether the same read may succeed later: memory or descriptors were spent.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_passing() || matches!(error, StorageError::OverBudget),
+            Self::OffsetOutOfRange { .. } | Self::Corrupt(_) => false,
+        }
+    }
+}

@@ -32,6 +32,7 @@ mod read;
 mod read_cache;
 mod recovery;
 mod removal;
+mod replay;
 mod retention;
 mod scan;
 mod shard;
@@ -41,6 +42,7 @@ mod time_index;
 mod timestamps;
 
 pub use config::{CommitMode, LOCK_PATIENCE, LogConfig, LogDirOptions, LogManagerOptions, SealedRead};
+pub use decompress::unpacked_records;
 pub use error::{AppendError, ReadError, StorageError};
 pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
 pub use log_dir::LogDir;

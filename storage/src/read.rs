@@ -107,31 +107,6 @@ impl<E: Effects> Log<E> {
         Ok(Bytes::from(joined))
     }
 
-    /// Calls `visit` with every batch from the one that holds `from` to the end of the log.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn replay(
-        &self,
-        from: Offset,
-        mut visit: impl FnMut(RecordBatch<'_>),
-    ) -> Result<(), ReadError> {
-        let mut next = from.max(self.log_start_offset());
-        loop {
-            let limits = Limits { max_bytes: 1 << 20, min_one: true, up_to: self.log_end_offset() };
-            let bytes = self.read_bytes(next, limits).await?;
-            let mut progressed = false;
-            for batch in model::batches(&bytes).filter_map(Result::ok) {
-                visit(batch);
-                next = batch.next_offset();
-                progressed = true;
-            }
-            if !progressed {
-                return Ok(());
-            }
-        }
-    }
-
     pub(crate) fn check_range(&self, from: Offset) -> Result<(), ReadError> {
         let state = self.state.borrow();
         if from < state.log_start || from > state.log_end {
@@ -340,7 +315,7 @@ impl<E: Effects> Log<E> {
         }
     }
 
-    fn corrupt(
+    pub(crate) fn corrupt(
         &self,
         segment: &LogSegment<E>,
         position: u64,
@@ -483,7 +458,7 @@ enum Selected {
 }
 
 /// Bytes of the pages that hold a range.
-fn span(position: u64, length: u64) -> u64 {
+pub(crate) fn span(position: u64, length: u64) -> u64 {
     page_up(position + length) - page_down(position)
 }
 
@@ -496,7 +471,7 @@ fn read_length(position: u64, wanted: u64) -> u64 {
     if spares { frugal - position % PAGE } else { generous }
 }
 
-fn buffer_size(bytes: u64) -> u64 {
+pub(crate) fn buffer_size(bytes: u64) -> u64 {
     to_u64(BufferPool::size_of(usize::try_from(bytes).unwrap_or(usize::MAX)))
 }
 

@@ -151,7 +151,7 @@ impl<E: Effects> Recovery<'_, E> {
         segment.state.borrow_mut().created = true;
         if file.length == 0 {
             let path = segment.path("log");
-            let problem = self.missing(&segment, file, &path, &ScanEnd { position: 0, problem: None });
+            let problem = self.missing(&segment, file, &path, &ScanEnd::of_file(0));
             if problem.is_none() && file.next_base.is_some() && !self.ends_early(&segment, file) {
                 segment.enter(Stage::Sealed);
             }
@@ -160,7 +160,7 @@ impl<E: Effects> Recovery<'_, E> {
         let path = segment.path("log");
         let handle = self.shard.open_to_write(&path).await?;
         let length = file.length;
-        let scan = Scan::patient(&self.shard.effects, &handle, &path, length);
+        let scan = Scan::patient(&self.shard.effects, &handle, &path, length).with_gaps(self.config.compact);
         self.load_side_files(&segment, &scan).await?;
         let from = segment.state.borrow().size;
         let expected = segment.state.borrow().next_offset;
@@ -253,6 +253,9 @@ impl<E: Effects> Recovery<'_, E> {
         let next = segment.next_offset();
         if self.is_unsynced(next) {
             return Ok(None);
+        }
+        if end.misplaced {
+            return Ok(Some(corrupt(scan.path, end, next, end.why())));
         }
         let clean = end.problem.is_none() || scan.only_zeros(end.position).await?;
         let why = end.why();

@@ -26,9 +26,17 @@ pub(crate) struct ScanEnd {
     pub(crate) position: u64,
     /// Why there is no good batch here; `None` at the end of the file.
     pub(crate) problem: Option<String>,
+    /// There is one, whole and with the right checksum, but of an offset that cannot stand here, and no unfinished write
+    /// can have left that: this batch or the one before is damaged.
+    pub(crate) misplaced: bool,
 }
 
 impl ScanEnd {
+    /// A walk that reached the end of the file.
+    pub(crate) const fn of_file(position: u64) -> Self {
+        Self { position, problem: None, misplaced: false }
+    }
+
     /// Why the walk ended, in words.
     pub(crate) fn why(&self) -> String {
         self.problem.clone().unwrap_or_else(|| "the file ends".to_owned())
@@ -44,20 +52,29 @@ pub(crate) struct Scan<'a, E: Effects> {
     pub(crate) length: u64,
     /// Whether reads wait for memory.
     patient: bool,
+    /// Whether offsets may be missing, as they are behind compaction.
+    gaps: bool,
 }
 
 impl<'a, E: Effects> Scan<'a, E> {
     pub(crate) const fn new(effects: &'a E, file: &'a FileOf<E>, path: &'a Path, length: u64) -> Self {
-        Self { effects, file, path, length, patient: false }
+        Self { effects, file, path, length, patient: false, gaps: true }
     }
 
     /// A scan whose reads wait for memory. Only for who holds none meanwhile: others may wait for that.
     pub(crate) const fn patient(effects: &'a E, file: &'a FileOf<E>, path: &'a Path, length: u64) -> Self {
-        Self { effects, file, path, length, patient: true }
+        Self { effects, file, path, length, patient: true, gaps: true }
+    }
+
+    /// The same scan of a log whose offsets have no gaps, unless `gaps`.
+    pub(crate) const fn with_gaps(mut self, gaps: bool) -> Self {
+        self.gaps = gaps;
+        self
     }
 
     /// Visits every good batch from `position` on, up to the first that is not good: cut off, bad checksum, not of
-    /// message format 2, or with an offset below what came before (`next_offset`).
+    /// message format 2, or with an offset that does not follow what came before (`next_offset`; if `position` is not 0,
+    /// the first batch may be any at or behind that).
     pub(crate) async fn batches(
         &self,
         position: u64,
@@ -65,15 +82,23 @@ impl<'a, E: Effects> Scan<'a, E> {
         mut visit: impl FnMut(&RecordBatch<'_>),
     ) -> Result<ScanEnd, StorageError> {
         let (mut position, mut next_offset, mut window) = (position, next_offset, WINDOW);
+        let base = next_offset;
+        let mut gaps = self.gaps || position > 0;
         while position < self.length {
             let bytes = self.read(position, window).await?;
             let (mut at, mut problem) = (0, None);
             while problem.is_none() && at < bytes.len() {
-                match good_batch(&bytes[at..], next_offset) {
-                    Ok(batch) => {
+                match intact_batch(&bytes[at..]) {
+                    Ok(batch) if follows(&batch, next_offset, gaps, base) => {
                         visit(&batch);
-                        next_offset = batch.next_offset();
+                        (next_offset, gaps) = (batch.next_offset(), self.gaps);
                         at += batch.size();
+                    }
+                    Ok(batch) => {
+                        let position = position + to_u64(at);
+                        let misplaced = batch.base_offset() > next_offset || !may_be_torn(position);
+                        let problem = Some(BatchError::Inconsistent(MISPLACED).to_string());
+                        return Ok(ScanEnd { position, problem, misplaced });
                     }
                     Err(error) => problem = Some(error),
                 }
@@ -86,10 +111,12 @@ impl<'a, E: Effects> Scan<'a, E> {
                 Some(BatchError::Truncated { needed, .. }) if position + to_u64(needed) <= self.length => {
                     window = window.max(to_u64(needed));
                 }
-                Some(error) => return Ok(ScanEnd { position, problem: Some(error.to_string()) }),
+                Some(error) => {
+                    return Ok(ScanEnd { position, problem: Some(error.to_string()), misplaced: false });
+                }
             }
         }
-        Ok(ScanEnd { position, problem: None })
+        Ok(ScanEnd::of_file(position))
     }
 
     /// Whether only zeros follow from `position` on.
@@ -201,11 +228,40 @@ impl<'a, E: Effects> Scan<'a, E> {
 fn good_batch(bytes: &[u8], next_offset: Offset) -> Result<RecordBatch<'_>, BatchError> {
     let batch = RecordBatch::parse(bytes)?;
     if batch.base_offset() < next_offset || batch.last_offset_delta() < 0 {
-        return Err(BatchError::Inconsistent("the offset does not follow the one before"));
+        return Err(BatchError::Inconsistent(MISPLACED));
     }
     batch.verify_crc()?;
     Ok(batch)
 }
+
+/// A batch that is good but for its base offset, which lies outside the checksum.
+fn intact_batch(bytes: &[u8]) -> Result<RecordBatch<'_>, BatchError> {
+    let batch = RecordBatch::parse(bytes)?;
+    batch.verify_crc()?;
+    if batch.last_offset_delta() < 0 { Err(BatchError::Inconsistent(MISPLACED)) } else { Ok(batch) }
+}
+
+/// Whether a batch may stand where `expected` is due, in a segment from `base` on: that spans no more than an index can
+/// express.
+fn follows(batch: &RecordBatch<'_>, expected: Offset, gaps: bool, base: Offset) -> bool {
+    let found = batch.base_offset();
+    let within = found.0.checked_sub(base.0).is_some_and(|distance| distance <= i64::from(i32::MAX));
+    found == expected || (gaps && found > expected && within)
+}
+
+/// Whether a device's sector begins in what a batch at `position` has outside its checksum. If the sector before it was not
+/// written, zeros stand for the first bytes of the offset, and the rest is good.
+const fn may_be_torn(position: u64) -> bool {
+    position % SECTOR + UNCHECKED > SECTOR
+}
+
+/// The smallest piece of a write that a device leaves whole.
+const SECTOR: u64 = 512;
+
+/// Bytes of a batch's offset and length.
+const UNCHECKED: u64 = 12;
+
+const MISPLACED: &str = "the offset does not follow the one before";
 
 /// A cheap look at what may be a header.
 fn plausible(bytes: &[u8], expected: Offset) -> bool {

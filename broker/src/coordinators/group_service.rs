@@ -2,14 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use model::{Offset, RecordBatchBuilder, TopicId};
+use model::{Offset, RecordBatch, RecordBatchBuilder, RecordIter, TopicId};
 use runtime::sync::{Notify, oneshot};
 use runtime::{Clock, Effects, Monotonic};
-use storage::AppendOrigin;
+use storage::{AppendOrigin, ReadError};
 
 use crate::config::BrokerConfig;
 use crate::coordinator::{
@@ -25,6 +27,7 @@ pub struct GroupService<E: Effects> {
     effects: E,
     shard: Weak<Shard<E>>,
     partition: Rc<Partition<E>>,
+    config: Arc<BrokerConfig>,
     coordinator: RefCell<GroupCoordinator>,
     waiting: RefCell<BTreeMap<RequestToken, oneshot::Sender<Response>>>,
     requests: Cell<u64>,
@@ -46,6 +49,7 @@ impl<E: Effects> GroupService<E> {
             effects: shard.effects.clone(),
             shard: Rc::downgrade(shard),
             partition,
+            config: shard.config(),
             coordinator: RefCell::new(GroupCoordinator::new(group_config(&shard.config()))),
             waiting: RefCell::default(),
             requests: Cell::new(0),
@@ -87,10 +91,13 @@ impl<E: Effects> GroupService<E> {
     }
 
     async fn run(self: Rc<Self>) {
-        if self.load().await {
-            self.effects.spawn(Rc::clone(&self).forget_removed_topics());
-        } else {
-            self.resign();
+        match self.load_at_last().await {
+            Ok(()) if !self.resigned.get() => {
+                self.step(Input::LoadDone);
+                self.effects.spawn(Rc::clone(&self).forget_removed_topics());
+            }
+            Ok(()) => {}
+            Err(error) => self.unavailable(&error),
         }
         if let Some(shard) = self.shard.upgrade() {
             shard.coordinators.loading_ended();
@@ -107,39 +114,61 @@ impl<E: Effects> GroupService<E> {
         }
     }
 
-    /// Replays the log; `false` if it cannot be read.
-    async fn load(self: &Rc<Self>) -> bool {
-        let name = &self.partition.name;
-        let mut skipped = 0_usize;
-        let replayed = self.partition.log.replay(self.partition.log.log_start_offset(), |batch| {
-            if batch.is_control() || self.resigned.get() {
-                return;
-            }
-            for record in batch.iter() {
-                let replayed = record.map_err(|error| error.to_string()).and_then(|record| {
-                    let mut coordinator = self.coordinator.borrow_mut();
-                    let key = record.key.unwrap_or_default();
-                    coordinator.replay(key, record.value).map_err(|error| error.to_string())
-                });
-                if let Err(error) = replayed {
-                    skipped += 1;
-                    tracing::warn!(partition = %name, batch = %batch.base_offset(), %error, "skipped a record");
+    /// Loads the log, again and again while what is in the way passes.
+    async fn load_at_last(self: &Rc<Self>) -> Result<(), LoadError> {
+        loop {
+            match self.load().await {
+                Err(LoadError::Read(error)) if error.is_passing() && !self.resigned.get() => {
+                    let name = &self.partition.name;
+                    tracing::warn!(partition = %name, %error, "groups cannot be loaded now, tried again soon");
+                    let fresh = GroupCoordinator::new(group_config(&self.config));
+                    *self.coordinator.borrow_mut() = fresh;
+                    let clock = self.effects.clock();
+                    clock.sleep_until(clock.now() + LOAD_PAUSE).await;
                 }
+                loaded => return loaded,
+            }
+        }
+    }
+
+    /// Gives up: what is known of the groups may be old, and no answer is better than an old offset.
+    fn unavailable(self: &Rc<Self>, error: &LoadError) {
+        let name = &self.partition.name;
+        tracing::error!(partition = %name, %error, "the groups of this partition cannot be loaded: they have no coordinator");
+        self.resign();
+    }
+
+    /// Replays the log. All of it, or what was committed last would be unknown.
+    async fn load(&self) -> Result<(), LoadError> {
+        let mut bad = None;
+        let log = &self.partition.log;
+        let replayed = log.replay(log.log_start_offset(), |batch| {
+            if bad.is_none() && !self.resigned.get() {
+                bad = self.replay(&batch).err();
             }
         });
-        if let Err(error) = replayed.await {
-            tracing::error!(partition = %name, %error, "the groups of this partition cannot be loaded");
-            return false;
-        }
-        if self.resigned.get() {
-            return false;
-        }
-        self.step(Input::LoadDone);
+        replayed.await?;
+        bad.map_or(Ok(()), Err)?;
         let groups = self.coordinator.borrow().group_count();
         if groups > 0 {
-            tracing::info!(partition = %name, groups, skipped, "groups loaded");
+            tracing::info!(partition = %self.partition.name, groups, "groups loaded");
         }
-        true
+        Ok(())
+    }
+
+    fn replay(&self, batch: &RecordBatch<'_>) -> Result<(), LoadError> {
+        if batch.is_control() {
+            return Ok(());
+        }
+        let bad = |error: &dyn Display| LoadError::Record(batch.base_offset(), error.to_string());
+        let bytes = storage::unpacked_records(batch).map_err(|error| bad(&error))?;
+        let (count, base) = (batch.record_count(), batch.base_offset());
+        for record in RecordIter::new(&bytes, count, base, batch.base_timestamp()) {
+            let record = record.map_err(|error| bad(&error))?;
+            let key = record.key.unwrap_or_default();
+            self.coordinator.borrow_mut().replay(key, record.value).map_err(|error| bad(&error))?;
+        }
+        Ok(())
     }
 
     /// Forgets offsets in topics that were removed when nobody could take note of it: a kill or the load came between.
@@ -241,6 +270,18 @@ impl<E: Effects> GroupService<E> {
         });
     }
 }
+
+/// Why the groups of a partition are not known.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the batch at offset {0} cannot be understood: {1}")]
+    Record(Offset, String),
+}
+
+/// How long a load waits that met something that passes.
+const LOAD_PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two steps of a pass over all offsets, for others on the shard.
 const PASS_PAUSE: Duration = Duration::from_millis(1);

@@ -1,6 +1,8 @@
 //! The whole broker in the simulator: what clients see, on any number of shards, across restarts, power cuts and faults.
 
 mod admin_rules;
+mod damaged_groups;
+mod damaged_metadata;
 mod every_version;
 mod fetch_rules;
 mod fetch_sessions;

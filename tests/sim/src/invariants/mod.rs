@@ -6,8 +6,10 @@ pub(crate) mod offsets_dense;
 mod producers_rebuilt;
 
 use std::fmt;
+use std::rc::Rc;
 
 use model::{Offset, RecordBatch};
+use storage::ReadPart;
 
 use crate::oracle::{Clients, Known};
 use crate::server::{Server, SimLog};
@@ -48,12 +50,35 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) async fn read(log: &SimLog) -> Result<Self, Broken> {
+    pub(crate) async fn read(log: &Rc<SimLog>) -> Result<Self, Broken> {
         let (log_start, log_end) = (log.log_start_offset(), log.log_end_offset());
         let mut batches = Vec::new();
         let visit = |batch: RecordBatch<'_>| batches.push(bytes::Bytes::copy_from_slice(batch.bytes()));
         log.replay(log_start, visit).await.map_err(|error| Broken::Unreadable(error.to_string()))?;
         Ok(Self { log_start, log_end, batches })
+    }
+
+    /// The same by reads, which a failed directory still answers.
+    pub(crate) async fn read_of_failed(log: &SimLog) -> Result<Self, Broken> {
+        let log_start = log.log_start_offset();
+        let (mut next, mut batches) = (log_start, Vec::new());
+        loop {
+            let read = log.read(next, 1 << 20, true, log.log_end_offset()).await;
+            let read = read.map_err(|error| Broken::Unreadable(error.to_string()))?;
+            let before = next;
+            let mut bytes = Vec::new();
+            for part in read.parts {
+                let ReadPart::Memory(part) = part else { unreachable!("reads are direct here") };
+                bytes.extend_from_slice(&part.bytes);
+            }
+            for batch in model::batches(&bytes).filter_map(Result::ok) {
+                next = batch.next_offset();
+                batches.push(bytes::Bytes::copy_from_slice(batch.bytes()));
+            }
+            if next == before {
+                return Ok(Self { log_start, log_end: log.log_end_offset(), batches });
+            }
+        }
     }
 
     pub(crate) fn batches(&self) -> impl Iterator<Item = RecordBatch<'_>> {

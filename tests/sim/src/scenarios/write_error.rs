@@ -23,7 +23,7 @@ pub(super) fn run(seed: u64) -> Outcome {
         let worked = work(&server, &clients, seed, STEPS, Ending::Flushed, CommitMode::Fsync).await;
         // What was acknowledged is still there to be read.
         for (log, oracle) in server.logs.iter().zip(&clients.oracles) {
-            let read = Content::read(log).await?;
+            let read = Content::read_of_failed(log).await?;
             let end = read.batches().last().map_or(read.log_start, |batch| batch.next_offset());
             if end < oracle.known().acked {
                 return Err(Broken::Lost(format!(
