@@ -1,4 +1,4 @@
-//! The real file system. Every call runs on the helper thread.
+//! The real file system. Every call runs on a helper thread.
 
 use std::fs;
 use std::io::{self, Error, ErrorKind, Read, Write};
@@ -6,9 +6,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::dir_sync::sync_dir;
 use super::fd::check;
 use super::file::UringFile;
-use super::helper;
+use super::helper::{self, Lane};
 use crate::effects::{DirEntry, Disk, DiskSpace, NewDir, OpenOptions};
 
 /// The file system as a shard sees it.
@@ -47,12 +48,13 @@ struct PathError {
 }
 
 async fn on_helper<T: Send + 'static>(
+    lane: Lane,
     what: &'static str,
     path: &Path,
     job: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let path = path.to_owned();
-    helper::run(move || job(&path).map_err(explain(what, &path))).await
+    helper::run(lane, move || job(&path).map_err(explain(what, &path))).await
 }
 
 fn parent(path: &Path) -> &Path {
@@ -60,10 +62,6 @@ fn parent(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
 }
 
 fn open(path: &Path, options: OpenOptions) -> io::Result<UringFile> {
@@ -197,32 +195,33 @@ impl Disk for UringDisk {
     type File = UringFile;
 
     async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<UringFile> {
-        on_helper("open", path, move |path| open(path, options)).await
+        on_helper(Lane::Urgent, "open", path, move |path| open(path, options)).await
     }
 
     async fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        on_helper("create directory", path, create_dir_all).await
+        on_helper(Lane::Change, "create directory", path, create_dir_all).await
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
-        on_helper("create directory", path, create_dir).await
+        on_helper(Lane::Change, "create directory", path, create_dir).await
     }
 
     async fn create_dirs(&self, parent: &Path, dirs: Vec<NewDir>) -> io::Result<()> {
-        on_helper("create partitions in", parent, move |parent| create_dirs(parent, &dirs)).await
+        on_helper(Lane::Change, "create partitions in", parent, move |parent| create_dirs(parent, &dirs))
+            .await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let to = to.to_owned();
-        on_helper("rename", from, move |from| rename(from, &to)).await
+        on_helper(Lane::Change, "rename", from, move |from| rename(from, &to)).await
     }
 
     async fn remove_file(&self, path: &Path) -> io::Result<()> {
-        on_helper("remove", path, |path| fs::remove_file(path)).await
+        on_helper(Lane::Bulk, "remove", path, |path| fs::remove_file(path)).await
     }
 
     async fn shrink_file(&self, path: &Path, bytes: u64) -> io::Result<bool> {
-        on_helper("shrink", path, move |path| {
+        on_helper(Lane::Bulk, "shrink", path, move |path| {
             let file = fs::OpenOptions::new().write(true).open(path)?;
             let length = file.metadata()?.len();
             if length <= bytes {
@@ -235,27 +234,27 @@ impl Disk for UringDisk {
     }
 
     async fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        on_helper("remove directory", path, |path| fs::remove_dir_all(path)).await
+        on_helper(Lane::Bulk, "remove directory", path, |path| fs::remove_dir_all(path)).await
     }
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        on_helper("sync directory", path, sync_dir).await
+        on_helper(Lane::Urgent, "sync directory", path, sync_dir).await
     }
 
     async fn list_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        on_helper("list directory", path, list_dir).await
+        on_helper(Lane::Urgent, "list directory", path, list_dir).await
     }
 
     async fn read_file(&self, path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
-        on_helper("read", path, move |path| read_file(path, size_max)).await
+        on_helper(Lane::Urgent, "read", path, move |path| read_file(path, size_max)).await
     }
 
     async fn write_file(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
-        on_helper("write", path, move |path| write_file(path, &content)).await
+        on_helper(Lane::Change, "write", path, move |path| write_file(path, &content)).await
     }
 
     async fn space(&self, path: &Path) -> io::Result<DiskSpace> {
-        on_helper("find the free space of", path, space).await
+        on_helper(Lane::Urgent, "find the free space of", path, space).await
     }
 
     fn display(&self, path: &Path) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 /// A descriptor that is closed when its last user is gone.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ impl Descriptor {
     }
 
     /// A file: closing the last descriptor of an unlinked file frees its blocks, which takes long enough for
-    /// the helper thread to do it.
+    /// a helper thread to do it.
     pub(crate) const fn of_file(fd: OwnedFd) -> Self {
         Self { fd: Some(fd), slow_to_close: true }
     }
@@ -51,20 +52,50 @@ pub(crate) fn own(result: libc::c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The cores that the process may use, as its first thread to be pinned had found it.
+static FREE: OnceLock<Affinity> = OnceLock::new();
+
+/// A set of cores.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Affinity(libc::cpu_set_t);
+
+/// The cores that the current thread may run on.
+pub(crate) fn affinity() -> io::Result<Affinity> {
+    // SAFETY: zeros are a valid, empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is valid for a write of the size that is given.
+    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })?;
+    Ok(Affinity(set))
+}
+
+fn set_affinity(Affinity(set): &Affinity) -> io::Result<()> {
+    // SAFETY: the set lives across the call, and its size is given.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const *set) }).map(drop)
+}
+
 /// Keeps the current thread on one core.
 pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
     let limit = libc::CPU_SETSIZE.unsigned_abs() as usize;
     if core >= limit {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("there is no core {core}")));
     }
+    if let Ok(before) = affinity() {
+        let _first = FREE.get_or_init(|| before);
+    }
     // SAFETY: zeros are a valid, empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the core lies within the set.
     unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: the set lives across the call, and its size is given.
-    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot run on core {core}: {error}")))?;
-    Ok(())
+    set_affinity(&Affinity(set))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run on core {core}: {error}")))
+}
+
+/// Lets the current thread run wherever the process may, although the one that has started it was pinned.
+pub(crate) fn unpin() {
+    if let Some(free) = FREE.get() {
+        // Where that is refused it stays where it is, which is slower and not wrong.
+        let _slower = set_affinity(free);
+    }
 }
 
 /// Ends the process without running anything more of it.

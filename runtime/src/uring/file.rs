@@ -1,4 +1,4 @@
-//! Files of the real disk: reads, writes and fdatasync in the ring, everything else on the helper thread.
+//! Files of the real disk: reads, writes and fdatasync in the ring, everything else on helper threads.
 
 use std::cell::RefCell;
 use std::fs;
@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use super::clock;
 use super::durable_write::DurableChooser;
 use super::fd::Descriptor;
-use super::helper;
+use super::helper::{self, Lane};
 use super::payload::{Parts, Payload};
 use super::reactor::Reactor;
 use crate::buffer::{AlignedBuf, BufferPool, ChunkSlice, PAGE_SIZE};
@@ -21,7 +21,7 @@ use crate::effects::{Durability, File};
 /// Zeros are written in pieces of this size.
 const PREWRITE_PIECE: usize = 1 << 20;
 
-/// Zeros that one job of the helper thread writes, so that other jobs get their turn.
+/// Zeros that one job of a helper thread writes, so that other jobs get their turn.
 const PREWRITE_JOB: u64 = 8 << 20;
 
 /// What the files of a thread need of its shard.
@@ -85,7 +85,7 @@ impl UringFile {
         // By descriptor, not by path: the file may have been renamed.
         let path = format!("/proc/self/fd/{}", self.shared.fd.as_raw_fd());
         let shared = Arc::clone(&self.shared);
-        helper::run(move || {
+        helper::run(Lane::Urgent, move || {
             let fd = Arc::new(Descriptor::of_file(fs::File::open(path)?.into()));
             Ok(Arc::clone(shared.buffered.get_or_init(|| fd)))
         })
@@ -109,10 +109,11 @@ impl UringFile {
     /// Runs a blocking job with a plain handle of this file.
     async fn on_helper<T: Send + 'static>(
         &self,
+        lane: Lane,
         job: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let shared = Arc::clone(&self.shared);
-        helper::run(move || with_file(&shared.fd, job)).await
+        helper::run(lane, move || with_file(&shared.fd, job)).await
     }
 
     async fn read_into(
@@ -294,14 +295,14 @@ impl File for UringFile {
         let mut at = from;
         while at < to {
             let end = to.min(at + PREWRITE_JOB);
-            self.on_helper(move |file| write_zeros(file, at, end)).await?;
+            self.on_helper(Lane::Bulk, move |file| write_zeros(file, at, end)).await?;
             at = end;
         }
-        self.on_helper(fs::File::sync_all).await
+        self.on_helper(Lane::Bulk, fs::File::sync_all).await
     }
 
     async fn truncate(&self, length: u64) -> io::Result<()> {
-        self.on_helper(move |file| {
+        self.on_helper(Lane::Bulk, move |file| {
             file.set_len(length)?;
             file.sync_all()
         })
@@ -309,6 +310,6 @@ impl File for UringFile {
     }
 
     async fn length(&self) -> io::Result<u64> {
-        self.on_helper(|file| Ok(file.metadata()?.len())).await
+        self.on_helper(Lane::Urgent, |file| Ok(file.metadata()?.len())).await
     }
 }

@@ -1,10 +1,11 @@
 //! The real effects: a thin reactor on io_uring, one ring per shard.
 //!
 //! Invariants: no borrowed memory ever reaches the ring ([`payload`]); a slot outlives its operation
-//! ([`reactor`]); what may block runs on the helper thread ([`helper`]).
+//! ([`reactor`]); what may block runs on helper threads ([`helper`]).
 
 mod address;
 mod clock;
+mod dir_sync;
 mod disk;
 mod durable_write;
 mod fd;
@@ -127,7 +128,7 @@ impl Effects for UringEffects {
     }
 
     async fn offload<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        helper::run(move || Ok(job())).await
+        helper::run(helper::Lane::Compute, move || Ok(job())).await
     }
 
     async fn send_file(

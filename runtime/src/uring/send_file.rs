@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::fd::{Descriptor, check};
 use super::file::{UringFile, read_buffered};
-use super::helper;
+use super::helper::{self, Lane};
 use super::net::UringStream;
 use crate::buffer::{BufferPool, PAGE_SIZE};
 use crate::effects::Stream;
@@ -81,7 +81,7 @@ async fn send_cold(
     let count = usize::try_from(piece).expect("a piece is small");
     let Ok(buffer) = buffers.buffer(count) else {
         let file = Arc::clone(fd);
-        helper::run(move || fetch(&file, at, count)).await?;
+        helper::run(Lane::Bulk, move || fetch(&file, at, count)).await?;
         return send_resident(stream, fd, at, piece).await;
     };
     let (read, buffer) = read_buffered(&stream.connection.reactor, fd, buffer, at, count).await;
