@@ -22,13 +22,21 @@ pub(crate) const PARTITION_METADATA_FILE: &str = "partition.metadata";
 /// One offset per partition.
 pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
 
-pub(crate) fn format_offsets(offsets: &Offsets) -> Vec<u8> {
-    let mut out = format!("0\n{}\n", offsets.len());
-    for (tp, offset) in offsets {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{} {} {offset}", tp.topic, tp.partition);
+/// Formats a checkpoint that `after` yields piece by piece: the entries behind a partition, none at the end.
+pub(crate) fn format_offsets(
+    mut after: impl FnMut(Option<&TopicPartition>) -> Vec<(TopicPartition, Offset)>,
+) -> Vec<u8> {
+    let (mut lines, mut count) = (String::new(), 0);
+    let mut piece = after(None);
+    while let Some((last, _)) = piece.last() {
+        count += piece.len();
+        for (tp, offset) in &piece {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{} {} {offset}", tp.topic, tp.partition);
+        }
+        piece = after(Some(last));
     }
-    out.into_bytes()
+    format!("0\n{count}\n{lines}").into_bytes()
 }
 
 pub(crate) fn parse_offsets(bytes: &[u8]) -> Option<Offsets> {
@@ -99,7 +107,13 @@ mod tests {
         let text = "0\n2\na 0 17\nb-c 3 9223372036854775807\n";
         let offsets = parse_offsets(text.as_bytes()).unwrap();
         assert_eq!(offsets.len(), 2);
-        assert_eq!(format_offsets(&offsets), text.as_bytes());
+        // One entry at a time.
+        let after = |last: Option<&TopicPartition>| {
+            let behind = |tp: &TopicPartition| last.is_none_or(|last| tp > last);
+            let next = offsets.iter().find(|(tp, _)| behind(tp));
+            next.map(|(tp, offset)| (tp.clone(), *offset)).into_iter().collect()
+        };
+        assert_eq!(format_offsets(after), text.as_bytes());
     }
 
     #[test]

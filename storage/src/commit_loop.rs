@@ -6,7 +6,10 @@
 //! which are acknowledged in order; so its bytes become durable in order. Logs do not wait for each other, unless they share
 //! an entry.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use model::Offset;
 use runtime::buffer::ChunkSlice;
@@ -174,14 +177,9 @@ fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
     Step::Write(Write { segment, file, pages, position: page_down(start), end })
 }
 
-/// Opens the segment's file, creating it if it is new.
+/// Opens the segment's file, creating it if it is new. Its name becomes durable while it is written first.
 async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
-    create_file(log, segment).await?;
-    if segment.writer.borrow().is_none() {
-        let file = log.shard.open_to_write(&segment.path("log")).await?;
-        *segment.writer.borrow_mut() = Some(file);
-    }
-    log.shard.note_unsealed_opened(log);
+    log.file_to_write(segment).await?;
     start_prewrite(log, segment);
     Ok(())
 }
@@ -189,17 +187,46 @@ async fn open_active<E: Effects>(log: &Rc<Log<E>>, segment: &Rc<LogSegment<E>>) 
 /// Creates the segment's file if it is new; its directory entry is durable afterwards.
 pub(crate) async fn create_file<E: Effects>(
     log: &Log<E>,
-    segment: &LogSegment<E>,
+    segment: &Rc<LogSegment<E>>,
 ) -> Result<(), StorageError> {
     if segment.state.borrow().created {
         return Ok(());
     }
-    let file = log.shard.open_to_write(&segment.path("log")).await?;
+    log.file_to_write(segment).await?;
+    name_durably(log, segment).await
+}
+
+/// Makes the directory entry of the segment's file durable, if it is new.
+async fn name_durably<E: Effects>(log: &Log<E>, segment: &LogSegment<E>) -> Result<(), StorageError> {
+    if segment.state.borrow().created {
+        return Ok(());
+    }
     let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
     synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
     segment.state.borrow_mut().created = true;
-    segment.writer.borrow_mut().get_or_insert(file);
     Ok(())
+}
+
+/// Waits for two things at the same time.
+async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|context| {
+        for_pending(&mut first, a.as_mut(), context);
+        for_pending(&mut second, b.as_mut(), context);
+        if first.is_some() && second.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    (first.expect("both are there"), second.expect("both are there"))
+}
+
+/// Polls a future that has not ended yet.
+fn for_pending<T>(outcome: &mut Option<T>, future: Pin<&mut impl Future<Output = T>>, cx: &mut Context<'_>) {
+    if outcome.is_none()
+        && let Poll::Ready(ended) = future.poll(cx)
+    {
+        *outcome = Some(ended);
+    }
 }
 
 async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<(), StorageError> {
@@ -213,7 +240,9 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
     let clock = log.shard.effects.clock();
     let started = clock.now();
     log.shard.stats.borrow_mut().writes_in_flight += 1;
-    let written = file.write_at(pages, position, durability).await;
+    // What is in a file without a name is lost: nothing counts as written before it has one.
+    let (written, named) =
+        both(file.write_at(pages, position, durability), name_durably(log, &segment)).await;
     let took = clock.now().since(started);
     {
         let mut stats = log.shard.stats.borrow_mut();
@@ -223,6 +252,7 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
         stats.commit_write_ns.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
     written.map_err(|error| StorageError::io("write", &segment.path("log"), &error))?;
+    named?;
     match durability {
         Durability::Buffered => segment.state.borrow_mut().buffered_to = end,
         // The mode may have changed: what was written before must not be less durable than what is acknowledged now.

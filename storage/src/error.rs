@@ -91,7 +91,12 @@ impl StorageError {
     /// the directory is not to be given up.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Io { kind: io::ErrorKind::ResourceBusy, .. }) || self.is_disk_full()
+        self.is_busy() || self.is_disk_full()
+    }
+
+    /// Whether the process has no descriptors left.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Io { kind: io::ErrorKind::ResourceBusy, .. })
     }
 
     /// Whether the disk is full, which passes, unlike other failures.

@@ -194,7 +194,8 @@ fn piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range
     let segment = log.state.borrow().first_dirty().filter(|segment| Rc::ptr_eq(segment, &log.active()))?;
     let range = {
         let state = segment.state.borrow();
-        let fits = state.has_blocks() && state.buffered_to == 0;
+        // A replay finds the file by its name.
+        let fits = state.has_blocks() && state.created && state.buffered_to == 0;
         let range = state.acknowledged_size().max(state.entered_size)..state.size;
         let little = (1..=PIECE_BYTES_MAX).contains(&(range.end - range.start));
         let flushed = range.end - state.durable_size <= UNFLUSHED_BYTES_MAX;

@@ -2,6 +2,7 @@
 //! fine here; the data path looks only at the flag that says whether the directory has failed.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,9 @@ const LOCK_FILE: &str = ".lock";
 const LOCK_RETRY_PAUSE: Duration = Duration::from_millis(2);
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 const META_PROPERTIES_FILE: &str = "meta.properties";
+/// Entries of a checkpoint that are taken at a time, while nobody else can change any.
+const FORMATTED_MAX: usize = 256;
+
 const CHECKPOINT_FILE_BYTES_MAX: u64 = 256 << 20;
 const METADATA_FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -42,8 +46,9 @@ pub struct LogDir {
 #[derive(Debug, Default)]
 struct State {
     checkpoints: [Offsets; 3],
-    /// Counts changes of the checkpoints; what the files hold; whether a shard writes them now.
+    /// Counts changes of the checkpoints; the last one of each; what the files hold; whether a shard writes them now.
     changes: u64,
+    changed: [u64; 3],
     written: u64,
     writing: bool,
     /// Names that the checkpoints have forgotten, but perhaps not yet their files.
@@ -194,7 +199,7 @@ impl LogDir {
     ///
     /// # Errors
     /// [`StorageError`], also if the directory has failed.
-    pub async fn mark_clean<E: Effects>(&self, effects: &E) -> Result<(), StorageError> {
+    pub async fn mark_clean<E: Effects>(self: &Arc<Self>, effects: &E) -> Result<(), StorageError> {
         if let Some(failure) = self.failure() {
             return Err(StorageError::DirectoryFailed(failure.to_string()));
         }
@@ -224,6 +229,7 @@ impl LogDir {
         let mut state = self.state();
         if state.checkpoints[which as usize].insert(tp.clone(), offset) != Some(offset) {
             state.changes += 1;
+            state.changed[which as usize] = state.changes;
         }
         state.changes
     }
@@ -236,16 +242,18 @@ impl LogDir {
     /// Drops what the checkpoints say of `tp`, durably: neither a log of the same name nor the next start may take it
     /// for theirs. Costs no write if they say nothing.
     pub(crate) async fn forget<E: Effects>(
-        &self,
+        self: &Arc<Self>,
         effects: &E,
         tp: &TopicPartition,
     ) -> Result<(), StorageError> {
         {
             let mut state = self.state();
-            let entries = state.checkpoints.iter_mut().filter_map(|offsets| offsets.remove(tp)).count();
-            if entries > 0 {
-                state.changes += 1;
-                state.forgotten.insert(tp.clone());
+            for which in 0..CHECKPOINT_FILES.len() {
+                if state.checkpoints[which].remove(tp).is_some() {
+                    state.changes += 1;
+                    state.changed[which] = state.changes;
+                    state.forgotten.insert(tp.clone());
+                }
             }
             if !state.forgotten.contains(tp) {
                 return Ok(());
@@ -262,28 +270,28 @@ impl LogDir {
     }
 
     /// Writes the checkpoint files if they have changed. When it returns, all changes made before are durable.
-    pub(crate) async fn write_checkpoints<E: Effects>(&self, effects: &E) -> Result<(), StorageError> {
+    pub(crate) async fn write_checkpoints<E: Effects>(
+        self: &Arc<Self>,
+        effects: &E,
+    ) -> Result<(), StorageError> {
         let wanted = self.state().changes;
         loop {
-            let (contents, upto) = {
+            let (changed, upto) = {
                 let mut state = self.state();
                 if state.written >= wanted {
                     return Ok(());
                 }
-                if state.writing {
-                    (None, 0)
-                } else {
-                    state.writing = true;
-                    (Some(state.checkpoints.each_ref().map(format_offsets)), state.changes)
-                }
+                let written = state.written;
+                let free = !std::mem::replace(&mut state.writing, true);
+                (free.then(|| state.changed.map(|change| change > written)), state.changes)
             };
-            let Some(contents) = contents else {
+            let Some(changed) = changed else {
                 // Another shard writes; it may have started before our change.
                 let clock = effects.clock();
                 clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
                 continue;
             };
-            let written = self.write_files(effects, contents).await;
+            let written = self.write_files(effects, changed).await;
             let mut state = self.state();
             state.writing = false;
             written?;
@@ -291,13 +299,31 @@ impl LogDir {
         }
     }
 
-    async fn write_files<E: Effects>(&self, effects: &E, contents: [Vec<u8>; 3]) -> Result<(), StorageError> {
-        for (name, content) in CHECKPOINT_FILES.iter().zip(contents) {
-            let file = self.path.join(name);
+    async fn write_files<E: Effects>(
+        self: &Arc<Self>,
+        effects: &E,
+        changed: [bool; 3],
+    ) -> Result<(), StorageError> {
+        for (which, _) in changed.into_iter().enumerate().filter(|(_, changed)| *changed) {
+            let file = self.path.join(CHECKPOINT_FILES[which]);
+            let dir = Arc::clone(self);
+            // With thousands of partitions that takes longer than a shard may be held.
+            let content = effects.offload(move || dir.format(which)).await;
+            let content = content.map_err(|error| StorageError::io("format", &file, &error))?;
             let written = effects.disk().write_file(&file, content).await;
             written.map_err(|error| StorageError::io("write", &file, &error))?;
         }
         Ok(())
+    }
+
+    /// The content of a checkpoint file. What changes meanwhile may be in it or not: it counts as a later change.
+    fn format(&self, which: usize) -> Vec<u8> {
+        format_offsets(|last| {
+            let state = self.state();
+            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+            let behind = state.checkpoints[which].range((from, Bound::Unbounded));
+            behind.take(FORMATTED_MAX).map(|(tp, offset)| (tp.clone(), *offset)).collect()
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -15,6 +15,10 @@ use crate::{
     opening, read_cache, removal, retention,
 };
 
+/// How often a log that finds no descriptors is opened again, and the pause before each.
+const OPEN_TRIES: u32 = 600;
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
+
 /// How often free space is looked at.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 
@@ -76,7 +80,19 @@ impl<E: Effects> LogManager<E> {
         if let Some(log) = self.log(&tp) {
             return Ok(log);
         }
-        let log = opening::open(&self.shard, tp.clone(), topic_id, config).await?;
+        let mut tries = 0;
+        let log = loop {
+            match opening::open(&self.shard, tp.clone(), topic_id, config.clone()).await {
+                // Others close their files soon; a log without them would stay offline until the next start.
+                Err(error) if error.is_busy() && tries < OPEN_TRIES => {
+                    tries += 1;
+                    tracing::debug!(partition = %tp, %error, "waits for descriptors");
+                    let clock = self.shard.effects.clock();
+                    clock.sleep_until(clock.now() + OPEN_PAUSE).await;
+                }
+                opened => break opened?,
+            }
+        };
         self.shard.logs.borrow_mut().insert(tp, Rc::clone(&log));
         // Has the recovery point follow, so that the next start is short.
         log.mark_busy();

@@ -26,6 +26,9 @@ const RECOVERIES_MAX: usize = 16;
 /// Memory for one recovery: what it reads at a time, and a batch that is larger than that.
 const RECOVERY_BYTES: usize = 8 << 20;
 
+/// Files that one recovery has open at a time.
+const RECOVERY_FILES: usize = 2;
+
 /// How many logs are asked to close a file when another opens one, if there are too many.
 const CLOSE_TRIES: usize = 32;
 
@@ -76,7 +79,8 @@ pub(crate) struct Shard<E: Effects> {
 
 impl<E: Effects> Shard<E> {
     pub(crate) fn new(effects: E, dir: Arc<LogDir>, options: LogManagerOptions) -> Self {
-        let recoveries = (effects.buffers().budget_bytes() / RECOVERY_BYTES).clamp(1, RECOVERIES_MAX);
+        let memory = effects.buffers().budget_bytes() / RECOVERY_BYTES;
+        let recoveries = memory.min(options.active_open_max / RECOVERY_FILES).clamp(1, RECOVERIES_MAX);
         let upkeep = options.upkeep_max();
         let read_cache_bytes = options.read_cache_bytes;
         Self {

@@ -4,12 +4,42 @@
 mod support;
 
 use model::Offset;
+use runtime::Effects;
 use runtime::sim::SimWorld;
 use storage::{LogConfig, LogManagerOptions};
 use support::{append_durably, batch, pause, read_all, start};
 
 const LOGS: i32 = 120;
 const DESCRIPTORS: usize = 70;
+
+/// A start opens many logs at once, and each a few files.
+#[test]
+fn a_log_that_finds_no_descriptor_waits_for_one() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    let config = LogConfig::default();
+    world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        let log = broker.log(0, &config).await;
+        append_durably(&log, &batch(0, 1, 100, 1_000)).await;
+        broker.stop().await;
+        drop((broker, log));
+
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        world.disk("a").set_descriptors(Some(world.disk("a").open_files()));
+        let disk = world.disk("a");
+        let waits = node.clone();
+        node.spawn(async move {
+            pause(&waits, 1_000).await;
+            disk.set_descriptors(None);
+        });
+        let log = broker.log(0, &config).await;
+        assert!(log.offline().is_none());
+        assert_eq!(read_all(&log, Offset(0), 100_000).await.unwrap().len(), 1);
+        broker.stop().await;
+    });
+    world.end();
+}
 
 #[test]
 fn files_that_nobody_needs_are_closed() {
