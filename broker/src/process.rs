@@ -70,6 +70,7 @@ pub fn serve(
     let plan = StartPlan::new(config, &allowed, &Resources::read()).map_err(anyhow::Error::msg)?;
     let StartPlan { config, cores, memory, .. } = &plan;
     let read_cache_bytes = memory.read_cache_bytes;
+    enough_descriptors(descriptors, cores.len()).map_err(anyhow::Error::msg)?;
     let listen = addresses(config)?;
     warn_of_exposure(&listen);
     let readiness = Readiness::default();
@@ -135,6 +136,21 @@ fn descriptors() -> usize {
             usize::MAX
         }
     }
+}
+
+/// Descriptors of the process itself, and of each shard: below that, logs could not all be opened, nor connections served.
+const DESCRIPTORS_MIN: usize = 64;
+const DESCRIPTORS_PER_SHARD_MIN: usize = 64;
+
+/// Refuses a start that would run out of descriptors in its midst.
+fn enough_descriptors(descriptors: usize, shards: usize) -> Result<(), String> {
+    let needed = DESCRIPTORS_MIN + shards * DESCRIPTORS_PER_SHARD_MIN;
+    if descriptors >= needed {
+        return Ok(());
+    }
+    Err(format!(
+        "only {descriptors} files may be open at a time, at least {needed} are needed on {shards} cores: raise the limit (`ulimit -n`, LimitNOFILE, --ulimit nofile), or use fewer cores"
+    ))
 }
 
 /// Tells the first shard about the first signal; a second one ends the process at once.
@@ -264,4 +280,18 @@ fn spawn_publisher(shard: &Rc<Shard<UringEffects>>, start: &Start) {
     let effects = shard.effects.clone();
     let board = Arc::clone(&start.board);
     shard.effects.spawn(publish(Rc::clone(shard), board, move || effects.stats().executor));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_without_descriptors_is_refused() {
+        for (descriptors, shards, enough) in
+            [(32, 1, false), (127, 1, false), (128, 1, true), (256, 4, false)]
+        {
+            assert_eq!(enough_descriptors(descriptors, shards).is_ok(), enough, "{descriptors} {shards}");
+        }
+    }
 }

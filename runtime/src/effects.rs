@@ -46,7 +46,8 @@ pub trait Effects: Clone + 'static {
     /// # Errors
     /// The kernel refuses.
     fn hold_open(&self, file: &Arc<fs::File>) -> io::Result<()>;
-    /// Runs a job that takes longer than a shard may be held, on the helper thread, one at a time. Simulated: at once.
+    /// Runs a job that takes longer than a shard may be held, on a helper thread that has
+    /// nothing to do with files, one at a time. Simulated: at once.
     ///
     /// # Errors
     /// The job panicked.
@@ -117,7 +118,7 @@ pub struct DiskSpace {
     pub available: u64,
 }
 
-/// A file system. All calls that may block run on the helper thread, never on the shard. An error of kind `ResourceBusy`
+/// A file system. All calls that may block run on helper threads, never on the shard, several at the same time. An error of kind `ResourceBusy`
 /// means that there are no descriptors left, which passes.
 pub trait Disk: Clone + 'static {
     /// An open file.
@@ -223,11 +224,11 @@ pub trait File: Clone + Send + Sync + 'static {
     /// Makes content and length durable (fdatasync).
     fn sync(&self) -> impl Future<Output = io::Result<()>>;
     /// Prewrites zeros from `from` to `to` (multiples of the page size, behind everything of value) and
-    /// makes them durable, so that later writes there neither extend the file nor allocate. On the helper thread.
+    /// makes them durable, so that later writes there neither extend the file nor allocate. On a helper thread.
     fn prewrite(&self, from: u64, to: u64) -> impl Future<Output = io::Result<()>>;
-    /// Sets the length in bytes and makes it durable. On the helper thread.
+    /// Sets the length in bytes and makes it durable. On a helper thread.
     fn truncate(&self, length: u64) -> impl Future<Output = io::Result<()>>;
-    /// The length in bytes. On the helper thread.
+    /// The length in bytes. On a helper thread.
     fn length(&self) -> impl Future<Output = io::Result<u64>>;
 }
 

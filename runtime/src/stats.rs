@@ -17,7 +17,7 @@ pub struct RuntimeStats {
     pub wakes: u64,
     /// Operations that the kernel has now.
     pub operations: usize,
-    /// Jobs that wait for the helper thread now, of all shards.
+    /// Jobs that wait for a helper thread now, of all shards.
     pub helper_queue: usize,
     /// Aligned memory handed out now.
     pub buffers_used_bytes: usize,

@@ -16,6 +16,15 @@ pub(crate) fn now() -> Monotonic {
     Monotonic(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// The kernel's tick: what it takes for the time of a file that changes now. The same number twice means the same tick.
+pub(crate) fn tick() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid for a write; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
 /// The clock of a shard.
 #[derive(Debug, Clone)]
 pub struct UringClock {

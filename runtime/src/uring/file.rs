@@ -7,16 +7,19 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::clock;
 use super::durable_write::DurableChooser;
 use super::fd::Descriptor;
 use super::helper::{self, Lane};
+use super::pace::Pace;
 use super::payload::{Parts, Payload};
 use super::reactor::Reactor;
 use crate::buffer::{AlignedBuf, BufferPool, ChunkSlice, PAGE_SIZE};
 use crate::effects::{Durability, File};
+use crate::time::Monotonic;
 
 /// Zeros are written in pieces of this size.
 const PREWRITE_PIECE: usize = 1 << 20;
@@ -29,6 +32,7 @@ const PREWRITE_JOB: u64 = 8 << 20;
 pub(super) struct DiskContext {
     pub(super) reactor: Rc<Reactor>,
     pub(super) durable: Rc<DurableChooser>,
+    pub(super) pace: Rc<Pace>,
 }
 
 thread_local! {
@@ -58,6 +62,8 @@ struct Shared {
     fd: Arc<Descriptor>,
     path: PathBuf,
     direct: bool,
+    /// The tick in which the last operation that has ended was begun.
+    tick: AtomicU64,
     /// For a direct file, a second, buffered descriptor that only reads.
     buffered: OnceLock<Arc<Descriptor>>,
 }
@@ -65,7 +71,15 @@ struct Shared {
 impl UringFile {
     pub(super) fn new(file: fs::File, path: &Path, direct: bool) -> Self {
         let fd = Arc::new(Descriptor::of_file(file.into()));
-        Self { shared: Arc::new(Shared { fd, path: path.to_owned(), direct, buffered: OnceLock::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                fd,
+                path: path.to_owned(),
+                direct,
+                tick: AtomicU64::new(0),
+                buffered: OnceLock::new(),
+            }),
+        }
     }
 
     /// The name under which it was opened.
@@ -90,6 +104,20 @@ impl UringFile {
             Ok(Arc::clone(shared.buffered.get_or_init(|| fd)))
         })
         .await
+    }
+
+    /// Whether an operation that begins in this tick may keep the thread in the kernel: the file system may have to note a
+    /// new time of the file or to find its blocks, and to wait for its journal meanwhile, which waits for the disk. Behind
+    /// another operation of the same tick all that has been done, unless the disk is so slow that even its flush may be
+    /// waited for.
+    fn may_block(&self, context: &DiskContext, tick: u64) -> bool {
+        tick != self.shared.tick.load(Ordering::Relaxed) || context.pace.is_slow()
+    }
+
+    /// Notes that an operation has ended.
+    fn note_ended(&self, context: &DiskContext, tick: u64, started: Monotonic) {
+        self.shared.tick.store(tick, Ordering::Relaxed);
+        context.pace.took(started);
     }
 
     fn check_alignment(&self, what: &str, values: &[u64]) -> io::Result<()> {
@@ -124,8 +152,12 @@ impl UringFile {
     ) -> (io::Result<usize>, AlignedBuf) {
         match self.check_read(&buffer, offset, length) {
             Ok(context) => {
-                let fd = &self.shared.fd;
-                read_fully(&context.reactor, fd, buffer, offset, length, self.shared.direct).await
+                let (tick, started) = (clock::tick(), clock::now());
+                let worker = self.may_block(&context, tick);
+                let read = Piece { offset, length, direct: self.shared.direct, worker };
+                let (done, buffer) = read_fully(&context.reactor, &self.shared.fd, buffer, read).await;
+                self.note_ended(&context, tick, started);
+                (done, buffer)
             }
             Err(error) => (Err(error), buffer),
         }
@@ -156,13 +188,14 @@ impl UringFile {
         let context = context()?;
         let durable = durability == Durability::Durable;
         let dsync = durable && context.durable.dsync(total);
-        let started = clock::now();
+        let (tick, started) = (clock::tick(), clock::now());
         let mut payload = Payload::Write {
             file: Arc::clone(&self.shared.fd),
             slices,
             done: 0,
             offset,
             flags: if dsync { libc::RWF_DSYNC } else { 0 },
+            worker: self.may_block(&context, tick),
             parts: Parts::default(),
         };
         let mut written = 0;
@@ -182,6 +215,7 @@ impl UringFile {
         if durable && !dsync {
             self.sync().await?;
         }
+        self.note_ended(&context, tick, started);
         if durable {
             context.durable.took(total, dsync, clock::now().since(started));
         }
@@ -194,19 +228,28 @@ pub(super) fn is_transient(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
 }
 
-/// Reads until `length` bytes or the end of the file.
+/// What to read, and how.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    offset: u64,
+    length: usize,
+    direct: bool,
+    worker: bool,
+}
+
+/// Reads until the piece or the file ends.
 async fn read_fully(
     reactor: &Rc<Reactor>,
     fd: &Arc<Descriptor>,
     buffer: AlignedBuf,
-    offset: u64,
-    length: usize,
-    direct: bool,
+    piece: Piece,
 ) -> (io::Result<usize>, AlignedBuf) {
+    let Piece { offset, length, direct, worker } = piece;
     let mut buffer = buffer;
     let mut count = 0;
     while count < length {
-        let payload = Payload::Read { file: Arc::clone(fd), buffer, start: count, end: length, offset };
+        let payload =
+            Payload::Read { file: Arc::clone(fd), buffer, start: count, end: length, offset, worker };
         let outcome = reactor.submit(payload).await;
         let Payload::Read { buffer: back, .. } = outcome.payload else {
             unreachable!("an operation keeps its kind")
@@ -234,7 +277,7 @@ pub(super) async fn read_buffered(
     offset: u64,
     length: usize,
 ) -> (io::Result<usize>, AlignedBuf) {
-    read_fully(reactor, fd, buffer, offset, length, false).await
+    read_fully(reactor, fd, buffer, Piece { offset, length, direct: false, worker: false }).await
 }
 
 /// Lends a descriptor as a file of std.

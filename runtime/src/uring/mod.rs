@@ -12,6 +12,7 @@ mod fd;
 mod file;
 mod helper;
 mod net;
+mod pace;
 mod payload;
 mod port;
 mod reactor;
@@ -154,7 +155,7 @@ impl PreparedShard {
         let reactor = Reactor::new(options.ring_entries)?;
         let executor = Executor::new(reactor.unparker(), options.stall_threshold);
         let durable = Rc::new(DurableChooser::new(options.durable_write));
-        let context = file::DiskContext { reactor: Rc::clone(&reactor), durable };
+        let context = file::DiskContext { reactor: Rc::clone(&reactor), durable, pace: Rc::default() };
         file::set_context(Some(context));
         let shard = Shard {
             clock: UringClock { reactor: Rc::clone(&reactor) },

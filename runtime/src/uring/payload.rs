@@ -25,15 +25,16 @@ const BYTES_MAX: usize = 1 << 30;
 pub(crate) enum Payload {
     /// Reads the counter of an eventfd.
     Wake { eventfd: Arc<Descriptor>, counter: Box<u64> },
-    /// Reads `buffer[start..end]` from a file.
-    Read { file: Arc<Descriptor>, buffer: AlignedBuf, start: usize, end: usize, offset: u64 },
-    /// Writes what is behind the first `done` bytes of the slices to a file.
+    /// Reads `buffer[start..end]` from a file; by a worker of the kernel if `worker`.
+    Read { file: Arc<Descriptor>, buffer: AlignedBuf, start: usize, end: usize, offset: u64, worker: bool },
+    /// Writes what is behind the first `done` bytes of the slices to a file; by a worker of the kernel if `worker`.
     Write {
         file: Arc<Descriptor>,
         slices: Vec<ChunkSlice>,
         done: usize,
         offset: u64,
         flags: i32,
+        worker: bool,
         parts: Parts,
     },
     /// fdatasync.
@@ -97,6 +98,11 @@ impl std::fmt::Debug for Header {
     }
 }
 
+/// Has a worker of the kernel begin the operation, instead of the shard within its own system call.
+fn by_worker(worker: bool) -> squeue::Flags {
+    if worker { squeue::Flags::ASYNC } else { squeue::Flags::empty() }
+}
+
 fn target(fd: &impl AsRawFd) -> types::Fd {
     let raw: RawFd = fd.as_raw_fd();
     types::Fd(raw)
@@ -110,17 +116,19 @@ impl Payload {
                 let counter: *mut u64 = &raw mut **counter;
                 opcode::Read::new(target(&**eventfd), counter.cast(), 8).build()
             }
-            Self::Read { file, buffer, start, end, offset } => {
+            Self::Read { file, buffer, start, end, offset, worker } => {
                 let len = u32::try_from((*end - *start).min(BYTES_MAX)).expect("below the limit");
                 let address = buffer.as_mut_ptr().wrapping_add(*start);
-                opcode::Read::new(target(&**file), address, len).offset(*offset + *start as u64).build()
+                let read = opcode::Read::new(target(&**file), address, len);
+                read.offset(*offset + *start as u64).build().flags(by_worker(*worker))
             }
-            Self::Write { file, slices, done, offset, flags, parts } => {
+            Self::Write { file, slices, done, offset, flags, worker, parts } => {
                 parts.set(slices.iter().map(|slice| (slice.as_ptr(), slice.write_len())), *done);
                 opcode::Writev::new(target(&**file), parts.0.as_ptr(), parts.count())
                     .offset(*offset + *done as u64)
                     .rw_flags(*flags)
                     .build()
+                    .flags(by_worker(*worker))
             }
             Self::Sync { file } => {
                 opcode::Fsync::new(target(&**file)).flags(types::FsyncFlags::DATASYNC).build()

@@ -70,7 +70,7 @@ async fn send_resident(stream: &UringStream, fd: &Descriptor, at: u64, piece: u6
     }
 }
 
-/// Reads a piece and sends it. Without memory for it, the helper thread fetches the pages.
+/// Reads a piece and sends it. Without memory for it, a helper thread fetches the pages.
 async fn send_cold(
     buffers: &BufferPool,
     stream: &UringStream,

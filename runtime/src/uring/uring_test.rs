@@ -142,7 +142,7 @@ fn direct_files_refuse_what_is_not_aligned() {
     });
 }
 
-/// The calls of the helper thread do what they say.
+/// The calls of the helper threads do what they say.
 #[test]
 fn directories_and_small_files() {
     let scratch = Scratch::new();

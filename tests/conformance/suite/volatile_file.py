@@ -6,7 +6,8 @@ file turns every barrier of the file system above into a flush, so even direct I
 when nobody asked for it to be durable; that is what the shutdown ioctl of a file system cannot show.
 
 Runs as a process of its own: python3 volatile_file.py MOUNT IMAGE. Commands on standard input, one per line, each
-answered with one line: `cut SEED` (from now on nothing is stored and every write and flush fails), `heal`.
+answered with one line: `cut SEED` (from now on nothing is stored and every write and flush fails), `heal`, `delay MS`
+(how long a flush takes), `flushes` (how many there were).
 """
 import ctypes
 import errno
@@ -16,6 +17,7 @@ import select
 import stat
 import struct
 import sys
+import time
 
 SECTOR, BLOCK = 512, 4096
 ROOT_ID, FILE_ID, NAME = 1, 2, b"disk"
@@ -37,6 +39,7 @@ class Disk:
         self.size = os.fstat(self.image).st_size
         self.pending = {}
         self.dead = False
+        self.flushes, self.delay_s = 0, 0
 
     def read(self, offset, size):
         size = max(0, min(size, self.size - offset))
@@ -66,6 +69,8 @@ class Disk:
     def flush(self):
         if self.dead:
             raise OSError(errno.EIO, "power is off")
+        self.flushes += 1
+        time.sleep(self.delay_s)
         for block, content in self.pending.items():
             os.pwrite(self.image, content, block * BLOCK)
         self.pending.clear()
@@ -116,6 +121,11 @@ class Server:
     def command(self, words):
         if words[0] == "cut":
             print(f"cut, {self.disk.cut(int(words[1]))} blocks were not flushed", flush=True)
+        elif words[0] == "delay":
+            self.disk.delay_s = int(words[1]) / 1000
+            print(f"flushes take {words[1]} ms", flush=True)
+        elif words[0] == "flushes":
+            print(self.disk.flushes, flush=True)
         else:
             self.disk.dead = False
             print("healed", flush=True)
