@@ -19,6 +19,11 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=6;
 /// From this version on a request asks for many keys.
 const VERSION_BATCH: i16 = 4;
 
+/// Up to this version requests may come from librdkafka, which asks for a coordinator again and again unless it lacks the right
+/// to one; it shows the message, too. Later versions come from Java and franz-go, which end at any code that is not retriable,
+/// and show the code only.
+const VERSION_LIBRDKAFKA: i16 = 2;
+
 /// The kinds of coordinators.
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -29,7 +34,7 @@ pub async fn handle<E: Effects>(
     context: &RequestContext,
     request: FindCoordinatorRequest<'_>,
 ) -> FindCoordinatorResponse {
-    let (code, problem) = match availability(shard, request.key_type).await {
+    let (code, problem) = match availability(shard, context.api_version, request.key_type).await {
         Ok(()) => (ErrorCode::None, String::new()),
         Err(error) => (error.code, error.message),
     };
@@ -66,15 +71,23 @@ pub async fn handle<E: Effects>(
     }
 }
 
-async fn availability<E: Effects>(shard: &Rc<Shard<E>>, key_type: i8) -> Result<(), ControllerError> {
+async fn availability<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    version: i16,
+    key_type: i8,
+) -> Result<(), ControllerError> {
     match key_type {
         GROUP => ensure_group_topic(shard).await.map_err(|error| {
             tracing::error!(%error, "__consumer_offsets could not be created");
             ControllerError::new(ErrorCode::CoordinatorNotAvailable, error.message)
         }),
-        // A retriable code would keep the client asking for a coordinator that this version does not have.
         TRANSACTION => {
-            Err(ControllerError::new(ErrorCode::UnsupportedVersion, "This version has no transactions."))
+            let code = if version <= VERSION_LIBRDKAFKA {
+                ErrorCode::TransactionalIdAuthorizationFailed
+            } else {
+                ErrorCode::UnsupportedVersion
+            };
+            Err(ControllerError::new(code, "This version has no transactions."))
         }
         other => Err(ControllerError::new(
             ErrorCode::InvalidRequest,

@@ -71,6 +71,7 @@ pub mod produce;
 handlers! {
     alter_configs: AlterConfigsRequest,
     api_versions: ApiVersionsRequest,
+    consumer_group_heartbeat: ConsumerGroupHeartbeatRequest,
     create_partitions: CreatePartitionsRequest,
     create_topics: CreateTopicsRequest,
     delete_groups: DeleteGroupsRequest,

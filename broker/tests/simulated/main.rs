@@ -14,6 +14,7 @@ mod leftovers;
 mod listeners;
 mod metadata;
 mod named_twice;
+mod not_there_yet;
 mod power_cut;
 mod produce_rules;
 mod records;
