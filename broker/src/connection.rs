@@ -153,6 +153,10 @@ impl<E: Effects> Connection<E> {
                 continue;
             }
             if !self.protocol.borrow().wants_read() {
+                // It needs no more memory than it has. While it waits for its turn it may still have to give way.
+                if let Some(grant) = &mut *self.grant.borrow_mut() {
+                    grant.arrived();
+                }
                 self.progress.notified().await;
                 continue;
             }

@@ -77,6 +77,14 @@ pub enum CloseReason {
     /// The frame's header or body cannot be read.
     #[error("malformed request: {0}")]
     Malformed(#[from] net::protocol::DecodeError),
+    /// The request is within the size of a request, but more than its API may build an answer from.
+    #[error("a {name} request of {bytes} bytes asks for too much at once")]
+    TooMuch {
+        /// The API.
+        name: &'static str,
+        /// Its size.
+        bytes: usize,
+    },
     /// An API or version that this broker does not offer.
     #[error("{name} version {version} is not supported")]
     Unsupported {

@@ -11,6 +11,7 @@ use net::protocol::create_topics::{
 use runtime::Effects;
 
 use super::named_twice::times_named;
+use super::pace::Pace;
 use crate::config::describe_topic;
 use crate::metadata::{
     ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved,
@@ -30,16 +31,16 @@ pub async fn handle<E: Effects>(
 ) -> CreateTopicsResponse {
     let image = shard.image();
     let names = times_named(request.topics.iter().map(|topic| topic.name));
-    let planned: Vec<_> = names
-        .iter()
-        .map(|(name, count)| {
-            let topic = request.topics.iter().find(|topic| topic.name == *name).expect("collected above");
-            if *count > 1 {
-                return Err(refused(ErrorCode::InvalidRequest, "Duplicate topic name."));
-            }
-            new_topic(&image, &topic)
-        })
-        .collect();
+    let asked: BTreeMap<&str, _> = request.topics.iter().map(|topic| (topic.name, topic)).collect();
+    let mut planned = Vec::with_capacity(names.len());
+    let mut pace = Pace::default();
+    for (topic, count) in asked.values().zip(names.values()) {
+        pace.worked(1 + topic.assignments.len() + topic.configs.len()).await;
+        planned.push(match count {
+            1 => new_topic(&image, topic),
+            _ => Err(refused(ErrorCode::InvalidRequest, "Duplicate topic name.")),
+        });
+    }
     let wanted: Vec<NewTopic> = planned.iter().flatten().cloned().collect();
     let wanted_count = wanted.len();
     let validate_only = request.validate_only;
@@ -50,19 +51,24 @@ pub async fn handle<E: Effects>(
         .await;
     let timed_out = || vec![Err(ControllerError::timed_out()); wanted_count];
     let mut outcomes = outcomes.unwrap_or_else(timed_out).into_iter();
-    let topics = names
-        .keys()
-        .zip(planned)
-        .map(|(name, planned)| {
-            let outcome = planned.and_then(|topic| {
-                let created = outcomes.next().expect("one outcome for each topic that was passed on")?;
-                Ok((topic, created))
-            });
-            result(shard, name, outcome)
-        })
-        .collect();
+    let mut topics = Vec::with_capacity(names.len());
+    for (name, planned) in names.keys().zip(planned) {
+        let outcome = planned.and_then(|topic| {
+            let created = outcomes.next().expect("one outcome for each topic that was passed on")?;
+            Ok((topic, created))
+        });
+        let with_configs = topics.len() < CONFIGS_TOLD_MAX;
+        topics.push(result(shard, name, outcome, with_configs));
+        pace.worked(if with_configs { CONFIGS_WORK } else { 1 }).await;
+    }
     CreateTopicsResponse { throttle_time_ms: 0, topics }
 }
+
+/// The settings of so many new topics are told; those of more can be asked for.
+const CONFIGS_TOLD_MAX: usize = 1_000;
+
+/// To resolve all settings of a topic is so much [`Pace`].
+const CONFIGS_WORK: usize = 40;
 
 fn refused(code: ErrorCode, message: impl Into<String>) -> ControllerError {
     ControllerError::new(code, message)
@@ -112,6 +118,7 @@ fn result<E: Effects>(
     shard: &Shard<E>,
     name: &str,
     outcome: Result<(NewTopic, CreatedTopic), ControllerError>,
+    with_configs: bool,
 ) -> CreatableTopicResult {
     match outcome {
         Ok((topic, created)) => CreatableTopicResult {
@@ -119,7 +126,7 @@ fn result<E: Effects>(
             topic_id: created.id,
             num_partitions: i32::try_from(created.partitions).unwrap_or(i32::MAX),
             replication_factor: created.replication_factor,
-            configs: Some(configs(shard, topic)),
+            configs: with_configs.then(|| configs(shard, topic)),
             ..CreatableTopicResult::default()
         },
         Err(error) => CreatableTopicResult {

@@ -11,6 +11,7 @@ use net::protocol::describe_configs::{
 use runtime::Effects;
 
 use super::config_resources::{Resource, resource};
+use super::pace::Pace;
 use super::loggers;
 use crate::config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
 use crate::metadata::ControllerError;
@@ -26,28 +27,44 @@ pub async fn handle<E: Effects>(
     _context: &RequestContext,
     request: DescribeConfigsRequest<'_>,
 ) -> DescribeConfigsResponse {
-    let results = request
-        .resources
-        .iter()
-        .map(|asked| {
-            let mut result = DescribeConfigsResult {
-                resource_type: asked.resource_type,
-                resource_name: asked.resource_name.to_owned(),
-                ..DescribeConfigsResult::default()
-            };
-            let convert =
-                |entry| converted(entry, request.include_synonyms, request.include_documentation);
-            match describe(shard, &asked, convert) {
-                Ok(configs) => result.configs = configs,
-                Err(error) => {
-                    result.error_code = error.code.code();
-                    result.error_message = Some(error.message);
-                }
+    let mut results = Vec::with_capacity(request.resources.len());
+    let mut pace = Pace::default();
+    let mut room_bytes = shard.request_memory.building_bytes_max();
+    for asked in request.resources.iter() {
+        let mut result = DescribeConfigsResult {
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name.to_owned(),
+            ..DescribeConfigsResult::default()
+        };
+        let convert = |entry| converted(entry, request.include_synonyms, request.include_documentation);
+        let described =
+            if room_bytes > 0 { describe(shard, &asked, convert) } else { Err(too_many()) };
+        match described {
+            Ok(configs) => {
+                room_bytes = room_bytes.saturating_sub(configs.iter().map(size_bytes).sum());
+                result.configs = configs;
             }
-            result
-        })
-        .collect();
+            Err(error) => {
+                result.error_code = error.code.code();
+                result.error_message = Some(error.message);
+            }
+        }
+        pace.worked(1 + result.configs.len()).await;
+        results.push(result);
+    }
     DescribeConfigsResponse { throttle_time_ms: 0, results }
+}
+
+/// What an answer within the memory for one has no room for.
+fn too_many() -> ControllerError {
+    ControllerError::new(ErrorCode::PolicyViolation, "Too many resources in one request: ask for fewer at a time.")
+}
+
+/// About what a setting takes, as built and as encoded.
+fn size_bytes(config: &DescribeConfigsResourceResult) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let synonyms = config.synonyms.iter().map(|synonym| 64 + synonym.name.len() + text(&synonym.value));
+    256 + 2 * (config.name.len() + text(&config.value) + text(&config.documentation) + synonyms.sum::<usize>())
 }
 
 fn describe<E: Effects>(

@@ -30,13 +30,43 @@ pub async fn handle<E: Effects>(
     context: &RequestContext,
     request: DescribeGroupsRequest<'_>,
 ) -> DescribeGroupsResponse {
-    let replies = ask_about(shard, request.groups.iter(), Request::Describe).await;
     let operations =
         if request.include_authorized_operations { GROUP_OPERATIONS } else { OPERATIONS_NOT_ASKED };
-    let groups = replies.into_iter().flat_map(Response::into_describe);
-    let groups = groups.map(|group| described(group, context.api_version, operations));
-    let groups = in_order_of(request.groups.iter(), groups.map(|group| (group.group_id.clone(), group)));
+    let mut groups = Vec::with_capacity(request.groups.len());
+    let mut room_bytes = shard.request_memory.building_bytes_max();
+    let mut asked = request.groups.iter();
+    while asked.len() > 0 && room_bytes > 0 {
+        let piece = || asked.clone().take(GROUPS_AT_ONCE);
+        let replies = ask_about(shard, piece(), Request::Describe).await;
+        let found = replies.into_iter().flat_map(Response::into_describe);
+        let found = found.map(|group| described(group, context.api_version, operations));
+        let found = in_order_of(piece(), found.map(|group| (group.group_id.clone(), group)));
+        room_bytes = room_bytes.saturating_sub(found.iter().map(size_bytes).sum());
+        groups.extend(found);
+        asked.by_ref().take(GROUPS_AT_ONCE).for_each(drop);
+    }
+    // A group may be large, and named often.
+    groups.extend(asked.map(|group_id| DescribedGroup {
+        error_code: ErrorCode::PolicyViolation.code(),
+        error_message: (context.api_version >= VERSION_GROUP_NOT_FOUND)
+            .then(|| "Too many groups in one request: ask for fewer at a time.".to_owned()),
+        group_id: group_id.to_owned(),
+        authorized_operations: OPERATIONS_NOT_ASKED,
+        ..DescribedGroup::default()
+    }));
     DescribeGroupsResponse { throttle_time_ms: 0, groups }
+}
+
+/// Groups that are looked up at the same time.
+const GROUPS_AT_ONCE: usize = 8;
+
+/// About what a group takes, as built and as encoded.
+fn size_bytes(group: &DescribedGroup) -> usize {
+    let member = |member: &DescribedGroupMember| {
+        let strings = member.member_id.len() + member.client_id.len() + member.client_host.len();
+        512 + 2 * strings + member.member_metadata.len() + member.member_assignment.len()
+    };
+    512 + group.members.iter().map(member).sum::<usize>()
 }
 
 fn described(group: coordinator::DescribedGroup, version: i16, operations: i32) -> DescribedGroup {

@@ -1,6 +1,6 @@
 //! DescribeLogDirs: how much each partition takes on disk (KIP-113), and how much room is left (KIP-827).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,12 +24,11 @@ pub async fn handle<E: Effects>(
     _context: &RequestContext,
     request: DescribeLogDirsRequest<'_>,
 ) -> DescribeLogDirsResponse {
-    let wanted = |topic: &str, partition: i32| match request.topics {
-        None => true,
-        Some(topics) => topics
-            .iter()
-            .any(|asked| asked.topic == topic && asked.partitions.iter().any(|index| index == partition)),
-    };
+    let asked: Option<HashSet<(&str, i32)>> = request.topics.map(|topics| {
+        let named = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic.topic, index)));
+        named.collect()
+    });
+    let wanted = |topic: &str, partition: i32| asked.as_ref().is_none_or(|asked| asked.contains(&(topic, partition)));
     let sizes = shard
         .call_all(|shard| async move {
             let partitions = shard.online_partitions();

@@ -1,6 +1,6 @@
 //! Metadata: the brokers and where partitions live; creates missing topics if that is switched on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use net::protocol::metadata::{
 };
 use runtime::Effects;
 
+use super::pace::Pace;
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, advertised};
 use crate::metadata::{
     MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name,
@@ -30,6 +31,9 @@ const VERSION_AUTO_CREATE: i16 = 4;
 
 /// From this version on topics may be named by id. The two before have the field, but cannot answer a null name.
 const VERSION_BY_ID: i16 = 12;
+
+/// One request creates so many topics. A client that wants more asks again, as it does until they are there.
+const CREATED_MAX: usize = 1_000;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
@@ -54,31 +58,30 @@ pub async fn handle<E: Effects>(
         let names = names.filter(|topic| topic.topic_id.is_zero()).filter_map(|topic| topic.name);
         names.filter(|name| image.topic(name).is_none()).map(str::to_owned).collect()
     };
-    let mut created = Vec::new();
+    let mut created = BTreeMap::new();
     if !missing.is_empty() && may_create && shard.config().auto_create_topics() {
         created = create(shard, missing).await;
     }
     let image = shard.image();
     let operations = request.include_topic_authorized_operations;
     let mut named = BTreeSet::new();
-    let topics = match asked {
-        None => image.topics().map(|topic| describe(shard, topic, operations)).collect(),
-        Some(topics) => topics
-            .iter()
-            .filter(|topic| named.insert((topic.topic_id, topic.name)))
-            .map(|topic| match (topic.topic_id.is_zero(), topic.name) {
-                (false, _) => match image.topic_by_id(topic.topic_id) {
-                    Some(topic) => describe(shard, topic, operations),
-                    None => MetadataResponseTopic {
-                        topic_id: topic.topic_id,
-                        ..unknown(None, ErrorCode::UnknownTopicId)
-                    },
-                },
-                (true, Some(name)) => by_name(shard, &image, name, &created, operations),
-                (true, None) => unknown(None, ErrorCode::InvalidRequest),
-            })
-            .collect(),
-    };
+    let mut topics = Vec::new();
+    let mut pace = Pace::default();
+    match asked {
+        None => {
+            for topic in image.topics() {
+                pace.worked(1 + topic.partitions.len()).await;
+                topics.push(describe(shard, topic, operations));
+            }
+        }
+        Some(asked) => {
+            for topic in asked.iter().filter(|topic| named.insert((topic.topic_id, topic.name))) {
+                let topic = one_of_many(shard, &image, topic, &created, operations);
+                pace.worked(1 + topic.partitions.len()).await;
+                topics.push(topic);
+            }
+        }
+    }
     let (host, port) = advertised(shard, context);
     let cluster_operations = request.include_cluster_authorized_operations && context.api_version <= 10;
     MetadataResponse {
@@ -109,10 +112,10 @@ fn refused(topics: &Array<'_, MetadataRequestTopic<'_>>) -> MetadataResponse {
 }
 
 /// Creates the topics that clients asked for; yields the names that were refused, with the reason.
-async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(String, ErrorCode)> {
+async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> BTreeMap<String, ErrorCode> {
     let may_be = |name: &String| validate_topic_name(name).is_ok() && !is_reserved(name);
-    let valid: Vec<String> = names.into_iter().filter(may_be).collect();
-    let mut refused = Vec::new();
+    let valid: Vec<String> = names.into_iter().filter(may_be).take(CREATED_MAX).collect();
+    let mut refused = BTreeMap::new();
     if valid.is_empty() {
         return refused;
     }
@@ -136,24 +139,44 @@ async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> Vec<(St
             // A name too much like another's stays unknown, as in Kafka.
             Err(error)
                 if matches!(error.code, ErrorCode::TopicAlreadyExists | ErrorCode::InvalidTopicException) => {}
-            Err(error) => refused.push((name, error.code)),
+            Err(error) => drop(refused.insert(name, error.code)),
         }
     }
     refused
+}
+
+fn one_of_many<E: Effects>(
+    shard: &Shard<E>,
+    image: &MetadataImage,
+    asked: MetadataRequestTopic<'_>,
+    refused: &BTreeMap<String, ErrorCode>,
+    operations: bool,
+) -> MetadataResponseTopic {
+    match (asked.topic_id.is_zero(), asked.name) {
+        (false, _) => match image.topic_by_id(asked.topic_id) {
+            Some(topic) => describe(shard, topic, operations),
+            None => MetadataResponseTopic {
+                topic_id: asked.topic_id,
+                ..unknown(None, ErrorCode::UnknownTopicId)
+            },
+        },
+        (true, Some(name)) => by_name(shard, image, name, refused, operations),
+        (true, None) => unknown(None, ErrorCode::InvalidRequest),
+    }
 }
 
 fn by_name<E: Effects>(
     shard: &Shard<E>,
     image: &MetadataImage,
     name: &str,
-    refused: &[(String, ErrorCode)],
+    refused: &BTreeMap<String, ErrorCode>,
     operations: bool,
 ) -> MetadataResponseTopic {
     if let Some(topic) = image.topic(name) {
         return describe(shard, topic, operations);
     }
-    let code = match refused.iter().find(|(refused, _)| refused == name) {
-        Some((_, code)) => *code,
+    let code = match refused.get(name) {
+        Some(code) => *code,
         None if validate_topic_name(name).is_err() => ErrorCode::InvalidTopicException,
         None => ErrorCode::UnknownTopicOrPartition,
     };

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use net::protocol::{ApiKey, RepairedText, Request};
 use runtime::Effects;
 
+use request_limits::{admit, elements_max};
+
 use crate::request::{CloseReason, Reply, RequestContext};
 use crate::shard::Shard;
 
@@ -16,6 +18,8 @@ mod groups;
 mod loggers;
 mod named_twice;
 mod owners;
+mod pace;
+mod request_limits;
 
 /// Declares the handlers: for each API its module and request type.
 macro_rules! handlers {
@@ -46,16 +50,20 @@ macro_rules! handlers {
         ) -> Result<Reply<E>, CloseReason> {
             let version = context.api_version;
             let repaired = RepairedText::default();
+            let elements_max = elements_max(&shard.request_memory, key);
             match key {
                 ApiKey::Fetch if fetch::VERSIONS.contains(&version) => {
-                    let request = Request::decode_repairing(version, body, &repaired)?;
+                    let (request, _) = Request::decode_within(version, body, elements_max, &repaired)?;
                     Box::pin(fetch::handle(shard, context, request)).await
                 }
                 $(key if key == <net::protocol::$module::$request as Request>::API_KEY
                     && $module::VERSIONS.contains(&version) =>
                 {
-                    let request =
-                        <net::protocol::$module::$request as Request>::decode_repairing(version, body, &repaired)?;
+                    let decoded = <net::protocol::$module::$request as Request>::decode_within(
+                        version, body, elements_max, &repaired,
+                    );
+                    let (request, elements) = decoded?;
+                    let _granted = admit(shard, key, elements, body.len()).await?;
                     let response = Box::pin($module::handle(shard, context, request)).await;
                     Reply::encode(context, &response)
                 })*

@@ -41,11 +41,38 @@ pub async fn handle<E: Effects>(
         return one_group(shard, context.api_version, &request).await;
     }
     let by_id = context.api_version >= VERSION_TOPIC_ID;
-    let groups = request
-        .groups
-        .iter()
-        .map(|group| async move { many_groups_entry(shard, by_id, request.require_stable, &group).await });
-    OffsetFetchResponse { groups: join_all(groups).await, ..OffsetFetchResponse::default() }
+    let mut groups = Vec::with_capacity(request.groups.len());
+    let mut room_bytes = shard.request_memory.building_bytes_max();
+    let mut asked = request.groups.iter();
+    while asked.len() > 0 && room_bytes > 0 {
+        let piece = asked.by_ref().take(GROUPS_AT_ONCE);
+        let found = join_all(piece.map(|group| async move {
+            many_groups_entry(shard, by_id, request.require_stable, &group).await
+        }));
+        let found = found.await;
+        room_bytes = room_bytes.saturating_sub(found.iter().map(size_bytes).sum());
+        groups.extend(found);
+    }
+    // A group that is asked for all of its offsets may have many, and may be named often.
+    groups.extend(asked.map(|group| OffsetFetchResponseGroup {
+        group_id: group.group_id.to_owned(),
+        error_code: ErrorCode::PolicyViolation.code(),
+        ..OffsetFetchResponseGroup::default()
+    }));
+    OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }
+}
+
+/// Groups that are looked up at the same time.
+const GROUPS_AT_ONCE: usize = 16;
+
+/// About what a group takes, as built and as encoded.
+fn size_bytes(group: &OffsetFetchResponseGroup) -> usize {
+    let partition =
+        |found: &OffsetFetchResponsePartitions| 128 + 2 * found.metadata.as_ref().map_or(0, String::len);
+    let topic = |topic: &OffsetFetchResponseTopics| {
+        128 + 2 * topic.name.len() + topic.partitions.iter().map(partition).sum::<usize>()
+    };
+    128 + group.topics.iter().map(topic).sum::<usize>()
 }
 
 /// The old form: one group, topics by name.

@@ -14,11 +14,12 @@ use net::protocol::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceResponse,
 };
-use net::protocol::{ErrorCode, RepairedText, Request};
+use net::protocol::{ApiKey, ErrorCode, RepairedText, Request};
 use runtime::{Clock, Effects};
 use storage::{AppendError, AppendOrigin};
 
 use super::named_twice::Repeated;
+use super::request_limits::{admit, elements_max};
 use crate::errors::{append_error_code, append_error_record};
 use crate::metadata::is_internal;
 use crate::partition::{AckWait, Acks};
@@ -93,7 +94,10 @@ pub async fn start<E: Effects>(
         return Err(CloseReason::Unsupported { name: "Produce", version: context.api_version });
     }
     let repaired = RepairedText::default();
-    let request = ProduceRequest::decode_repairing(context.api_version, body, &repaired)?;
+    let elements_max = elements_max(&shard.request_memory, ApiKey::Produce);
+    let (request, elements) =
+        ProduceRequest::decode_within(context.api_version, body, elements_max, &repaired)?;
+    let granted = admit(shard, ApiKey::Produce, elements, body.len()).await?;
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),
@@ -113,6 +117,7 @@ pub async fn start<E: Effects>(
     let context = RequestContext { frame: Bytes::new(), ..context };
     let no_reply = request.acks == 0;
     let pending = Box::pin(async move {
+        let _granted = granted;
         let answers = match calls.len() {
             1 => calls.remove(0).await,
             _ => join_all(calls).await.into_iter().flatten().collect(),

@@ -14,7 +14,7 @@ use futures_util::lock::{Mutex, MutexGuard};
 use model::{LeaderEpoch, NodeId, PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use runtime::sync::{Notify, Permit, Semaphore};
-use runtime::{Clock, Effects, Monotonic};
+use runtime::{Clock, Effects, Monotonic, yield_now};
 use storage::AppendOrigin;
 
 use super::image::{ImageBuilder, MetadataImage, PartitionImage};
@@ -192,8 +192,12 @@ impl<E: Effects> Controller<E> {
         let mut records = Vec::new();
         let mut created = Vec::new();
         let mut names = BTreeSet::new();
-        for topic in topics {
-            let plan = plan_topic(shard, &turn.state, &topic).and_then(|plan| {
+        let mut alike = AlikeNames::default();
+        for (place, topic) in topics.into_iter().enumerate() {
+            if place % PLANNED_AT_ONCE == PLANNED_AT_ONCE - 1 {
+                yield_now().await;
+            }
+            let plan = plan_topic(shard, &turn.state, &mut alike, &topic).and_then(|plan| {
                 if names.insert(topic.name.clone()) {
                     Ok(plan)
                 } else {
@@ -468,6 +472,7 @@ type Plan = (CreatedTopic, Vec<MetadataRecord>);
 fn plan_topic<E: Effects>(
     shard: &Shard<E>,
     image: &MetadataImage,
+    alike: &mut AlikeNames,
     topic: &NewTopic,
 ) -> Result<Plan, ControllerError> {
     validate_topic_name(&topic.name)
@@ -480,7 +485,7 @@ fn plan_topic<E: Effects>(
         let message = format!("Topic '{}' already exists.", topic.name);
         return Err(ControllerError::new(ErrorCode::TopicAlreadyExists, message));
     }
-    if let Some(other) = colliding(image, &topic.name) {
+    if let Some(other) = alike.colliding(image, &topic.name) {
         let message = format!("Topic '{}' collides with existing topic: {other}", topic.name);
         return Err(ControllerError::new(ErrorCode::InvalidTopicException, message));
     }
@@ -518,7 +523,8 @@ fn check_total<E: Effects>(shard: &Shard<E>, topics: &[NewTopic]) -> Result<(), 
         TopicAssignment::Count { partitions, .. } => *partitions,
         TopicAssignment::Manual(replicas) => i32::try_from(replicas.len()).unwrap_or(i32::MAX),
     };
-    let total: usize = topics.iter().filter_map(|topic| usize::try_from(partitions(topic)).ok()).sum();
+    let total: usize =
+        topics.iter().map(|topic| usize::try_from(partitions(topic)).unwrap_or(0).max(1)).sum();
     if total > PARTITIONS_PER_REQUEST_MAX {
         let message = "Excessively large number of partitions per request.";
         return Err(ControllerError::new(ErrorCode::PolicyViolation, message));
@@ -602,14 +608,24 @@ fn partition_record(topic_id: TopicId, index: usize, node: NodeId) -> MetadataRe
     }
 }
 
-/// A topic whose name differs from `name` only in '.' and '_', which metrics cannot tell apart.
-fn colliding(image: &MetadataImage, name: &str) -> Option<Arc<str>> {
-    if !name.contains(['.', '_']) {
-        return None;
+/// Existing names by what they look like in a metric, where dots are underscores. Made when the first name asks for it.
+#[derive(Default)]
+struct AlikeNames(Option<BTreeMap<String, Arc<str>>>);
+
+impl AlikeNames {
+    /// The topic whose name differs in dots and underscores only.
+    fn colliding(&mut self, image: &MetadataImage, name: &str) -> Option<Arc<str>> {
+        if !name.contains(['.', '_']) {
+            return None;
+        }
+        let plain = |name: &str| name.replace('.', "_");
+        let names = || image.topics().map(|topic| (plain(&topic.name), Arc::clone(&topic.name))).collect();
+        self.0.get_or_insert_with(names).get(&plain(name)).cloned()
     }
-    let plain = name.replace('.', "_");
-    image.topics().map(|topic| &topic.name).find(|other| other.replace('.', "_") == plain).cloned()
 }
+
+/// New topics between two yields.
+const PLANNED_AT_ONCE: usize = 64;
 
 fn difference(
     before: &BTreeMap<String, String>,

@@ -18,4 +18,5 @@ mod not_there_yet;
 mod power_cut;
 mod produce_rules;
 mod records;
+mod request_limits;
 mod text_rules;

@@ -34,15 +34,12 @@ fn transactions_and_new_groups_are_refused_for_good() {
             assert_eq!(code, expect.code(), "version {version}");
             assert_eq!(message.as_deref(), Some("This version has no transactions."), "version {version}");
         }
-        let offered = client.call(
-            3,
-            &ApiVersionsRequest {
-                client_software_name: "test",
-                client_software_version: "1",
-                ..ApiVersionsRequest::default()
-            },
-        );
-        let offered = offered.await.expect("an answer").api_keys;
+        let request = ApiVersionsRequest {
+            client_software_name: "test",
+            client_software_version: "1",
+            ..ApiVersionsRequest::default()
+        };
+        let offered = client.call(3, &request).await.expect("an answer").api_keys;
         assert!(offered.iter().any(|api| api.api_key == ApiKey::ConsumerGroupHeartbeat.code()));
         for version in 0..=1 {
             let request =

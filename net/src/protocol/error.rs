@@ -23,6 +23,14 @@ pub enum DecodeError {
         /// Bytes that were there.
         remaining: usize,
     },
+    /// More elements in all arrays of a request than its API allows.
+    #[error("{claimed} elements in the arrays of a request, at most {max} are allowed")]
+    TooManyElements {
+        /// The elements until then.
+        claimed: u32,
+        /// The limit.
+        max: u32,
+    },
     /// Null where the schema of this version has no null.
     #[error("null in a field that is not nullable")]
     UnexpectedNull,

@@ -48,27 +48,34 @@ pub trait Request<'a>: Message + Decode<'a> {
     /// # Errors
     /// When `version` does not exist or the body is malformed.
     fn decode(version: i16, body: &'a [u8]) -> Result<Self, DecodeError> {
-        read_message(version, body, None).map(|(message, _)| message)
+        read_message(version, body).map(|(message, _)| message)
     }
 
-    /// As [`Request::decode`], but strings that are not UTF-8 are no error: they are read with U+FFFD for what is no
-    /// character, as Kafka does. `repaired` keeps those, and is fresh for each request.
+    /// As [`Request::decode`], within a limit, and with the number of elements in all arrays. Strings that are not UTF-8 are
+    /// no error: they are read with U+FFFD for what is no character, as Kafka does. `repaired` keeps those, and is fresh for
+    /// each request.
     ///
     /// # Errors
-    /// When `version` does not exist or the body is malformed, or when too much would have to be repaired.
-    fn decode_repairing(
+    /// When `version` does not exist or the body is malformed, when there are more than `elements_max` elements, or when
+    /// too much would have to be repaired.
+    fn decode_within(
         version: i16,
         body: &'a [u8],
+        elements_max: usize,
         repaired: &'a RepairedText,
-    ) -> Result<Self, DecodeError> {
-        match Self::decode(version, body) {
+    ) -> Result<(Self, usize), DecodeError> {
+        let elements_max = u32::try_from(elements_max).unwrap_or(u32::MAX);
+        let reader = Reader::new(body, version, Self::is_flexible(version)).limited(elements_max);
+        let read = |reader| read_from::<Self>(version, reader);
+        let decoded = match read(reader) {
             Err(DecodeError::InvalidUtf8) => {
-                read_message::<Self>(version, body, Some(repaired))?;
+                read(reader.repairing(repaired))?;
                 repaired.complete();
-                read_message(version, body, Some(repaired)).map(|(message, _)| message)
+                read(reader.repairing(repaired))
             }
             decoded => decoded,
-        }
+        };
+        decoded.map(|(message, reader)| (message, reader.elements() as usize))
     }
 }
 
@@ -91,7 +98,7 @@ pub trait Response: Message + Encode {
 /// # Errors
 /// When `version` does not exist or the bytes are malformed.
 pub fn decode_message<'a, M: Message + Decode<'a>>(version: i16, bytes: &'a [u8]) -> Result<M, DecodeError> {
-    let (message, reader) = read_message(version, bytes, None)?;
+    let (message, reader) = read_message(version, bytes)?;
     reader.finish()?;
     Ok(message)
 }
@@ -100,14 +107,16 @@ pub fn decode_message<'a, M: Message + Decode<'a>>(version: i16, bytes: &'a [u8]
 fn read_message<'a, M: Message + Decode<'a>>(
     version: i16,
     bytes: &'a [u8],
-    repaired: Option<&'a RepairedText>,
+) -> Result<(M, Reader<'a>), DecodeError> {
+    read_from(version, Reader::new(bytes, version, M::is_flexible(version)))
+}
+
+fn read_from<'a, M: Message + Decode<'a>>(
+    version: i16,
+    mut reader: Reader<'a>,
 ) -> Result<(M, Reader<'a>), DecodeError> {
     if !M::has_version(version) {
         return Err(DecodeError::UnsupportedVersion { message: M::NAME, version });
-    }
-    let mut reader = Reader::new(bytes, version, M::is_flexible(version));
-    if let Some(repaired) = repaired {
-        reader = reader.repairing(repaired);
     }
     let message = reader.get()?;
     Ok((message, reader))

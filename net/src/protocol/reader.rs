@@ -17,6 +17,9 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     version: i16,
     flexible: bool,
+    /// Elements of all arrays so far, and how many there may be.
+    elements: u32,
+    elements_max: u32,
     /// Where strings that are not UTF-8 are repaired; without it they are errors.
     repaired: Option<&'a RepairedText>,
 }
@@ -25,7 +28,19 @@ impl<'a> Reader<'a> {
     /// Reads `bytes` as a message of `version`; `flexible` says whether lengths are compact and tagged fields exist.
     #[must_use]
     pub const fn new(bytes: &'a [u8], version: i16, flexible: bool) -> Self {
-        Self { bytes, version, flexible, repaired: None }
+        Self { bytes, version, flexible, elements: 0, elements_max: u32::MAX, repaired: None }
+    }
+
+    /// Refuses a message whose arrays have more than `elements_max` elements together.
+    #[must_use]
+    pub(super) const fn limited(self, elements_max: u32) -> Self {
+        Self { elements_max, ..self }
+    }
+
+    /// Elements of all arrays so far.
+    #[must_use]
+    pub(super) const fn elements(&self) -> u32 {
+        self.elements
     }
 
     /// Reads strings that are not UTF-8 as `repaired` has them.
@@ -154,6 +169,10 @@ impl<'a> Reader<'a> {
         if length > self.bytes.len() {
             return Err(DecodeError::ArrayTooLong { claimed, remaining: self.bytes.len() });
         }
+        self.elements = self.elements.saturating_add(claimed);
+        if self.elements > self.elements_max {
+            return Err(DecodeError::TooManyElements { claimed: self.elements, max: self.elements_max });
+        }
         Ok(Some(claimed))
     }
 
@@ -179,6 +198,7 @@ impl<'a> Reader<'a> {
             if known(tag, &mut field)? && !field.bytes.is_empty() {
                 return Err(DecodeError::TaggedFieldSize { tag, surplus: field.bytes.len() });
             }
+            self.elements = field.elements;
         }
         Ok(())
     }

@@ -142,7 +142,9 @@ mod tests {
             let frame = asking_for(version, &["good", "ba#d", "##", "good too"]);
             assert_eq!(MetadataRequest::decode(version, &frame), Err(DecodeError::InvalidUtf8));
             let repaired = RepairedText::default();
-            let request = MetadataRequest::decode_repairing(version, &frame, &repaired).expect("decodes");
+            let decoded = MetadataRequest::decode_within(version, &frame, 4, &repaired);
+            let (request, elements) = decoded.expect("decodes");
+            assert_eq!(elements, 4);
             let expect = ["good", "ba\u{fffd}d", "\u{fffd}\u{fffd}", "good too"];
             for _ in 0..2 {
                 let names = request.topics.expect("some").iter().map(|topic| topic.name.expect("named"));
@@ -156,7 +158,7 @@ mod tests {
         let many = vec!["#"; REPAIRED_BYTES_MAX / 32];
         let frame = asking_for(12, &many);
         let repaired = RepairedText::default();
-        let refused = MetadataRequest::decode_repairing(12, &frame, &repaired);
+        let refused = MetadataRequest::decode_within(12, &frame, usize::MAX, &repaired);
         assert_eq!(refused, Err(DecodeError::InvalidUtf8));
     }
 }
