@@ -18,6 +18,7 @@ use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
 use runtime::sync::{Notify, Permit};
 use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
+use crate::connection_end::{DISCARD_TIME_MAX, discard};
 use crate::handlers::{self, produce};
 use crate::request::{CloseReason, FilePart, Reply, RequestContext};
 use crate::request_memory::{FREE_BYTES, RequestGrant};
@@ -41,10 +42,12 @@ pub struct Connection<E: Effects> {
     progress: Notify,
     /// A response may be ready: the writer may go on.
     ready: Notify,
+    /// The reader starts no more requests.
     closing: Cell<bool>,
+    /// The writer sends no more.
     closed: Cell<bool>,
-    aborting: Cell<bool>,
-    aborted: Notify,
+    ending: Cell<Ending>,
+    end_began: Notify,
     last_active: Cell<Monotonic>,
     /// Memory for the request that is arriving or expected, if it is large.
     grant: RefCell<Option<RequestGrant>>,
@@ -74,8 +77,8 @@ impl<E: Effects> Connection<E> {
             ready: Notify::new(),
             closing: Cell::new(false),
             closed: Cell::new(false),
-            aborting: Cell::new(false),
-            aborted: Notify::new(),
+            ending: Cell::new(Ending::Open),
+            end_began: Notify::new(),
             last_active: Cell::new(now),
             grant: RefCell::default(),
             arriving: Cell::new(None),
@@ -95,37 +98,56 @@ impl<E: Effects> Connection<E> {
         self.stream.peer_addr()
     }
 
-    /// Whether no request is being worked on.
+    /// Whether no request is being worked on, and has not been for so long that its client has its answer.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.protocol.borrow().is_idle()
+    pub fn is_resting(&self, now: Monotonic) -> bool {
+        self.protocol.borrow().is_idle() && now.since(self.last_active.get()) > DISCARD_TIME_MAX
     }
 
     /// The large request that holds memory while it arrives.
     #[must_use]
     pub fn arrival(&self, now: Monotonic) -> Option<Arrival> {
-        let since = self.arriving.get().filter(|_| !self.aborting.get())?;
+        let since = self.arriving.get().filter(|_| self.ending.get() != Ending::Aborted)?;
         let bytes = self.protocol.borrow().buffered_bytes();
         Some(Arrival { connection_id: self.id, bytes, received_for: now.since(since) })
+    }
+
+    /// Takes no more requests, answers those that were taken, then ends the connection.
+    pub fn finish(&self) {
+        if self.ending.get() == Ending::Open {
+            self.begin_end(Ending::Finishing);
+        }
     }
 
     /// Ends the connection at once.
     pub fn abort(&self) {
         self.stream.shutdown();
-        self.aborting.set(true);
-        self.aborted.notify_all();
+        self.begin_end(Ending::Aborted);
+    }
+
+    fn begin_end(&self, ending: Ending) {
+        self.ending.set(ending);
+        self.end_began.notify_all();
+        self.ready.notify_one();
+        self.progress.notify_one();
+    }
+
+    /// Whether it sends no more.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.closed.get()
     }
 
     /// Whether it is being ended.
     #[must_use]
-    pub fn is_aborting(&self) -> bool {
-        self.aborting.get()
+    pub fn is_ending(&self) -> bool {
+        self.ending.get() != Ending::Open
     }
 
     /// Waits until it is being ended.
-    pub async fn aborted(&self) {
-        while !self.aborting.get() {
-            self.aborted.notified().await;
+    pub async fn ending(&self) {
+        while !self.is_ending() {
+            self.end_began.notified().await;
         }
     }
 
@@ -143,10 +165,14 @@ impl<E: Effects> Connection<E> {
         while !self.closed.get() {
             self.progress.notified().await;
         }
+        drop(self.grant.take());
+        if self.ending.get() != Ending::Aborted {
+            discard(self.shard.effects.clock(), &self.stream).await;
+        }
     }
 
     async fn read(self: &Rc<Self>) -> Result<(), ReadEnd> {
-        while !self.closed.get() {
+        while !self.closed.get() && !self.is_ending() {
             let request = self.protocol.borrow_mut().next_request()?;
             if let Some(request) = request {
                 self.start(request).await?;
@@ -161,6 +187,10 @@ impl<E: Effects> Connection<E> {
                 continue;
             }
             let room_max = self.reserve().await;
+            if self.is_ending() {
+                // Perhaps without the memory.
+                break;
+            }
             let buffer = self.protocol.borrow_mut().take_buffer(room_max);
             let (received, buffer) = self.stream.recv(buffer).await;
             self.protocol.borrow_mut().received(buffer);
@@ -214,9 +244,9 @@ impl<E: Effects> Connection<E> {
         let mut counted = began;
         {
             let mut growing = pin!(grant.grow(to_bytes));
-            while !self.aborting.get() {
-                let (aborted, patience) = (pin!(self.aborted()), pin!(clock.sleep_until(counted + PATIENCE)));
-                if let Either::Left(_) = select(growing.as_mut(), select(aborted, patience)).await {
+            while !self.is_ending() {
+                let (ending, patience) = (pin!(self.ending()), pin!(clock.sleep_until(counted + PATIENCE)));
+                if let Either::Left(_) = select(growing.as_mut(), select(ending, patience)).await {
                     break;
                 }
                 let now = clock.now();
@@ -337,31 +367,28 @@ impl<E: Effects> Connection<E> {
         tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
         self.shard.stats.closed_connection();
         self.protocol.borrow_mut().complete(slot, Vec::new());
-        self.abort();
-        self.ready.notify_one();
+        self.finish();
     }
 
     async fn write(self: Rc<Self>) {
         loop {
             let segments = self.ready_segments();
             if segments.is_empty() {
-                if self.closing.get() && self.protocol.borrow().in_flight() == 0 {
+                if (self.closing.get() || self.is_ending()) && self.protocol.borrow().in_flight() == 0 {
                     break;
                 }
                 self.ready.notified().await;
                 continue;
             }
             if self.send(segments).await.is_err() {
-                break;
-            }
-            // The broker goes down as soon as nobody waits for an answer.
-            if self.shard.stopping() && self.is_idle() {
+                self.abort();
                 break;
             }
         }
+        self.stream.shutdown_send();
         self.closed.set(true);
-        self.abort();
         self.progress.notify_one();
+        self.shard.connections.note_answered();
     }
 
     /// Everything whose turn has come, up to a bound.
@@ -429,6 +456,17 @@ impl<E: Effects> Drop for InTransit<E> {
         let in_transit = &self.connection.in_transit_bytes;
         in_transit.set(in_transit.get() - self.bytes);
     }
+}
+
+/// How a connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It takes requests.
+    Open,
+    /// It answers those that it has taken and then sends no more; what still arrives is discarded.
+    Finishing,
+    /// Both directions are shut; what is being worked on cannot be answered any more.
+    Aborted,
 }
 
 /// How far a request has come when the next one may be looked at.

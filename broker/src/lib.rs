@@ -7,6 +7,7 @@ pub mod calls;
 pub mod cli;
 pub mod config;
 pub mod connection;
+mod connection_end;
 pub mod coordinator;
 pub mod coordinators;
 mod errors;

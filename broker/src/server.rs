@@ -18,6 +18,7 @@ use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogMa
 use crate::calls::Job;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::connection::Connection;
+use crate::connection_end::DISCARD_TIME_MAX;
 use crate::logging::Loggers;
 use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
 use crate::partition::Partition;
@@ -241,7 +242,9 @@ pub async fn bring_up<E: Effects>(
 
 /// Ends the broker in order; runs on shard 0.
 pub async fn take_down<E: Effects>(shard: &Rc<Shard<E>>) {
-    shard.call_all(|shard| async move { shard.connections.close(&shard).await }).await;
+    shard.call_all(|shard| async move { shard.connections.finish(&shard).await }).await;
+    // Nobody can be told any more what becomes of an append.
+    shard.call_all(|shard| async move { shard.refuse_appends() }).await;
     let closed = shard.call_all(|shard| async move { shard.logs.close().await }).await;
     let mut clean = true;
     for error in closed.into_iter().filter_map(Result::err) {
@@ -251,6 +254,7 @@ pub async fn take_down<E: Effects>(shard: &Rc<Shard<E>>) {
     if clean && let Err(error) = shard.identity.log_dir.mark_clean(&shard.effects).await {
         tracing::error!(%error, "the clean-shutdown marker could not be written");
     }
+    shard.call_all(|shard| async move { shard.connections.end(&shard).await }).await;
     shard.call_all(|shard| async move { shard.connections.ended.notify_all() }).await;
 }
 
@@ -261,6 +265,8 @@ pub struct Connections<E: Effects> {
     /// No more are accepted, and the log says so.
     full: Cell<bool>,
     stopping: Notify,
+    /// Open connections that may still send an answer.
+    answering: Cell<usize>,
     changed: Notify,
     /// The broker has been taken down; shards may end.
     pub ended: Notify,
@@ -273,6 +279,7 @@ impl<E: Effects> Default for Connections<E> {
             open: RefCell::default(),
             full: Cell::new(false),
             stopping: Notify::new(),
+            answering: Cell::new(0),
             changed: Notify::new(),
             ended: Notify::new(),
         }
@@ -280,27 +287,52 @@ impl<E: Effects> Default for Connections<E> {
 }
 
 impl<E: Effects> Connections<E> {
-    /// Stops accepting, lets running requests finish for a while, then ends all connections.
-    async fn close(&self, shard: &Rc<Shard<E>>) {
+    /// Stops accepting and taking requests; waits a while until those that were taken are answered.
+    async fn finish(&self, shard: &Rc<Shard<E>>) {
         shard.stop();
         // Members that wait for a rebalance would otherwise hold up the end.
         shard.coordinators.resign_all();
         self.stopping.notify_all();
-        let deadline = shard.effects.clock().now() + DRAIN;
-        let open: Vec<_> = self.open.borrow().values().map(Rc::clone).collect();
-        for connection in open.iter().filter(|connection| connection.is_idle()) {
-            connection.abort();
+        let now = shard.effects.clock().now();
+        for connection in self.all() {
+            if connection.is_resting(now) {
+                connection.abort();
+            } else {
+                connection.finish();
+            }
         }
-        while !self.open.borrow().is_empty() {
+        self.wait_until(shard, DRAIN, || self.answering.get() == 0).await;
+        for connection in self.all() {
+            if !connection.is_answered() {
+                connection.abort();
+            }
+        }
+    }
+
+    /// Waits until the clients have closed their side, those that do so soon.
+    async fn end(&self, shard: &Rc<Shard<E>>) {
+        self.wait_until(shard, DISCARD_TIME_MAX, || self.open.borrow().is_empty()).await;
+    }
+
+    async fn wait_until(&self, shard: &Rc<Shard<E>>, time_max: Duration, is_reached: impl Fn() -> bool) {
+        let deadline = shard.effects.clock().now() + time_max;
+        while !is_reached() {
             let sleep = std::pin::pin!(shard.effects.clock().sleep_until(deadline));
             let changed = std::pin::pin!(self.changed.notified());
             if let Either::Left(_) = select(sleep, changed).await {
                 break;
             }
         }
-        for connection in self.open.borrow().values() {
-            connection.abort();
-        }
+    }
+
+    fn all(&self) -> Vec<Rc<Connection<E>>> {
+        self.open.borrow().values().map(Rc::clone).collect()
+    }
+
+    /// A connection has sent its last answer.
+    pub fn note_answered(&self) {
+        self.answering.set(self.answering.get() - 1);
+        self.changed.notify_all();
     }
 
     /// Open connections of this shard.
@@ -350,6 +382,7 @@ impl<E: Effects> Connections<E> {
     }
 
     fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream, listener: usize) {
+        self.answering.set(self.answering.get() + 1);
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let connection = Connection::new(Rc::clone(shard), stream, id, listener);
@@ -392,7 +425,7 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listen
         };
         match accepted {
             Ok(stream) => {
-                if !shard.connections.is_full(&shard) {
+                if !shard.stopping() && !shard.connections.is_full(&shard) {
                     shard.connections.add(&shard, stream, listener);
                 }
             }
@@ -409,8 +442,7 @@ async fn close_idle<E: Effects>(shard: Rc<Shard<E>>) {
     while !shard.stopping() {
         let now = shard.effects.clock().now();
         if let Some(idle_max) = shard.config().connection_idle_max() {
-            let open: Vec<_> = shard.connections.open.borrow().values().map(Rc::clone).collect();
-            for connection in open {
+            for connection in shard.connections.all() {
                 // Whatever it waits for: a client that is gone, or does not read, must not keep what it holds.
                 if now.since(connection.last_active()) > idle_max {
                     connection.abort();

@@ -96,6 +96,7 @@ pub struct Shard<E: Effects> {
     partitions: RefCell<HashMap<(TopicId, PartitionId), Hosted<E>>>,
     topic_configs: RefCell<HashMap<TopicId, Arc<TopicConfig>>>,
     stopping: Cell<bool>,
+    refusing_appends: Cell<bool>,
 }
 
 /// Logs opened or deleted at the same time by one shard.
@@ -140,6 +141,7 @@ impl<E: Effects> Shard<E> {
             partitions: RefCell::default(),
             topic_configs: RefCell::default(),
             stopping: Cell::new(false),
+            refusing_appends: Cell::new(false),
         });
         let serving = Rc::clone(&shard);
         shard.effects.spawn(async move { serving.calls.serve(Rc::clone(&serving)).await });
@@ -168,6 +170,17 @@ impl<E: Effects> Shard<E> {
     /// Makes [`Shard::stopping`] true.
     pub fn stop(&self) {
         self.stopping.set(true);
+    }
+
+    /// Has requests that are still being worked on append nothing more.
+    pub fn refuse_appends(&self) {
+        self.refusing_appends.set(true);
+    }
+
+    /// Whether clients may append.
+    #[must_use]
+    pub fn takes_appends(&self) -> bool {
+        !self.refusing_appends.get()
     }
 
     /// The shard that owns a partition. Partitions of one topic go around all shards.

@@ -278,6 +278,8 @@ pub trait Stream: Clone + 'static {
     fn send(&self, parts: Vec<Bytes>) -> impl Future<Output = io::Result<()>>;
     /// Ends both directions; pending operations complete.
     fn shutdown(&self);
+    /// Ends our direction: the peer reads what was sent, then the end of the stream, and may go on sending.
+    fn shutdown_send(&self);
     /// Our end.
     fn local_addr(&self) -> SocketAddr;
     /// The other end.

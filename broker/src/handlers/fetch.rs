@@ -251,7 +251,7 @@ async fn fetch_until<E: Effects>(
         });
         let mut fetched: Vec<Fetched<E>> = failed.collect();
         without_owner = none;
-        let gone = shard.connections.get(connection_id).is_none_or(|connection| connection.is_aborting());
+        let gone = shard.connections.get(connection_id).is_none_or(|connection| connection.is_ending());
         let now = shard.effects.clock().now();
         let last_round = now >= deadline || shard.stopping() || gone || enough(&fetched, limits);
         let calls = by_shard.iter().map(|(target, items)| {
@@ -475,14 +475,14 @@ async fn wait_for_more<E: Effects>(
     });
     let calls: Vec<_> = calls.collect();
     let connection = shard.connections.get(connection_id);
-    let aborted = Box::pin(async {
+    let ending = Box::pin(async {
         match &connection {
-            Some(connection) => connection.aborted().await,
+            Some(connection) => connection.ending().await,
             None => std::future::pending().await,
         }
     });
     let sleep = Box::pin(shard.effects.clock().sleep_until(deadline));
-    let over = select(sleep, aborted);
+    let over = select(sleep, ending);
     if calls.is_empty() {
         over.await;
     } else {

@@ -302,6 +302,9 @@ fn append_one<E: Effects>(
         Ok(partition) => partition,
         Err(code) => return Outcome::failed(code),
     };
+    if !shard.takes_appends() {
+        return Outcome::failed(ErrorCode::NotLeaderOrFollower);
+    }
     let log = &partition.log;
     match log.append(&item.records, AppendOrigin::Client, partition.leader_epoch(), now) {
         Ok(info) => {

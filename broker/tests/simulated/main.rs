@@ -1,6 +1,7 @@
 //! The whole broker in the simulator: what clients see, on any number of shards, across restarts, power cuts and faults.
 
 mod admin_rules;
+mod clean_stop;
 mod damaged_groups;
 mod damaged_metadata;
 mod every_version;

@@ -114,7 +114,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.lock().net_close(self.connection, self.end);
+        self.shared.lock().net_drop(self.connection, self.end);
     }
 }
 
@@ -145,6 +145,10 @@ impl Stream for SimStream {
 
     fn shutdown(&self) {
         self.handle.shared.lock().net_close(self.handle.connection, self.handle.end);
+    }
+
+    fn shutdown_send(&self) {
+        self.handle.shared.lock().net_finish(self.handle.connection, self.handle.end);
     }
 
     fn local_addr(&self) -> SocketAddr {

@@ -46,6 +46,8 @@ struct End {
     arrived: BytesMut,
     /// The other end has closed its side, and all it sent has arrived.
     eof: bool,
+    /// We send no more.
+    finished: bool,
     /// We have closed.
     closed: bool,
     reset: bool,
@@ -68,6 +70,7 @@ impl End {
             outgoing_bytes: 0,
             arrived: BytesMut::new(),
             eof: false,
+            finished: false,
             closed: false,
             reset: false,
             recv_waker: None,
@@ -85,6 +88,8 @@ impl End {
         self.reset = true;
         self.outgoing.clear();
         self.outgoing_bytes = 0;
+        // Not every system hands out what had arrived before.
+        self.arrived.clear();
         self.wake();
     }
 }
@@ -244,7 +249,7 @@ impl State {
         if mine.reset {
             return Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
         }
-        if mine.closed {
+        if mine.closed || mine.finished {
             return Some(Err(io::Error::from(io::ErrorKind::BrokenPipe)));
         }
         let room = WINDOW_BYTES.saturating_sub(mine.outgoing_bytes + theirs.arrived.len());
@@ -260,6 +265,18 @@ impl State {
         Some(Ok(count))
     }
 
+    /// Ends one direction: the other end reads what was sent, then the end of the stream.
+    pub(super) fn net_finish(&mut self, connection: usize, end: usize) {
+        let [mine, _] = self.net_ends(connection, end);
+        let boot = mine.boot;
+        if mine.closed || mine.reset || std::mem::replace(&mut mine.finished, true) {
+            return;
+        }
+        if self.is_alive(boot) {
+            self.net_transmit(connection, end, Segment::Fin);
+        }
+    }
+
     /// Closes an end: the other reads what was sent, then the end of the stream.
     pub(super) fn net_close(&mut self, connection: usize, end: usize) {
         let [mine, _] = self.net_ends(connection, end);
@@ -272,6 +289,18 @@ impl State {
         // A node that lost power says no farewell.
         if self.is_alive(boot) {
             self.net_transmit(connection, end, Segment::Fin);
+        }
+    }
+
+    /// An end is let go of: as [`State::net_close`], but what it leaves unread resets the connection.
+    pub(super) fn net_drop(&mut self, connection: usize, end: usize) {
+        let [mine, _] = self.net_ends(connection, end);
+        let (boot, unread) = (mine.boot, !mine.arrived.is_empty() && !mine.reset);
+        if unread && self.is_alive(boot) {
+            self.net_ends(connection, end)[0].closed = true;
+            self.net_transmit(connection, end, Segment::Reset);
+        } else {
+            self.net_close(connection, end);
         }
     }
 

@@ -207,6 +207,11 @@ impl Stream for UringStream {
         let _gone = unsafe { libc::shutdown(self.connection.socket.as_raw_fd(), libc::SHUT_RDWR) };
     }
 
+    fn shutdown_send(&self) {
+        // SAFETY: no memory is involved. It fails only if the connection is gone.
+        let _gone = unsafe { libc::shutdown(self.connection.socket.as_raw_fd(), libc::SHUT_WR) };
+    }
+
     fn local_addr(&self) -> SocketAddr {
         self.connection.local
     }
