@@ -13,7 +13,9 @@ use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
 use runtime::mesh::MeshPort;
 use runtime::sync::Notify;
 use runtime::{Clock, Effects, ListenOptions, Listener, Monotonic, Net};
-use storage::{LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions};
+use storage::{
+    LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions, PRODUCER_BYTES,
+};
 
 use crate::calls::Job;
 use crate::config::{BrokerConfig, TopicConfig};
@@ -56,6 +58,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often idle connections are looked for.
 const IDLE_CHECK: Duration = Duration::from_secs(10);
+
+/// The part of a shard's memory that may go to what is remembered of producers.
+const PRODUCERS_SHARE: usize = 8;
 
 /// Tells every shard how the start of shard 0 went.
 pub type StartSignal = Option<Arc<Identity>>;
@@ -175,6 +180,8 @@ fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManager
         checkpoint_bytes: config.checkpoint_bytes(),
         checkpoint_ms: millis(config.checkpoint_interval()),
         producer_id_expiration_ms: millis(config.producer_id_expiration()),
+        producer_expiry_check_ms: millis(config.producer_expiry_check_interval()),
+        producers_max: config.memory_per_shard_bytes() / PRODUCERS_SHARE / PRODUCER_BYTES,
         unlink_pause: config.unlink_pause(),
         journal_bytes: config.journal_bytes_per_shard(),
         ..defaults

@@ -99,7 +99,7 @@ impl<E: Effects> Log<E> {
             let times = times(batch);
             let header = header(batch, base, leader_epoch, times);
             segment.append(batch, &header, base, times.1, config.index_interval_bytes);
-            state.producers.record(batch, base);
+            state.producers.record(batch, base, now_ms);
             state.log_end = segment.next_offset;
         }
         state.epochs_dirty |= state.epochs.assign(leader_epoch, first_offset);
@@ -119,7 +119,7 @@ impl<E: Effects> Log<E> {
         let full = state.active();
         full.state.borrow_mut().finish_time_index();
         full.enter(Stage::Full);
-        state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.snapshot() });
+        state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.freeze() });
         state.segments.push_back(next);
         self.shard.stats.borrow_mut().segments_rolled += 1;
     }

@@ -129,6 +129,10 @@ pub struct LogManagerOptions {
     pub chunk_idle_ms: u64,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: u64,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producer_expiry_check_ms: u64,
+    /// Producers that the logs of this shard remember, apart from the first few of each.
+    pub producers_max: usize,
     /// Deleted segments and partitions are unlinked at most one per this time, large ones bit by bit.
     pub unlink_pause: Duration,
     /// Sealed segments with an open file or loaded indexes that this shard keeps.
@@ -162,6 +166,8 @@ impl Default for LogManagerOptions {
             idle_ms: 1_000,
             chunk_idle_ms: 10_000,
             producer_id_expiration_ms: 86_400_000,
+            producer_expiry_check_ms: 600_000,
+            producers_max: 100_000,
             unlink_pause: Duration::from_millis(20),
             sealed_open_max: 256,
             active_open_max: 4096,

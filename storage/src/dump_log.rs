@@ -9,7 +9,7 @@ use model::{Offset, RecordBatch, RecordIter};
 
 use crate::decompress::{UNPACKED_BYTES_MAX, records};
 use crate::log_segment::parse_file_name;
-use crate::producer_state::ProducerState;
+use crate::producer_snapshot::{BATCHES_ENDING, Recent, decode, decode_batches};
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,7 +84,7 @@ impl<W: Write> Dump<'_, W> {
             return Ok(());
         }
         let Some((ending, base)) = kind(path) else {
-            self.problem(path, "not a segment's .log, .index, .timeindex or .snapshot");
+            self.problem(path, "not a segment's .log, .index, .timeindex, .snapshot or .batches");
             return Ok(());
         };
         self.summary.files += 1;
@@ -95,7 +95,8 @@ impl<W: Write> Dump<'_, W> {
             "log" => self.log(path, base),
             "index" => self.offset_index(path, base),
             "timeindex" => self.time_index(path, base),
-            _ => self.snapshot(path),
+            "snapshot" => self.snapshot(path),
+            _ => self.batches(path),
         }
     }
 
@@ -271,7 +272,7 @@ impl<W: Write> Dump<'_, W> {
     }
 
     fn snapshot(&mut self, path: &Path) -> io::Result<()> {
-        match ProducerState::from_snapshot(&fs::read(path)?) {
+        match decode(&fs::read(path)?, None) {
             None => self.problem(path, "not a snapshot, or damaged"),
             Some(state) if !self.options.quiet => {
                 for line in state.describe() {
@@ -279,6 +280,26 @@ impl<W: Write> Dump<'_, W> {
                 }
             }
             Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The batches of producers before those in the snapshot.
+    fn batches(&mut self, path: &Path) -> io::Result<()> {
+        let Some(producers) = decode_batches(&fs::read(path)?) else {
+            self.problem(path, "not the batches of a snapshot's producers, or damaged");
+            return Ok(());
+        };
+        for (id, recent) in producers.into_iter().filter(|_| !self.options.quiet) {
+            let Recent { epoch, last_append_ms, older } = recent;
+            writeln!(self.out, "producerId: {id} producerEpoch: {epoch} lastAppendMs: {last_append_ms}")?;
+            for batch in older {
+                writeln!(
+                    self.out,
+                    "| lastSequence: {} lastOffset: {} offsetDelta: {} timestamp: {}",
+                    batch.last_sequence, batch.last_offset, batch.offset_delta, batch.timestamp
+                )?;
+            }
         }
         Ok(())
     }
@@ -291,7 +312,7 @@ impl<W: Write> Dump<'_, W> {
 /// What a file is by its name, and its base offset.
 fn kind(path: &Path) -> Option<(&'static str, Offset)> {
     let name = path.file_name()?.to_str()?;
-    ["log", "index", "timeindex", "snapshot"]
+    ["log", "index", "timeindex", "snapshot", BATCHES_ENDING]
         .into_iter()
         .find_map(|ending| Some((ending, parse_file_name(name, ending)?)))
 }

@@ -18,6 +18,7 @@ use crate::commit_loop::start_flush;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log_dir::Checkpoint;
 use crate::log_segment::{LogSegment, Stage};
+use crate::producer_budget::ChargedProducers;
 use crate::producer_state::ProducerState;
 use crate::shard::Shard;
 use crate::{LogConfig, StorageError};
@@ -155,7 +156,7 @@ pub(crate) struct LogState<E: Effects> {
     pub(crate) recovery_point: Offset,
     pub(crate) epochs: LeaderEpochCache,
     pub(crate) epochs_dirty: bool,
-    pub(crate) producers: ProducerState,
+    pub(crate) producers: ChargedProducers,
     /// Full segments that still have to be cut and given their indexes, with the producers as of their end.
     pub(crate) to_seal: VecDeque<ToSeal<E>>,
     /// Snapshots within segments, oldest first, each with the checkpoint change that made it the newest.
@@ -171,10 +172,10 @@ pub(crate) struct LogState<E: Effects> {
     pub(crate) offline: Option<StorageError>,
 }
 
-/// A full segment and the snapshot that belongs to its end.
+/// A full segment and the producers as of its end.
 pub(crate) struct ToSeal<E: Effects> {
     pub(crate) segment: Rc<LogSegment<E>>,
-    pub(crate) producers: Vec<u8>,
+    pub(crate) producers: ProducerState,
 }
 
 impl<E: Effects> Log<E> {
@@ -423,7 +424,7 @@ impl<E: Effects> Log<E> {
 
 impl<E: Effects> LogState<E> {
     /// A log of one segment that ends, durably, at `end`.
-    pub(crate) fn new(segment: Rc<LogSegment<E>>, end: Offset) -> Self {
+    pub(crate) fn new(segment: Rc<LogSegment<E>>, end: Offset, producers: ChargedProducers) -> Self {
         Self {
             segments: VecDeque::from([segment]),
             log_start: end,
@@ -434,7 +435,7 @@ impl<E: Effects> LogState<E> {
             recovery_point: end,
             epochs: LeaderEpochCache::default(),
             epochs_dirty: false,
-            producers: ProducerState::default(),
+            producers,
             to_seal: VecDeque::new(),
             snapshots: Vec::new(),
             bytes_since_checkpoint: 0,

@@ -12,7 +12,7 @@ use runtime::{Clock, Disk, Effects};
 use crate::shard::Shard;
 use crate::{
     Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, journal, maintenance,
-    opening, read_cache, removal, retention,
+    opening, producer_expiry, read_cache, removal, retention,
 };
 
 /// How often a log that finds no descriptors is opened again, and the pause before each.
@@ -60,6 +60,7 @@ impl<E: Effects> LogManager<E> {
         shard.spawn(maintenance::run(Rc::clone(&shard)));
         shard.spawn(retention::unlink(Rc::clone(&shard)));
         shard.effects.spawn(retention::run(Rc::clone(&shard)));
+        shard.effects.spawn(producer_expiry::run(Rc::clone(&shard)));
         shard.effects.spawn(read_cache::run(Rc::clone(&shard)));
         shard.effects.spawn(watch_space(Rc::clone(&shard)));
         Ok(Rc::new(Self { shard, admission: Semaphore::new(1) }))
@@ -185,6 +186,7 @@ impl<E: Effects> LogManager<E> {
             stats.log_bytes += log.size_bytes();
         }
         stats.chunk_bytes = crate::tail::to_u64(self.shard.chunk_bytes.get());
+        stats.producers = crate::tail::to_u64(self.shard.producers.used());
         stats.read_cache_bytes = self.shard.read_cache.bytes();
         stats.disk_full = self.shard.disk_full.get().is_some();
         stats.failed = self.shard.dir.is_failed();

@@ -18,6 +18,8 @@ use crate::log::Log;
 use crate::log_dir::Checkpoint;
 use crate::log_segment::{LogSegment, Stage, file_name};
 use crate::offset_index::OffsetIndex;
+use crate::producer_snapshot::{BATCHES_ENDING, SnapshotFiles, encode, remove_snapshot};
+use crate::producer_state::ProducerState;
 use crate::shard::Shard;
 use crate::tail::to_u64;
 use crate::time_index::TimeIndex;
@@ -118,7 +120,7 @@ impl<E: Effects> Log<E> {
             let end = segment.next_offset();
             self.written_soon_to(end).await?;
             self.sync_buffered().await?;
-            self.seal(&segment, producers).await?;
+            self.seal(&segment, &producers).await?;
             self.state.borrow_mut().to_seal.pop_front();
             self.move_recovery_point(end, end);
         }
@@ -145,11 +147,10 @@ impl<E: Effects> Log<E> {
         Ok(())
     }
 
-    async fn seal(&self, segment: &Rc<LogSegment<E>>, producers: Vec<u8>) -> Result<(), StorageError> {
+    async fn seal(&self, segment: &Rc<LogSegment<E>>, producers: &ProducerState) -> Result<(), StorageError> {
         self.cut(segment).await?;
         self.write_indexes(segment).await?;
-        let snapshot = self.dir.join(file_name(segment.next_offset(), "snapshot"));
-        self.shard.write_whole(&snapshot, producers).await?;
+        self.write_snapshot(segment.next_offset(), producers).await?;
         segment.state.borrow_mut().tail.unpark();
         segment.enter(Stage::Sealed);
         // Readers go on with the file that is open.
@@ -163,15 +164,13 @@ impl<E: Effects> Log<E> {
 
     /// Makes everything that is in the log now independent of a scan.
     async fn take_checkpoint(self: &Rc<Self>) -> Result<(), StorageError> {
-        let unix_ms = self.shard.effects.clock().unix_ms();
         let (target, known, producers, epochs, active) = {
             let mut state = self.state.borrow_mut();
-            state.producers.expire(unix_ms, self.shard.options.producer_id_expiration_ms);
             state.bytes_since_checkpoint = 0;
             state.last_checkpoint_ms = self.shard.now_ms();
             let epochs =
                 std::mem::take(&mut state.epochs_dirty).then(|| format_epochs(state.epochs.entries()));
-            (state.log_end, state.recovery_point, state.producers.snapshot(), epochs, state.active())
+            (state.log_end, state.recovery_point, state.producers.freeze(), epochs, state.active())
         };
         if self.shard.now_ms().saturating_sub(self.state.borrow().last_append_ms)
             >= self.shard.options.idle_ms
@@ -191,7 +190,7 @@ impl<E: Effects> Log<E> {
         }
         self.written_soon_to(target).await?;
         self.sync_buffered().await?;
-        self.shard.write_whole(&self.dir.join(file_name(target, "snapshot")), producers).await?;
+        self.write_snapshot(target, &producers).await?;
         self.write_index_entries(&active, counts).await?;
         self.move_recovery_point(target, target);
         self.shard.stats.borrow_mut().checkpoints += 1;
@@ -218,10 +217,19 @@ impl<E: Effects> Log<E> {
             stale.into_iter().filter(|offset| !at_base(offset)).collect::<Vec<_>>()
         };
         for offset in stale {
-            let path = self.dir.join(file_name(offset, "snapshot"));
             // One that stays behind costs a few bytes and is removed at the next start.
-            let _ = self.shard.effects.disk().remove_file(&path).await;
+            let _ = remove_snapshot(&self.shard, &self.dir, offset).await;
         }
+    }
+
+    /// Writes the producers as of `offset`; durable when this returns. Kafka's file comes last, since it is the one that
+    /// a recovery looks for.
+    async fn write_snapshot(&self, offset: Offset, producers: &ProducerState) -> Result<(), StorageError> {
+        let SnapshotFiles { snapshot, batches } = encode(producers).await;
+        if let Some(batches) = batches {
+            self.shard.write_whole(&self.dir.join(file_name(offset, BATCHES_ENDING)), batches).await?;
+        }
+        self.shard.write_whole(&self.dir.join(file_name(offset, "snapshot")), snapshot).await
     }
 
     fn is_cut(&self) -> bool {

@@ -11,6 +11,7 @@ use crate::checkpoint::{PARTITION_METADATA_FILE, format_partition_metadata};
 use crate::log::{Log, LogState};
 use crate::log_dir::Checkpoint;
 use crate::log_segment::{LogSegment, file_name};
+use crate::producer_budget::ChargedProducers;
 use crate::recovery::{recover, segment_files};
 use crate::shard::Shard;
 use crate::{LogConfig, StorageError};
@@ -103,7 +104,7 @@ fn fresh_state<E: Effects>(
     }
     let segment = Rc::new(LogSegment::new(Rc::clone(dir), start, shard.effects.clock().unix_ms()));
     segment.state.borrow_mut().created = created && start == Offset::ZERO;
-    let mut state = LogState::new(segment, start);
+    let mut state = LogState::new(segment, start, ChargedProducers::new(&shard.producers));
     state.last_append_ms = shard.now_ms();
     state.last_checkpoint_ms = shard.now_ms();
     Ok(state)

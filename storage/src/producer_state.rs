@@ -1,34 +1,20 @@
 //! What a log knows of its idempotent producers (KIP-98): the epoch and the last five batches of each, to
 //! tell duplicates from new batches from gaps. The rules are those of Kafka's `ProducerStateManager`,
 //! `ProducerStateEntry` and `ProducerAppendInfo`.
-//!
-//! A snapshot (`OFFSET.snapshot`) holds the state as of that offset; big-endian:
-//!
-//! | bytes | field |
-//! |---|---|
-//! | 0-1 | version = 1 |
-//! | 2-5 | CRC-32C of bytes 6 to the end |
-//! | 6-9 | number of entries, of 46 bytes each: |
-//! | +0 | producer id (8) |
-//! | +8 | epoch (2) |
-//! | +10 | last sequence (4) |
-//! | +14 | last offset (8) |
-//! | +22 | distance from the first to the last offset (4) |
-//! | +26 | timestamp (8) |
-//! | +34 | coordinator epoch (4) |
-//! | +38 | first offset of the open transaction or -1 (8) |
-
-use std::collections::{BTreeMap, VecDeque};
 
 use model::{Offset, ProducerEpoch, ProducerId, RecordBatch, Sequence};
 
 use crate::AppendError;
+use crate::producer_table::ProducerTable;
 
 /// Batches remembered per producer; a producer may have as many requests in flight.
-const BATCHES_MAX: usize = 5;
+pub(crate) const BATCHES_MAX: usize = 5;
 
-/// Bytes of an entry in a snapshot.
-const ENTRY_SIZE: usize = 46;
+/// Producers that are compared to find one that may be forgotten.
+const CANDIDATES: usize = 64;
+
+/// Chunks of the table that are looked through for producers to forget, at a time.
+const SWEEP_CHUNKS: usize = 16;
 
 /// One batch that a producer has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +26,9 @@ pub(crate) struct BatchMetadata {
 }
 
 impl BatchMetadata {
+    const NONE: Self =
+        Self { last_sequence: Sequence::NONE, last_offset: Offset(-1), offset_delta: 0, timestamp: -1 };
+
     /// Wraps as Kafka does, whatever a batch of a log or a snapshot claims.
     fn first_sequence(&self) -> Sequence {
         let (last, delta) = (self.last_sequence.0, self.offset_delta);
@@ -50,24 +39,100 @@ impl BatchMetadata {
     pub(crate) fn first_offset(&self) -> Offset {
         self.last_offset.plus(-i64::from(self.offset_delta))
     }
+
+    /// Whether a producer may have written `next` right behind this one.
+    fn leads_to(&self, next: &Self) -> bool {
+        is_next(self.last_sequence, next.first_sequence()) && self.last_offset < next.first_offset()
+    }
+}
+
+/// Whether `first` goes on behind `last`; sequences wrap to 0.
+fn is_next(last: Sequence, first: Sequence) -> bool {
+    i64::from(first.0) == i64::from(last.0) + 1 || (first.0 == 0 && last.0 == i32::MAX)
+}
+
+/// The last batches of a producer, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecentBatches {
+    batches: [BatchMetadata; BATCHES_MAX],
+    len: usize,
+}
+
+impl RecentBatches {
+    const NONE: Self = Self { batches: [BatchMetadata::NONE; BATCHES_MAX], len: 0 };
+
+    fn push(&mut self, batch: BatchMetadata) {
+        if self.len == BATCHES_MAX {
+            self.batches.rotate_left(1);
+        } else {
+            self.len += 1;
+        }
+        self.batches[self.len - 1] = batch;
+    }
+
+    pub(crate) fn as_slice(&self) -> &[BatchMetadata] {
+        &self.batches[..self.len]
+    }
 }
 
 /// What is known of one producer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ProducerEntry {
-    epoch: ProducerEpoch,
-    batches: VecDeque<BatchMetadata>,
-    last_timestamp: i64,
-    coordinator_epoch: i32,
-    current_txn_first_offset: Option<Offset>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProducerEntry {
+    pub(crate) epoch: ProducerEpoch,
+    pub(crate) batches: RecentBatches,
+    /// Of its last batch; what a client says.
+    pub(crate) last_timestamp: i64,
+    /// When the broker has last heard of it.
+    pub(crate) last_append_ms: i64,
+    pub(crate) coordinator_epoch: i32,
+    pub(crate) current_txn_first_offset: Option<Offset>,
 }
 
-/// The producers of one log.
-///
-/// Invariant: no producer has more than [`BATCHES_MAX`] batches.
+impl ProducerEntry {
+    pub(crate) const fn new(epoch: ProducerEpoch) -> Self {
+        Self {
+            epoch,
+            batches: RecentBatches::NONE,
+            last_timestamp: -1,
+            last_append_ms: -1,
+            coordinator_epoch: -1,
+            current_txn_first_offset: None,
+        }
+    }
+
+    pub(crate) fn newest(&self) -> BatchMetadata {
+        self.batches.as_slice().last().copied().unwrap_or(BatchMetadata::NONE)
+    }
+
+    /// Adds its newest batch.
+    pub(crate) fn push(&mut self, batch: BatchMetadata) {
+        self.batches.push(batch);
+    }
+
+    /// Puts `older` batches before the only one that is known, if it goes on behind them.
+    pub(crate) fn put_before(&mut self, older: &[BatchMetadata]) {
+        let all = [older, self.batches.as_slice()].concat();
+        if self.batches.len == 1 && all.windows(2).all(|pair| pair[0].leads_to(&pair[1])) {
+            self.batches = RecentBatches::NONE;
+            all.into_iter().for_each(|batch| self.batches.push(batch));
+        }
+    }
+
+    /// Whether it has not written for so long, and has no transaction open. It is the broker's clock that counts, since
+    /// what clients send may be of any time; Kafka goes by the records.
+    pub(crate) fn is_expired(&self, now_ms: i64, expiration_ms: u64) -> bool {
+        let expiration_ms = i64::try_from(expiration_ms).unwrap_or(i64::MAX);
+        self.current_txn_first_offset.is_none()
+            && now_ms.saturating_sub(self.last_append_ms.max(self.last_timestamp)) >= expiration_ms
+    }
+}
+
+/// The producers of one log. Copies are cheap, see [`ProducerTable`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProducerState {
-    producers: BTreeMap<ProducerId, ProducerEntry>,
+    pub(crate) producers: ProducerTable<ProducerEntry>,
+    /// The chunk in which the next producer to be forgotten is looked for.
+    hand: usize,
 }
 
 impl ProducerState {
@@ -82,13 +147,13 @@ impl ProducerState {
             return Ok(None);
         }
         // A producer that is not known may start with any sequence: its state may have expired.
-        let Some(entry) = self.producers.get(&producer_id) else { return Ok(None) };
+        let Some(entry) = self.producers.get(producer_id) else { return Ok(None) };
         let (epoch, first) = (batch.producer_epoch(), batch.base_sequence());
         if epoch == entry.epoch {
             let same = |known: &&BatchMetadata| {
                 known.first_sequence() == first && known.last_sequence == batch.last_sequence()
             };
-            if let Some(known) = entry.batches.iter().find(same) {
+            if let Some(known) = entry.batches.as_slice().iter().find(same) {
                 return Ok(Some(*known));
             }
         }
@@ -99,12 +164,8 @@ impl ProducerState {
                 current: entry.epoch,
             });
         }
-        let current = entry.batches.back().map_or(Sequence::NONE, |known| known.last_sequence);
-        let in_order = if epoch == entry.epoch {
-            i64::from(first.0) == i64::from(current.0) + 1 || (first.0 == 0 && current.0 == i32::MAX)
-        } else {
-            first.0 == 0
-        };
+        let current = entry.newest().last_sequence;
+        let in_order = if epoch == entry.epoch { is_next(current, first) } else { first.0 == 0 };
         if in_order {
             Ok(None)
         } else {
@@ -113,32 +174,24 @@ impl ProducerState {
     }
 
     /// Notes a batch that is in the log, with its final offsets.
-    pub(crate) fn record(&mut self, batch: &RecordBatch<'_>, base_offset: Offset) {
+    pub(crate) fn record(&mut self, batch: &RecordBatch<'_>, base_offset: Offset, now_ms: i64) {
         let producer_id = batch.producer_id();
         if !producer_id.is_some() {
             return;
         }
         let epoch = batch.producer_epoch();
-        let entry = self.producers.entry(producer_id).or_insert_with(|| ProducerEntry {
-            epoch,
-            batches: VecDeque::new(),
-            last_timestamp: -1,
-            coordinator_epoch: -1,
-            current_txn_first_offset: None,
-        });
+        let entry = self.producers.get_or_insert_with(producer_id, || ProducerEntry::new(epoch));
         if entry.epoch != epoch {
-            entry.batches.clear();
+            entry.batches = RecentBatches::NONE;
             entry.epoch = epoch;
         }
         entry.last_timestamp = batch.max_timestamp();
+        entry.last_append_ms = now_ms;
         if batch.is_control() {
             entry.current_txn_first_offset = None;
             return;
         }
-        if entry.batches.len() == BATCHES_MAX {
-            entry.batches.pop_front();
-        }
-        entry.batches.push_back(BatchMetadata {
+        entry.push(BatchMetadata {
             last_sequence: batch.last_sequence(),
             last_offset: base_offset.plus(i64::from(batch.last_offset_delta())),
             offset_delta: batch.last_offset_delta(),
@@ -149,52 +202,46 @@ impl ProducerState {
         }
     }
 
-    /// Forgets producers that have not written for `expiration_ms` and have no transaction open.
-    pub(crate) fn expire(&mut self, now_ms: i64, expiration_ms: u64) {
-        let expiration_ms = i64::try_from(expiration_ms).unwrap_or(i64::MAX);
-        self.producers.retain(|_, entry| {
-            entry.current_txn_first_offset.is_some()
-                || now_ms.saturating_sub(entry.last_timestamp) < expiration_ms
-        });
+    /// How many producers are known.
+    pub(crate) const fn len(&self) -> usize {
+        self.producers.len()
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.producers.is_empty()
+    /// Forgets expired producers from `from` on, some at a time; yields where to go on.
+    pub(crate) fn expire_some(
+        &mut self,
+        from: ProducerId,
+        now_ms: i64,
+        expiration_ms: u64,
+    ) -> Option<ProducerId> {
+        self.producers.retain_from(from, SWEEP_CHUNKS, |entry| !entry.is_expired(now_ms, expiration_ms))
     }
 
-    /// The bytes of a snapshot.
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(10 + self.producers.len() * ENTRY_SIZE);
-        out.extend_from_slice(&1i16.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&u32::try_from(self.producers.len()).unwrap_or(u32::MAX).to_be_bytes());
-        for (id, entry) in &self.producers {
-            let last = entry.batches.back().copied().unwrap_or(BatchMetadata {
-                last_sequence: Sequence::NONE,
-                last_offset: Offset(-1),
-                offset_delta: 0,
-                timestamp: -1,
-            });
-            out.extend_from_slice(&id.0.to_be_bytes());
-            out.extend_from_slice(&entry.epoch.0.to_be_bytes());
-            out.extend_from_slice(&last.last_sequence.0.to_be_bytes());
-            out.extend_from_slice(&last.last_offset.0.to_be_bytes());
-            out.extend_from_slice(&last.offset_delta.to_be_bytes());
-            out.extend_from_slice(&entry.last_timestamp.to_be_bytes());
-            out.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
-            let txn = entry.current_txn_first_offset.map_or(-1, |offset| offset.0);
-            out.extend_from_slice(&txn.to_be_bytes());
+    /// Forgets a producer that has been silent for long, other than `but`: of few the one that has written least lately, of
+    /// many the same among some of them. Those with an open transaction stay.
+    pub(crate) fn forget_silent(&mut self, but: ProducerId) {
+        let (mut seen, mut silent) = (0, None);
+        for chunk in self.producers.chunks_from(self.hand) {
+            let may_go = |(id, entry): &&(ProducerId, ProducerEntry)| {
+                *id != but && entry.current_txn_first_offset.is_none()
+            };
+            let candidates = chunk.iter().filter(may_go).map(|(id, entry)| (entry.newest().last_offset, *id));
+            silent = silent.into_iter().chain(candidates).min();
+            seen += chunk.len();
+            if seen >= CANDIDATES {
+                break;
+            }
         }
-        let crc = crc32c::crc32c(&out[6..]);
-        out[2..6].copy_from_slice(&crc.to_be_bytes());
-        out
+        self.hand = self.hand.wrapping_add(1);
+        if let Some((_, id)) = silent {
+            self.producers.remove(id);
+        }
     }
 
     /// A line per producer, for people.
     pub(crate) fn describe(&self) -> impl Iterator<Item = String> + '_ {
         self.producers.iter().map(|(id, entry)| {
-            let last = entry.batches.back().map(|last| {
+            let last = entry.batches.as_slice().last().map(|last| {
                 format!(
                     " lastSequence: {} lastOffset: {} offsetDelta: {} timestamp: {}",
                     last.last_sequence, last.last_offset, last.offset_delta, last.timestamp
@@ -212,56 +259,13 @@ impl ProducerState {
         })
     }
 
-    /// The state in a snapshot; `None` if the bytes are not one.
-    pub(crate) fn from_snapshot(bytes: &[u8]) -> Option<Self> {
-        let (head, entries) = bytes.split_at_checked(10)?;
-        let version = i16::from_be_bytes([head[0], head[1]]);
-        let crc = u32::from_be_bytes([head[2], head[3], head[4], head[5]]);
-        let count = usize::try_from(u32::from_be_bytes([head[6], head[7], head[8], head[9]])).ok()?;
-        if version != 1
-            || crc != crc32c::crc32c(&bytes[6..])
-            || entries.len() != count.checked_mul(ENTRY_SIZE)?
-        {
-            return None;
-        }
-        let mut state = Self::default();
-        for entry in entries.chunks_exact(ENTRY_SIZE) {
-            let (id, entry) = parse_entry(entry);
-            state.producers.insert(id, entry);
-        }
-        Some(state)
-    }
-
     #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
-        for entry in self.producers.values() {
-            assert!(entry.batches.len() <= BATCHES_MAX);
-            assert!(entry.batches.iter().is_sorted_by_key(|batch| batch.last_offset));
+        self.producers.check_invariants();
+        for (_, entry) in self.producers.iter() {
+            assert!(entry.batches.as_slice().is_sorted_by_key(|batch| batch.last_offset));
         }
     }
-}
-
-fn parse_entry(bytes: &[u8]) -> (ProducerId, ProducerEntry) {
-    let long = |at: usize| i64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-    let int = |at: usize| i32::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-    let (last_sequence, last_offset) = (Sequence(int(10)), Offset(long(14)));
-    let mut batches = VecDeque::new();
-    if last_offset.0 >= 0 {
-        batches.push_back(BatchMetadata {
-            last_sequence,
-            last_offset,
-            offset_delta: int(22),
-            timestamp: long(26),
-        });
-    }
-    let entry = ProducerEntry {
-        epoch: ProducerEpoch(i16::from_be_bytes([bytes[8], bytes[9]])),
-        batches,
-        last_timestamp: long(26),
-        coordinator_epoch: int(34),
-        current_txn_first_offset: (long(38) >= 0).then(|| Offset(long(38))),
-    };
-    (ProducerId(long(0)), entry)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn apply(state: &mut ProducerState, next: &mut Offset, step: (i16, i32, i32)) ->
     let parsed = RecordBatch::parse(&bytes).unwrap();
     let outcome = match state.check(&parsed, *next) {
         Ok(None) => {
-            state.record(&parsed, *next);
+            state.record(&parsed, *next, 1_000);
             *next = next.plus(i64::from(step.2));
             "new"
         }
@@ -92,41 +92,21 @@ fn sequences_are_judged_as_kafka_judges_them() {
 }
 
 #[test]
-fn a_snapshot_keeps_the_last_batch_of_each_producer() {
-    let (mut state, mut next) = (ProducerState::default(), Offset(0));
-    for sequence in 0..3 {
-        apply(&mut state, &mut next, (2, sequence, 1));
-    }
-    let bytes = state.snapshot();
-    let mut back = ProducerState::from_snapshot(&bytes).unwrap();
-    assert_eq!(back.snapshot(), bytes);
-    assert_eq!(apply(&mut back, &mut next, (2, 2, 1)), "duplicate");
-    assert_eq!(apply(&mut back, &mut next, (2, 4, 1)), "gap");
-    assert_eq!(apply(&mut back, &mut next, (2, 3, 1)), "new");
-}
-
-#[test]
-fn damaged_snapshots_are_refused() {
-    let (mut state, mut next) = (ProducerState::default(), Offset(0));
-    apply(&mut state, &mut next, (0, 0, 1));
-    let bytes = state.snapshot();
-    for end in 0..bytes.len() {
-        assert_eq!(ProducerState::from_snapshot(&bytes[..end]), None, "cut at {end}");
-    }
-    for bit in 0..bytes.len() * 8 {
-        let mut bad = bytes.clone();
-        bad[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(ProducerState::from_snapshot(&bad), None, "bit {bit}");
-    }
-    assert!(ProducerState::from_snapshot(&ProducerState::default().snapshot()).unwrap().is_empty());
-}
-
-#[test]
 fn silent_producers_expire() {
     let (mut state, mut next) = (ProducerState::default(), Offset(0));
     apply(&mut state, &mut next, (0, 0, 1));
-    state.expire(1_999, 1_000);
-    assert!(!state.is_empty());
-    state.expire(2_000, 1_000);
-    assert!(state.is_empty());
+    let all = ProducerId(i64::MIN);
+    assert_eq!((state.expire_some(all, 1_999, 1_000), state.len()), (None, 1));
+    assert_eq!((state.expire_some(all, 2_000, 1_000), state.len()), (None, 0));
+}
+
+/// What clients say of the time of their records does not count, if it is in the past.
+#[test]
+fn a_producer_of_old_records_does_not_expire_at_once() {
+    let (mut state, bytes) = (ProducerState::default(), batch(0, 0, 1));
+    state.record(&RecordBatch::parse(&bytes).unwrap(), Offset(0), 1_000_000);
+    state.expire_some(ProducerId(i64::MIN), 1_000_999, 1_000);
+    assert_eq!(state.len(), 1);
+    state.expire_some(ProducerId(i64::MIN), 1_001_000, 1_000);
+    assert_eq!(state.len(), 0);
 }

@@ -17,7 +17,8 @@ use crate::log::{Log, LogState, ToSeal};
 use crate::log_dir::Checkpoint;
 use crate::log_segment::{FileOf, Indexes, LogSegment, Stage, file_name, page_down, parse_file_name};
 use crate::offset_index::OffsetIndex;
-use crate::producer_state::ProducerState;
+use crate::producer_budget::ChargedProducers;
+use crate::producer_snapshot::{BATCHES_ENDING, decode, remove_snapshot};
 use crate::retention::ENDINGS;
 use crate::scan::{Scan, ScanEnd};
 use crate::shard::Shard;
@@ -39,7 +40,9 @@ struct Recovery<'a, E: Effects> {
     recovery_point: Offset,
     /// Where the producers' snapshot is from.
     snapshot: Offset,
-    producers: ProducerState,
+    producers: ChargedProducers,
+    /// When the log is opened, by the wall clock.
+    now_ms: i64,
     epochs: LeaderEpochCache,
     /// Full segments that were scanned: their indexes may have to be written.
     to_seal: VecDeque<ToSeal<E>>,
@@ -94,7 +97,8 @@ pub(crate) async fn recover<E: Effects>(
         entries,
         recovery_point,
         snapshot: first,
-        producers: ProducerState::default(),
+        producers: ChargedProducers::new(&shard.producers),
+        now_ms: shard.effects.clock().unix_ms(),
         epochs: LeaderEpochCache::new(epochs, recovery_point),
         to_seal: VecDeque::new(),
     };
@@ -124,8 +128,12 @@ impl<E: Effects> Recovery<'_, E> {
         for offset in snapshots(entries).into_iter().rev().filter(|&offset| offset <= self.recovery_point) {
             let path = self.dir.join(file_name(offset, "snapshot"));
             let bytes = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await?;
-            if let Some(producers) = bytes.as_deref().and_then(ProducerState::from_snapshot) {
-                (self.snapshot, self.producers) = (offset.max(self.snapshot), producers);
+            let batches = self.dir.join(file_name(offset, BATCHES_ENDING));
+            let batches = self.shard.read_whole(&batches, SIDE_FILE_BYTES_MAX).await?;
+            if let Some(producers) = bytes.and_then(|bytes| decode(&bytes, batches.as_deref())) {
+                let expiration_ms = self.shard.options.producer_id_expiration_ms;
+                self.producers.load(producers, self.now_ms, expiration_ms);
+                self.snapshot = offset.max(self.snapshot);
                 return Ok(());
             }
             tracing::warn!(path = %path.display(), "damaged snapshot ignored, recovery takes longer");
@@ -165,13 +173,14 @@ impl<E: Effects> Recovery<'_, E> {
         let from = segment.state.borrow().size;
         let expected = segment.state.borrow().next_offset;
         let interval = self.config.index_interval_bytes;
-        let (snapshot, producers, epochs) = (self.snapshot, &mut self.producers, &mut self.epochs);
+        let (snapshot, now_ms) = (self.snapshot, self.now_ms);
+        let (producers, epochs) = (&mut self.producers, &mut self.epochs);
         let end = scan
             .batches(from, expected, |batch| {
                 let mut state = segment.state.borrow_mut();
                 state.note_batch(batch, batch.base_offset(), batch.max_timestamp(), interval);
                 if batch.base_offset() >= snapshot {
-                    producers.record(batch, batch.base_offset());
+                    producers.record(batch, batch.base_offset(), now_ms);
                 }
                 epochs.assign(batch.leader_epoch(), batch.base_offset());
             })
@@ -326,7 +335,7 @@ impl<E: Effects> Recovery<'_, E> {
         if is_full {
             segment.state.borrow_mut().finish_time_index();
             segment.enter(Stage::Full);
-            let producers = self.producers.snapshot();
+            let producers = self.producers.freeze();
             self.to_seal.push_back(ToSeal { segment: Rc::clone(segment), producers });
             return self.cut_side_files(segment).await;
         }
@@ -367,7 +376,7 @@ impl<E: Effects> Recovery<'_, E> {
         let first = segments[0].base;
         let last = Rc::clone(segments.last().expect("there is at least one file"));
         let log_end = last.next_offset();
-        let mut state = LogState::new(last, log_end);
+        let mut state = LogState::new(last, log_end, self.producers);
         state.segments = segments.into();
         let log_start = shard.dir.checkpoint(Checkpoint::LogStart, self.tp).unwrap_or(first);
         state.log_start = log_start.clamp(first, log_end);
@@ -375,7 +384,7 @@ impl<E: Effects> Recovery<'_, E> {
             shard.dir.checkpoint(Checkpoint::HighWatermark, self.tp).unwrap_or(state.log_start);
         state.high_watermark = high_watermark.clamp(state.log_start, log_end);
         state.recovery_point = self.recovery_point.min(log_end);
-        (state.producers, state.epochs, state.to_seal) = (self.producers, self.epochs, self.to_seal);
+        (state.epochs, state.to_seal) = (self.epochs, self.to_seal);
         state.epochs_dirty = state.epochs.truncate_from_start(state.log_start);
         state.offline = offline;
         (state.last_append_ms, state.last_checkpoint_ms) = (shard.now_ms(), shard.now_ms());
@@ -386,12 +395,13 @@ impl<E: Effects> Recovery<'_, E> {
         };
         let (known, lost): (Vec<Offset>, Vec<Offset>) =
             snapshots(entries).into_iter().partition(|&offset| offset <= state.recovery_point);
+        let parted =
+            with_ending(entries, BATCHES_ENDING).into_iter().filter(|offset| !known.contains(offset));
+        let lost: Vec<Offset> = lost.into_iter().chain(parted).collect();
         state.snapshots = known.into_iter().map(|offset| (offset, change)).collect();
         // The log may go on differently from what these describe.
         for offset in lost.into_iter().filter(|_| state.offline.is_none()) {
-            let path = self.dir.join(file_name(offset, "snapshot"));
-            // It may have gone with its segment.
-            shard.remove_if_there(&path).await?;
+            remove_snapshot(shard, &self.dir, offset).await?;
         }
         Ok(state)
     }
@@ -429,8 +439,13 @@ async fn leads_to_batch<E: Effects>(
 
 /// The offsets of the snapshots in a directory, rising.
 fn snapshots(entries: &[DirEntry]) -> Vec<Offset> {
+    with_ending(entries, "snapshot")
+}
+
+/// The offsets of the files with an ending, rising.
+fn with_ending(entries: &[DirEntry], ending: &str) -> Vec<Offset> {
     let mut offsets: Vec<Offset> =
-        entries.iter().filter_map(|entry| parse_file_name(&entry.name, "snapshot")).collect();
+        entries.iter().filter_map(|entry| parse_file_name(&entry.name, ending)).collect();
     offsets.sort();
     offsets
 }

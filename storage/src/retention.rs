@@ -11,11 +11,12 @@ use runtime::{Clock, Disk, Effects};
 
 use crate::log::Log;
 use crate::log_segment::LogSegment;
+use crate::producer_snapshot::BATCHES_ENDING;
 use crate::shard::Shard;
 use crate::{ReadError, SealedRead, StorageError};
 
 /// The files of a segment.
-pub(crate) const ENDINGS: [&str; 5] = ["log", "index", "timeindex", "txnindex", "snapshot"];
+pub(crate) const ENDINGS: [&str; 6] = ["log", "index", "timeindex", "txnindex", "snapshot", BATCHES_ENDING];
 
 /// Bytes that are given back to the file system at a time. It has to note each extent, and the device may have to discard
 /// them (mount option `discard`): a gigabyte at once stops durable writes for hundreds of milliseconds.

@@ -15,6 +15,7 @@ use crate::creation::Creations;
 use crate::journal::Journal;
 use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
 use crate::log_segment::{FileOf, LogSegment};
+use crate::producer_budget::ProducerBudget;
 use crate::read_cache::ReadCache;
 use crate::removal::remove_if_there;
 use crate::tail::to_u64;
@@ -59,6 +60,7 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) chunk_bytes: Cell<usize>,
     pub(crate) memory_freed: Notify,
     pub(crate) read_cache: ReadCache<E>,
+    pub(crate) producers: Rc<ProducerBudget>,
     /// Sealed segments with open files or loaded indexes, oldest first.
     sealed_opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
     /// Logs with open files of segments that are not sealed, each once, the next to close them first.
@@ -83,6 +85,7 @@ impl<E: Effects> Shard<E> {
         let recoveries = memory.min(options.active_open_max / RECOVERY_FILES).clamp(1, RECOVERIES_MAX);
         let upkeep = options.upkeep_max();
         let read_cache_bytes = options.read_cache_bytes;
+        let producers = ProducerBudget::new(options.producers_max);
         Self {
             effects,
             dir,
@@ -103,6 +106,7 @@ impl<E: Effects> Shard<E> {
             chunk_bytes: Cell::new(0),
             memory_freed: Notify::new(),
             read_cache: ReadCache::new(read_cache_bytes),
+            producers,
             sealed_opened: RefCell::default(),
             unsealed_opened: RefCell::default(),
             unlinks: RefCell::default(),

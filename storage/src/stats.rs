@@ -36,6 +36,8 @@ pub struct StorageStats {
     pub segments: u64,
     /// Logical bytes of all logs.
     pub log_bytes: u64,
+    /// Producers remembered by all logs.
+    pub producers: u64,
     /// Batches appended.
     pub batches_appended: u64,
     /// Bytes appended.

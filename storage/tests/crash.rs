@@ -496,7 +496,7 @@ fn a_stop_does_not_wait_for_room_on_the_disk() {
 
 #[test]
 fn side_files_may_be_missing_damaged_or_oversized() {
-    let endings = ["index", "timeindex", "snapshot", "checkpoint"];
+    let endings = ["index", "timeindex", "snapshot", "batches", "checkpoint"];
     for ending in endings {
         for damage in 0..4 {
             let world = SimWorld::new(6);

@@ -89,6 +89,7 @@ static PER_SHARD: &[PerShard] = &[
     counter("millrace_prewritten_bytes_total", "Zeros written ahead of the log's end.", |s| s.storage.bytes_prewritten),
     gauge("millrace_durable_lag_bytes", "Appended bytes that are not on stable storage yet.", |s| s.storage.durable_lag_bytes),
     gauge("millrace_writes_in_flight", "Writes that the disk has not finished.", |s| s.storage.writes_in_flight),
+    gauge("millrace_producers", "Producer ids remembered, over all partitions.", |s| s.storage.producers),
     gauge("millrace_append_chunk_bytes", "Bytes of append chunks, pending and cached.", |s| s.storage.chunk_bytes),
     counter("millrace_segments_rolled_total", "Segments closed.", |s| s.storage.segments_rolled),
     counter("millrace_segments_deleted_total", "Segments removed by retention.", |s| s.storage.segments_deleted),

@@ -66,6 +66,7 @@ typed_settings! {
     offsets_retention_check_interval: Duration = "offsets.retention.check.interval.ms" by milliseconds;
     offsets_topic_partitions: i32 = "offsets.topic.num.partitions" by i32;
     offsets_topic_segment_bytes: u64 = "offsets.topic.segment.bytes" by u64;
+    producer_expiry_check_interval: Duration = "producer.id.expiration.check.interval.ms" by milliseconds;
     producer_id_expiration: Duration = "producer.id.expiration.ms" by milliseconds;
     read_cache_bytes_per_shard: Option<u64> = "millrace.read.cache.bytes.per.shard" by optional_u64;
     request_partitions_max: usize = "max.request.partition.size.limit" by usize;

@@ -90,6 +90,7 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("offsets.topic.num.partitions", Int, "50", "The partitions of __consumer_offsets, fixed when it is created.").rule(AtLeast(1)).high(),
     Definition::broker("offsets.topic.replication.factor", Short, "1", "The replication factor of __consumer_offsets. One node holds one replica.").rule(AtLeast(1)).stored(OneNode).high(),
     Definition::broker("offsets.topic.segment.bytes", Int, "104857600", "The segment.bytes of __consumer_offsets.").rule(AtLeast(1)).high(),
+    Definition::broker("producer.id.expiration.check.interval.ms", Int, "600000", "How often producers that have not written for so long are looked for.").rule(AtLeast(1)).low(),
     Definition::broker("producer.id.expiration.ms", Int, "86400000", "How long a producer's sequence numbers are remembered after its last write to a partition.").rule(AtLeast(1)).low(),
     Definition::broker("security.inter.broker.protocol", String, "PLAINTEXT", "Only PLAINTEXT is there yet.").rule(OneOf(&["PLAINTEXT"])),
     Definition::broker("socket.listen.backlog.size", Int, "50", "Connections that may wait to be accepted, per shard.").rule(AtLeast(1)),

@@ -160,7 +160,6 @@ pub(super) static STORED_BROKER: &[Definition] = &[
     Definition::stored_broker("offsets.load.buffer.size", Int, "5242880", KafkaInternal).rule(AtLeast(1)).high(),
     Definition::stored_broker("offsets.topic.compression.codec", Int, "0", KafkaInternal).high(),
     Definition::stored_broker("process.roles", List, "", NoController).rule(EachOf(&["broker", "controller"])).high(),
-    Definition::stored_broker("producer.id.expiration.check.interval.ms", Int, "600000", NoTransactions).rule(AtLeast(1)).low(),
     Definition::stored_broker("producer.purgatory.purge.interval.requests", Int, "1000", KafkaInternal),
     Definition::stored_broker("queued.max.request.bytes", Long, "-1", MemoryBudget),
     Definition::stored_broker("queued.max.requests", Int, "500", MemoryBudget).rule(AtLeast(1)).high(),
