@@ -1,4 +1,5 @@
 """confluent-kafka: the Python face of librdkafka, which half of the non-Java world uses."""
+import os
 import time
 
 import confluent_kafka
@@ -42,6 +43,24 @@ class Driver:
         if len(delivered) != len(records):
             raise TimeoutError(f"{len(delivered)} of {len(records)} delivered")
         return {"offsets": sorted(message.offset() for _, message in delivered)}
+
+    def stream(self, topic, partition, until, burst):
+        producer = Producer({
+            "bootstrap.servers": self.bootstrap, "acks": "all", "enable.idempotence": True, "linger.ms": 0,
+            "batch.size": 2000, "message.timeout.ms": 120_000, "reconnect.backoff.max.ms": 200,
+        })
+        acked, sent = set(), 0
+
+        def delivered(error, message):
+            if error is None:
+                acked.add(int(message.value()))
+        while not os.path.exists(until):
+            for _ in range(burst):
+                producer.produce(topic, partition=partition, value=b"%d" % sent, on_delivery=delivered)
+                sent += 1
+            producer.poll(0.005)
+        producer.flush(60)
+        return {"sent": sent, "acked": len(acked), "failed": sorted(set(range(sent)) - acked)}
 
     def _consumer(self, group, topic_must_exist=True):
         return Consumer({

@@ -28,6 +28,7 @@ class Driver:
         self.process = subprocess.Popen([*command, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=self.log)
         self.buffer = b""
+        self.timeout_s = TIMEOUT_S
         hello = self.call("hello")
         self.client, self.cannot = hello["client"], set(hello["cannot"])
         self.cannot |= {what for what, api in hello.get("needs", {}).items() if api not in advertised(address)}
@@ -48,10 +49,10 @@ class Driver:
     def _line(self, operation):
         descriptor = self.process.stdout.fileno()
         while b"\n" not in self.buffer:
-            ready, _, _ = select.select([descriptor], [], [], TIMEOUT_S)
+            ready, _, _ = select.select([descriptor], [], [], self.timeout_s)
             if not ready:
                 self.kill()
-                raise Failure(f"{self.family}: no reply to `{operation}` within {TIMEOUT_S} s")
+                raise Failure(f"{self.family}: no reply to `{operation}` within {self.timeout_s} s")
             part = self.process.stdout.read1(1 << 20)
             if not part:
                 raise EOFError(f"status {self.process.wait()}, see {self.log.name}")

@@ -5,6 +5,8 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -79,6 +81,7 @@ public final class Driver {
         return switch (command.get("op").asText()) {
             case "hello" -> Map.of("client", "Apache Kafka Java " + version(), "cannot", List.of());
             case "produce" -> produce(topic, command);
+            case "stream" -> stream(topic, command);
             case "consume" -> consume(topic, command);
             case "group" -> group(topic, command);
             case "offset" -> offset(topic, command);
@@ -143,6 +146,42 @@ public final class Driver {
         }
         offsets.sort(null);
         return Map.of("offsets", offsets);
+    }
+
+    /** Sends numbers, idempotently, a burst every few milliseconds, until a file is there. */
+    private Object stream(String topic, JsonNode command) throws Exception {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", bootstrap);
+        settings.put("acks", "all");
+        settings.put("enable.idempotence", true);
+        settings.put("linger.ms", 0);
+        settings.put("batch.size", 500);
+        settings.put("max.block.ms", 120_000);
+        settings.put("delivery.timeout.ms", 120_000);
+        settings.put("reconnect.backoff.max.ms", 200);
+        int partition = command.get("partition").asInt();
+        Path until = Path.of(command.get("until").asText());
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        List<Integer> failed = new ArrayList<>();
+        try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
+            while (!Files.exists(until)) {
+                for (int i = 0; i < command.get("burst").asInt(); i++) {
+                    byte[] value = Integer.toString(sent.size()).getBytes(StandardCharsets.US_ASCII);
+                    sent.add(producer.send(new ProducerRecord<>(topic, partition, null, value)));
+                }
+                Thread.sleep(5);
+            }
+            producer.flush();
+        }
+        for (int number = 0; number < sent.size(); number++) {
+            try {
+                sent.get(number).get();
+            } catch (ExecutionException error) {
+                failed.add(number);
+                System.err.println(number + ": " + error.getCause());
+            }
+        }
+        return Map.of("sent", sent.size(), "acked", sent.size() - failed.size(), "failed", failed);
     }
 
     private KafkaConsumer<byte[], byte[]> consumer(String group) {

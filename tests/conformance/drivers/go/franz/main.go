@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"conformance/wire"
@@ -71,6 +72,38 @@ func produce(command *wire.Command) (wire.Reply, error) {
 	}
 	slices.Sort(offsets)
 	return wire.Reply{"offsets": offsets}, nil
+}
+
+func stream(command *wire.Command) (wire.Reply, error) {
+	producer, err := client(
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(1024),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.MaxBufferedRecords(1_000_000),
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer producer.Close()
+	var mutex sync.Mutex
+	acked, failed := 0, []int{}
+	sent := command.Stream(func(number int, value []byte) {
+		record := &kgo.Record{Topic: command.Topic, Partition: command.Partition, Value: value}
+		producer.Produce(context.Background(), record, func(_ *kgo.Record, err error) {
+			mutex.Lock()
+			defer mutex.Unlock()
+			if err == nil {
+				acked++
+			} else {
+				failed = append(failed, number)
+			}
+		})
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := producer.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return wire.Reply{"sent": sent, "acked": acked, "failed": failed}, nil
 }
 
 func poll(consumer *kgo.Client, count int) ([]wire.Record, error) {
@@ -252,7 +285,7 @@ func hello(*wire.Command) (wire.Reply, error) {
 
 func main() {
 	wire.Serve(map[string]func(*wire.Command) (wire.Reply, error){
-		"hello": hello, "produce": produce, "consume": consume, "group": group, "offset": offset, "create": create,
+		"hello": hello, "produce": produce, "stream": stream, "consume": consume, "group": group, "offset": offset, "create": create,
 		"delete": remove, "add-partitions": addPartitions, "partitions": partitions, "topics": topics,
 		"config": config, "alter": alter,
 	})

@@ -4,8 +4,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"conformance/wire"
@@ -91,6 +94,48 @@ func produce(command *wire.Command) (wire.Reply, error) {
 	}
 	slices.Sort(offsets)
 	return wire.Reply{"offsets": offsets}, nil
+}
+
+func stream(command *wire.Command) (wire.Reply, error) {
+	config := settings()
+	config.Producer.Idempotent = true
+	config.Net.MaxOpenRequests = 1
+	config.Producer.Partitioner = sarama.NewManualPartitioner
+	config.Producer.Flush.Frequency = 0
+	config.Producer.Flush.MaxMessages = 20
+	config.Producer.Retry.Max = 1000
+	config.Metadata.Retry.Max = 1000
+	producer, err := sarama.NewAsyncProducer(bootstrap, config)
+	if err != nil {
+		return nil, err
+	}
+	acked, failed, read := atomic.Int64{}, []int{}, sync.WaitGroup{}
+	read.Add(2)
+	go func() {
+		defer read.Done()
+		for range producer.Successes() {
+			acked.Add(1)
+		}
+	}()
+	go func() {
+		defer read.Done()
+		for failure := range producer.Errors() {
+			failed = append(failed, failure.Msg.Metadata.(int))
+			fmt.Fprintln(os.Stderr, failure.Msg.Metadata, failure.Err)
+		}
+	}()
+	sent := command.Stream(func(number int, value []byte) {
+		producer.Input() <- &sarama.ProducerMessage{
+			Topic: command.Topic, Partition: command.Partition, Value: sarama.ByteEncoder(value), Metadata: number,
+		}
+	})
+	// A close gives up what is about to be sent again.
+	for deadline := time.Now().Add(time.Minute); acked.Load() < int64(sent) && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	producer.AsyncClose()
+	read.Wait()
+	return wire.Reply{"sent": sent, "acked": acked.Load(), "failed": failed}, nil
 }
 
 func recordOf(from *sarama.ConsumerMessage) wire.Record {
@@ -279,7 +324,7 @@ func hello(*wire.Command) (wire.Reply, error) {
 
 func main() {
 	wire.Serve(map[string]func(*wire.Command) (wire.Reply, error){
-		"hello": hello, "produce": produce, "consume": consume, "group": group, "offset": offset, "create": create,
+		"hello": hello, "produce": produce, "stream": stream, "consume": consume, "group": group, "offset": offset, "create": create,
 		"delete": remove, "add-partitions": addPartitions, "partitions": partitions, "topics": topics,
 		"config": config, "alter": alter,
 	})

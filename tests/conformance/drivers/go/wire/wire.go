@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"time"
 )
 
@@ -59,6 +60,8 @@ type Command struct {
 	TimeoutSeconds  int               `json:"timeout_s"`
 	Configs         map[string]string `json:"configs"`
 	Records         []Record          `json:"records"`
+	Until           string            `json:"until"`
+	Burst           int               `json:"burst"`
 }
 
 // SendTimeout is the wanted limit on a produce command.
@@ -67,6 +70,19 @@ func (c *Command) SendTimeout() time.Duration {
 		return time.Duration(c.TimeoutSeconds) * time.Second
 	}
 	return Timeout
+}
+
+// Stream sends numbers, a burst every few milliseconds, until a file is there; returns how many.
+func (c *Command) Stream(send func(number int, value []byte)) int {
+	for sent := 0; ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(c.Until); err == nil {
+			return sent
+		}
+		for range c.Burst {
+			send(sent, strconv.AppendInt(nil, int64(sent), 10))
+			sent++
+		}
+	}
 }
 
 // Reply is any JSON object.
