@@ -1,5 +1,6 @@
 //! Proves that the last five batches of every producer outlive whatever a log does: stops, crashes behind a checkpoint, rolls;
 //! that snapshots leave nothing behind; that producers are forgotten when their time is up.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
