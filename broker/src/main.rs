@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use broker::cli::{Cli, Command, ServeArgs, diagnose};
+use broker::cli::{Cli, Command, ServeArgs, check, complete, describe_record, diagnose, manual};
 use broker::logging::{self, LogFormat};
 use clap::Parser;
 use runtime::signal::Signals;
@@ -36,9 +36,22 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(args) => {
-            let report = diagnose(&args.data_dir);
+            let report = diagnose(&args);
             write!(io::stdout(), "{report}")?;
             Ok(ExitCode::from(report.exit_code()))
+        }
+        Command::Completions(args) => {
+            io::stdout().write_all(&complete(args.shell))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            io::stdout().write_all(&manual()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check(args) => {
+            let checked = check(&args);
+            write!(io::stdout(), "{}", checked.text)?;
+            Ok(if checked.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::DumpLog(args) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
@@ -47,7 +60,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 print_data_log: args.values,
                 quiet: false,
             };
-            let summary = storage::dump_log::run(&args.paths, options, &mut out)?;
+            let summary = storage::dump_log::run_with(&args.paths, options, &mut out, &describe_record)?;
             out.flush()?;
             Ok(if summary.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

@@ -4,13 +4,16 @@ use std::fmt;
 
 use crate::config::{BrokerConfig, Settings};
 
-/// What the process takes beside what is planned: code, metadata, connections.
-pub const BASE_BYTES: u64 = 64 << 20;
+/// What the process takes at least beside what is planned: code, metadata, connections.
+pub const BASE_BYTES: u64 = 32 << 20;
+
+/// What a plan that is made unasked leaves to it.
+const SPARED_BYTES: u64 = 64 << 20;
 
 /// The least that a shard does its work with; `millrace.memory.per.shard.bytes` has the same bound.
 const SHARD_BYTES_MIN: u64 = 16 << 20;
 
-/// The parts of the memory behind [`BASE_BYTES`] that shards get at most, and of all the memory that keeps what is read
+/// The parts of the memory behind [`SPARED_BYTES`] that shards get at most, and of all the memory that keeps what is read
 /// from disk: the rest is for the kernel's sockets and page cache, which a control group counts too.
 const SHARDS_PART: u64 = 2;
 const READ_CACHE_PART: u64 = 8;
@@ -51,14 +54,14 @@ impl MemoryPlan {
             config.memory_per_shard_bytes() as u64
         } else {
             // The table's default is the most that is taken unasked.
-            let share = known.saturating_sub(BASE_BYTES) / SHARDS_PART / shards;
+            let share = known.saturating_sub(SPARED_BYTES) / SHARDS_PART / shards;
             share.clamp(SHARD_BYTES_MIN, config.memory_per_shard_bytes() as u64)
         };
         let read_cache_bytes = match config.read_cache_bytes_per_shard() {
             Some(bytes) => bytes,
             None => {
                 let left =
-                    known.saturating_sub(BASE_BYTES).saturating_sub(shards.saturating_mul(shard_bytes));
+                    known.saturating_sub(SPARED_BYTES).saturating_sub(shards.saturating_mul(shard_bytes));
                 (limit_bytes / READ_CACHE_PART).min(left) / shards
             }
         };
@@ -178,7 +181,7 @@ mod tests {
                 &set(PER_SHARD, "268435456")[..],
                 2,
                 512,
-                &["256 MiB", "576 MiB", "the machine allows 512 MiB"][..],
+                &["256 MiB", "544 MiB", "the machine allows 512 MiB"][..],
             ),
             (&set(READ_CACHE, "268435456"), 2, 512, &["read.cache", "512 MiB"]),
             (&[], 16, 256, &["16 shard(s)", "--cores"]),

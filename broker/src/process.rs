@@ -84,7 +84,7 @@ pub fn serve(
         None => None,
     };
     let banner = Banner {
-        version: env!("CARGO_PKG_VERSION"),
+        version: crate::cli::VERSION,
         cores: cores.clone(),
         cores_allowed: plan.cores_allowed,
         processors: plan.processors,

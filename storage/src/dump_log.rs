@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use model::{Offset, RecordBatch, RecordIter};
+use model::{Offset, RecordBatch, RecordIter, TopicPartition};
 
 use crate::decompress::{UNPACKED_BYTES_MAX, records};
 use crate::log_segment::parse_file_name;
@@ -40,7 +40,23 @@ pub struct Summary {
 /// # Errors
 /// If `out` cannot be written to or a path cannot be read; damage is no error but a line in the summary.
 pub fn run(paths: &[PathBuf], options: Options, out: &mut impl Write) -> io::Result<Summary> {
-    let mut dump = Dump { options, out, summary: Summary::default() };
+    run_with(paths, options, out, &|_, _, _| None)
+}
+
+/// Says what a record of a topic, with this key and value, means.
+pub type Describe<'a> = &'a dyn Fn(&str, Option<&[u8]>, Option<&[u8]>) -> Option<String>;
+
+/// The same, with the meaning of records that `describe` knows.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    paths: &[PathBuf],
+    options: Options,
+    out: &mut impl Write,
+    describe: Describe<'_>,
+) -> io::Result<Summary> {
+    let mut dump = Dump { options, out, describe, summary: Summary::default() };
     for path in paths {
         dump.path(path)?;
     }
@@ -62,6 +78,7 @@ pub fn run(paths: &[PathBuf], options: Options, out: &mut impl Write) -> io::Res
 struct Dump<'a, W: Write> {
     options: Options,
     out: &'a mut W,
+    describe: Describe<'a>,
     summary: Summary,
 }
 
@@ -206,6 +223,12 @@ impl<W: Write> Dump<'_, W> {
                             value.unwrap_or_default()
                         )?;
                     }
+                    if !batch.is_control()
+                        && let Some(topic) = topic_of(path)
+                        && let Some(meaning) = (self.describe)(&topic, record.key, record.value)
+                    {
+                        write!(self.out, " means: {meaning}")?;
+                    }
                     writeln!(self.out)?;
                 }
                 Ok(_) => {}
@@ -307,6 +330,13 @@ impl<W: Write> Dump<'_, W> {
     fn problem(&mut self, path: &Path, message: impl std::fmt::Display) {
         self.summary.problems.push(format!("{}: {message}", path.display()));
     }
+}
+
+/// The topic whose partition a file belongs to, by the name of its directory.
+fn topic_of(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).ok()?;
+    let dir = path.parent()?.file_name()?.to_str()?;
+    TopicPartition::from_dir_name(dir).map(|tp| tp.topic.to_string())
 }
 
 /// What a file is by its name, and its base offset.

@@ -102,12 +102,8 @@ impl Banner {
 impl fmt::Display for Banner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "Millrace {}", self.version)?;
-        let noun = if self.cores.len() == 1 { "core" } else { "cores" };
-        write!(formatter, "  cores      {} {noun}: {}", self.cores.len(), ranges(&self.cores))?;
-        match self.processors {
-            Some(quota) => writeln!(formatter, " (of {}, with a quota of {quota:.2})", self.cores_allowed)?,
-            None => writeln!(formatter, " (of {})", self.cores_allowed)?,
-        }
+        let cores = cores_line(&self.cores, self.cores_allowed, self.processors);
+        writeln!(formatter, "  cores      {cores}")?;
         writeln!(formatter, "  memory     {}", self.memory)?;
         writeln!(formatter, "  data       {} ({})", self.data_dir.display(), self.io_mode)?;
         writeln!(formatter, "  listening  {}", self.listeners.join(", "))?;
@@ -116,6 +112,13 @@ impl fmt::Display for Banner {
             None => writeln!(formatter, "  admin      off"),
         }
     }
+}
+
+/// The cores with a shard, of how many, and the quota.
+pub(super) fn cores_line(cores: &[usize], allowed: usize, processors: Option<f64>) -> String {
+    let noun = if cores.len() == 1 { "core" } else { "cores" };
+    let quota = processors.map(|quota| format!(", with a quota of {quota:.2}")).unwrap_or_default();
+    format!("{} {noun}: {} (of {allowed}{quota})", cores.len(), ranges(cores))
 }
 
 /// Ascending cores in the notation of `--cores`.

@@ -136,16 +136,60 @@ fn errors_say_where_the_setting_stands() {
 }
 
 #[test]
+fn completions_and_manual_know_every_command() {
+    let manual = String::from_utf8(manual().unwrap()).unwrap();
+    let bash = String::from_utf8(complete(clap_complete::Shell::Bash)).unwrap();
+    for word in ["serve", "doctor", "check", "dump-log", "config", "advertise"] {
+        assert!(bash.contains(word), "{word} is not in the completions");
+        // roff writes a hyphen as \\-.
+        assert!(manual.replace("\\-", "-").contains(word), "{word} is not in the manual");
+    }
+}
+
+#[test]
+fn mistakes_are_told_together_and_values_with_their_place() {
+    let checked = |line: &str| match parse(line) {
+        Ok(Command::Check(args)) => check(&args),
+        other => panic!("{line} is {other:?}"),
+    };
+    let bad =
+        checked("millrace check --set num.partitons=1 --set num.partitions=0 --listen nowhere --cores x");
+    assert!(!bad.is_good);
+    for word in ["num.partitons", "num.partitions=0", "'nowhere' has no port", "'x' is not a core", "refused"]
+    {
+        assert!(bad.text.contains(word), "{word} is not in {}", bad.text);
+    }
+    let also = checked("millrace check --set listeners=A://:1,A://:2 --set log.dirs=/a,/b");
+    assert!(
+        also.text.contains("different name") && also.text.contains("exactly one directory"),
+        "{}",
+        also.text
+    );
+    let good = checked("millrace check --set log.retention.ms=1h --data-dir /d --set num.io.threads=3");
+    assert!(good.is_good, "{}", good.text);
+    for line in [
+        "  log.retention.ms = 3600000   [--set log.retention.ms=1h]\n",
+        "  log.dirs = /d   [--data-dir]\n",
+        "  millrace.read.cache.bytes.per.shard = ",
+        "warning  accepted without effect",
+    ] {
+        assert!(good.text.contains(line), "{line} is not in {}", good.text);
+    }
+    assert!(
+        !good.text.contains("num.partitions")
+            && checked("millrace check --all").text.contains("num.partitions = 1 ")
+    );
+}
+
+#[test]
 fn other_commands() {
     assert!(
-        matches!(parse("millrace doctor --data-dir /x"), Ok(Command::Doctor(args)) if args.data_dir.as_os_str() == "/x")
+        matches!(parse("millrace doctor --data-dir /x"), Ok(Command::Doctor(args)) if args.data_dir.as_deref() == Some(std::path::Path::new("/x")))
     );
     assert!(
         matches!(parse("millrace dump-log --records a b"), Ok(Command::DumpLog(args)) if args.records && args.paths.len() == 2)
     );
-    for line in
-        ["millrace dump-log", "millrace gadget", "millrace --no-such-flag", "millrace doctor --cores 1"]
-    {
+    for line in ["millrace dump-log", "millrace gadget", "millrace --no-such-flag", "millrace doctor --all"] {
         assert!(parse(line).is_err(), "{line}");
     }
     let Ok(Command::Config(args)) = parse("millrace config retention.ms") else { panic!("not config") };

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use runtime::probe::{self, Finding, Status};
 
+use super::place_checks;
+use super::serve_args::ServeArgs;
+
 /// All findings; `Display` is the text for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -36,24 +39,45 @@ impl fmt::Display for Report {
     }
 }
 
-/// Examines this machine and the place where the data is or will be. Writes small temporary files there and leaves
-/// nothing behind.
+/// Examines this machine and what a start with these options would use. Writes small temporary files to where the data is
+/// or will be and leaves nothing behind.
 #[must_use]
-pub fn diagnose(data_dir: &Path) -> Report {
-    let findings = match nearest_directory(data_dir) {
-        Ok(place) => probe::all(&place),
-        Err(problem) => {
-            let mut findings = probe::start();
-            findings.push(Finding {
-                name: "data directory",
-                status: Status::Fail,
-                detail: problem,
-                fix: "name a directory with --data-dir".to_owned(),
-            });
-            findings
+pub fn diagnose(args: &ServeArgs) -> Report {
+    let mut findings = probe::machine();
+    match args.settings().check() {
+        Ok(config) => {
+            findings.extend(place_checks::plan(&config));
+            let is_running = place_checks::is_locked(config.log_dir());
+            findings.extend(place_checks::ports(&config, is_running));
+            findings.extend(of_directory(config.log_dir()));
+            if config.log_dir().is_dir() {
+                findings.extend(place_checks::existing(config.log_dir(), &config, is_running));
+            }
         }
-    };
+        Err(mistakes) => {
+            let fix = "`millrace config KEY` explains a setting";
+            findings
+                .extend(mistakes.iter().map(|mistake| Finding::fail("settings", mistake.to_string(), fix)));
+        }
+    }
     Report { findings }
+}
+
+fn of_directory(data_dir: &Path) -> Vec<Finding> {
+    const NAME: &str = "data directory";
+    let shown =
+        |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    match nearest_directory(data_dir) {
+        Ok(place) => {
+            let detail = if place == data_dir {
+                shown(data_dir)
+            } else {
+                format!("{} is not there yet, looked at {}", shown(data_dir), shown(&place))
+            };
+            [Finding::ok(NAME, detail)].into_iter().chain(probe::directory(&place)).collect()
+        }
+        Err(problem) => vec![Finding::fail(NAME, problem, "name a directory with --data-dir")],
+    }
 }
 
 /// `path` itself, or the nearest part of it that exists: the broker creates the rest. An error where that is not a
@@ -106,15 +130,15 @@ mod tests {
             ("file", Some("is not a directory")),
             ("file/below", Some("Not a directory")),
         ];
-        let found: Vec<_> = cases.iter().map(|(path, _)| diagnose(&root.join(path))).collect();
+        let found: Vec<_> =
+            cases.iter().map(|(path, _)| Report { findings: of_directory(&root.join(path)) }).collect();
         let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         fs::remove_dir_all(&root).unwrap();
         for ((path, problem), report) in cases.iter().zip(found) {
-            let of_directory =
-                report.findings.iter().find(|finding| finding.name == "data directory").map(|f| &f.detail);
-            let expected =
-                problem.is_some_and(|part| of_directory.is_some_and(|detail| detail.contains(part)));
-            assert!(expected || (problem.is_none() && of_directory.is_none()), "{path}: {report}");
+            let found = report.findings.iter().find(|finding| finding.name == "data directory").unwrap();
+            let expected = if problem.is_some() { Status::Fail } else { Status::Ok };
+            assert_eq!(found.status, expected, "{path}: {report}");
+            assert!(found.detail.contains(problem.unwrap_or("millrace-doctor-test")), "{path}: {report}");
         }
         assert_eq!(left, ["file"]);
     }

@@ -1,7 +1,7 @@
 //! What `--listen` and `--advertise` mean as settings.
 
 use super::serve_args::ServeArgs;
-use crate::config::{ConfigError, StaticSettings, listener_protocol};
+use crate::config::{StaticSettings, listener_protocol};
 
 const MAP: &str = "listener.security.protocol.map";
 
@@ -9,16 +9,16 @@ const MAP: &str = "listener.security.protocol.map";
 const UNNAMED: &str = "PLAINTEXT";
 
 /// Adds the settings. A listener that only the command line names is a plain one.
-pub(super) fn add(args: &ServeArgs, settings: &mut StaticSettings) -> Result<(), ConfigError> {
+pub(super) fn add(args: &ServeArgs, settings: &mut StaticSettings) {
     if !args.listen.is_empty() {
         let listeners: Vec<String> = args.listen.iter().map(|text| named(text, UNNAMED)).collect();
-        settings.add("listeners", &listeners.join(","), "--listen")?;
+        settings.add("listeners", &listeners.join(","), "--listen");
         let map = settings.text(MAP).to_owned();
         let is_open = |name: &&str| listener_protocol(&map, &name.to_ascii_uppercase()).is_none();
         let open: Vec<String> =
             names(&listeners).filter(is_open).map(|name| format!("{name}:PLAINTEXT")).collect();
         if !open.is_empty() {
-            settings.add(MAP, &format!("{map},{}", open.join(",")), "--listen")?;
+            settings.add(MAP, &format!("{map},{}", open.join(",")), "--listen");
         }
     }
     if !args.advertise.is_empty() {
@@ -30,9 +30,8 @@ pub(super) fn add(args: &ServeArgs, settings: &mut StaticSettings) -> Result<(),
             _ => UNNAMED,
         };
         let advertised: Vec<String> = args.advertise.iter().map(|text| named(text, name)).collect();
-        settings.add("advertised.listeners", &advertised.join(","), "--advertise")?;
+        settings.add("advertised.listeners", &advertised.join(","), "--advertise");
     }
-    Ok(())
 }
 
 fn named(text: &str, name: &str) -> String {

@@ -3,24 +3,34 @@
 
 mod allowed_cores;
 mod banner;
+mod check;
 mod doctor;
+mod internal_topics;
 mod listen_flags;
+mod place_checks;
 mod serve_args;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use std::io::Write;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use allowed_cores::{allowed_cores, choose_cores};
 pub use banner::{Banner, IoMode};
+pub use check::{Checked, check};
 pub use doctor::{Report, diagnose};
+pub use internal_topics::describe as describe_record;
 pub use serve_args::ServeArgs;
+
+/// The version, and the commit of a release build.
+pub const VERSION: &str = env!("MILLRACE_VERSION");
 
 /// What was typed.
 #[derive(Debug, Parser)]
 #[command(
     name = "millrace",
-    version,
+    version = VERSION,
     about = "A Kafka-protocol broker: every acknowledged record is on stable storage",
     after_help = "Without a command, millrace serves with its defaults.",
     args_conflicts_with_subcommands = true
@@ -48,19 +58,62 @@ pub enum Command {
     /// Run the broker
     Serve(ServeArgs),
     /// Check this machine and data directory, and say what to fix
-    Doctor(DoctorArgs),
+    Doctor(ServeArgs),
+    /// Check the settings of a start, and say what counts and where it comes from
+    Check(CheckArgs),
     /// Print what is in log segments; reads only, and survives damage
     DumpLog(DumpLogArgs),
     /// Explain a setting, or print the reference page of all of them
     Config(ConfigArgs),
+    /// Print what makes a shell complete our command lines
+    Completions(CompletionsArgs),
+    /// Print the manual page, for man -l
+    Man,
 }
 
-/// What `doctor` takes.
+/// What `check` takes.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
-    /// The data directory to check
-    #[arg(long, value_name = "DIR", default_value = "./millrace-data")]
-    pub data_dir: PathBuf,
+pub struct CheckArgs {
+    /// The options of `serve`
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Show every setting, not only what is not a default
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What `completions` takes.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// What makes a shell complete our command lines.
+#[must_use]
+pub fn complete(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "millrace", &mut script);
+    script
+}
+
+/// The manual page, in roff.
+///
+/// # Errors
+/// None while it is written to memory.
+pub fn manual() -> std::io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let mut command = Cli::command();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    // One page for all: what each command takes follows.
+    command.build();
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        let part = clap_mangen::Man::new(command.clone());
+        writeln!(page, ".SH \"MILLRACE {}\"", command.get_name().to_uppercase())?;
+        part.render_description_section(&mut page)?;
+        part.render_options_section(&mut page)?;
+    }
+    Ok(page)
 }
 
 /// What `dump-log` takes.

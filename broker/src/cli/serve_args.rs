@@ -42,24 +42,33 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// The settings of the file, of `--set` and of the flags, checked.
+    ///
+    /// # Errors
+    /// The first mistake.
     pub fn broker_config(&self) -> Result<BrokerConfig, ConfigError> {
+        self.settings().build()
+    }
+
+    /// The settings of the file, of `--set` and of the flags, with the mistakes in them.
+    #[must_use]
+    pub fn settings(&self) -> StaticSettings {
         let mut settings = StaticSettings::default();
         if let Some(path) = &self.config {
-            settings.add_file(path)?;
+            settings.add_file(path);
         }
         for assignment in &self.set {
-            settings.add_assignment(assignment)?;
+            settings.add_assignment(assignment);
         }
         if let Some(directory) = &self.data_dir {
-            settings.add("log.dirs", &directory.to_string_lossy(), "--data-dir")?;
+            settings.add("log.dirs", &directory.to_string_lossy(), "--data-dir");
         }
-        listen_flags::add(self, &mut settings)?;
+        listen_flags::add(self, &mut settings);
         if let Some(address) = &self.admin_listen {
-            settings.add("millrace.admin.listen", address, "--admin-listen")?;
+            settings.add("millrace.admin.listen", address, "--admin-listen");
         }
         if let Some(cores) = &self.cores {
-            settings.add("millrace.cores", cores, "--cores")?;
+            settings.add("millrace.cores", cores, "--cores");
         }
-        settings.build()
+        settings
     }
 }

@@ -101,12 +101,28 @@ impl Default for BrokerConfig {
 
 impl BrokerConfig {
     /// Checks what was set at start and builds the first snapshot.
+    ///
+    /// # Errors
+    /// The first mistake.
     pub fn from_static(settings: Settings) -> Result<BrokerConfig, ConfigError> {
-        for (key, text) in &settings {
-            value::parse(Definitions::require(Scope::Broker, key)?, text)?;
+        BrokerConfig::check_static(settings).map_err(|mut mistakes| mistakes.swap_remove(0))
+    }
+
+    /// The same, but all mistakes at once; never an empty list.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn check_static(mut settings: Settings) -> Result<BrokerConfig, Vec<ConfigError>> {
+        let parse = |(key, text): (&String, &String)| {
+            Definitions::require(Scope::Broker, key).and_then(|row| value::parse(row, text)).err()
+        };
+        let mut mistakes: Vec<ConfigError> = settings.iter().filter_map(parse).collect();
+        if mistakes.is_empty() {
+            mistakes.extend(adopt_old_names(&mut settings).err());
         }
-        let mut settings = settings;
-        adopt_old_names(&mut settings)?;
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
         BrokerConfig::build(Layers { fixed: Arc::new(settings), ..Layers::default() })
     }
 
@@ -118,7 +134,8 @@ impl BrokerConfig {
         for (key, text) in &computed {
             value::parse(Definitions::require(Scope::Broker, key)?, text)?;
         }
-        BrokerConfig::build(Layers { computed: Arc::new(computed), ..self.layers })
+        let built = BrokerConfig::build(Layers { computed: Arc::new(computed), ..self.layers });
+        built.map_err(|mut mistakes| mistakes.swap_remove(0))
     }
 
     /// Whether a setting was given at start.
@@ -146,25 +163,30 @@ impl BrokerConfig {
         }
         match BrokerConfig::build(layers) {
             Ok(config) => Some(config),
-            Err(error) => {
+            Err(mistakes) => {
+                let error = &mistakes[0];
                 tracing::warn!(%error, "the dynamic broker settings do not fit together and are not applied");
                 None
             }
         }
     }
 
-    fn build(layers: Layers) -> Result<BrokerConfig, ConfigError> {
+    fn build(layers: Layers) -> Result<BrokerConfig, Vec<ConfigError>> {
         let reader = Reader { layers: &layers };
         let typed = Typed::read(&reader);
         let rack = reader.optional_text("broker.rack").filter(|rack| !rack.is_empty());
-        let listeners = listeners::open(&reader)?;
-        let advertised_listeners = listeners::advertised(&reader, &listeners)?;
+        let mut mistakes = Vec::new();
+        let listeners = kept(listeners::open(&reader), &mut mistakes);
+        let advertised_listeners = kept(listeners::advertised(&reader, &listeners), &mut mistakes);
         let admin_listen = reader.optional_text("millrace.admin.listen").filter(|text| !text.is_empty());
         let cores = reader.cores("millrace.cores");
-        let log_dir = single_directory(&reader)?;
+        let log_dir = kept(single_directory(&reader), &mut mistakes);
         if typed.group_session_timeout_min > typed.group_session_timeout_max {
             let message = "group.min.session.timeout.ms must not be above group.max.session.timeout.ms";
-            return Err(ConfigError::new(ConfigErrorKind::InvalidValue, message));
+            mistakes.push(ConfigError::new(ConfigErrorKind::InvalidValue, message));
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
         }
         Ok(BrokerConfig {
             typed,
@@ -243,6 +265,14 @@ impl BrokerConfig {
             without_effect.join(", ")
         )]
     }
+}
+
+/// The value, or nothing and one more mistake.
+fn kept<T: Default>(checked: Result<T, ConfigError>, mistakes: &mut Vec<ConfigError>) -> T {
+    checked.unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        T::default()
+    })
 }
 
 /// `broker.id` stands for `node.id` where only the old name is set.

@@ -6,7 +6,7 @@ use super::*;
 
 fn build(text: &str) -> Result<BrokerConfig, ConfigError> {
     let mut settings = StaticSettings::default();
-    settings.add_text("f", text)?;
+    settings.add_text("f", text);
     settings.build()
 }
 

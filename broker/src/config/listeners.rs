@@ -29,7 +29,8 @@ pub(super) fn advertised(reader: &Reader<'_>, listeners: &[Listener]) -> Result<
     distinct_names(&all, ADVERTISED)?;
     let advertised = for_clients(reader, ADVERTISED, all)?;
     for told in &advertised {
-        if !listeners.iter().any(|listener| listener.name == told.name) {
+        // Without any there is another mistake already.
+        if !listeners.is_empty() && !listeners.iter().any(|listener| listener.name == told.name) {
             return Err(refused(format!(
                 "{ADVERTISED} listener names must be equal to or a subset of the ones defined in {LISTENERS}. Found {}. The \
                  valid options based on the current configuration are {}",

@@ -52,8 +52,9 @@ pub fn explain(key: &str) -> Result<String, ConfigError> {
 const INTRODUCTION: &str = "# Settings\n\n\
     Generated from the table in broker/src/config (a test compares; regenerate with `millrace config > docs/CONFIG.md`).\n\n\
     `millrace serve` takes broker settings from a file in Java's properties format (`--config FILE`), then from `--set KEY=VALUE`, then from\n\
-    its flags; the last one counts. `millrace config KEY` explains a key. Keys and their meaning are Kafka's unless they begin with\n\
-    `millrace.`; `durability` is ours too.\n";
+    its flags; the last one counts. `millrace config KEY` explains a key, `millrace check` says what counts and where it comes from. Keys and\n\
+    their meaning are Kafka's unless they begin with `millrace.`; `durability` is ours too. In a file and on the command line numbers may have\n\
+    units: us, ms, s, min, h, d; B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.\n";
 
 fn table<'a>(page: &mut String, rows: impl Iterator<Item = &'a Definition>) {
     page.push_str("| Key | Type | Default | Allowed | Inherits from / changed | What it does |\n|---|---|---|---|---|---|\n");

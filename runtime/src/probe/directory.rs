@@ -48,16 +48,40 @@ pub(super) fn all(directory: &Path) -> Vec<Finding> {
         Ok(facts) => facts,
         Err(error) => {
             let detail = format!("{}: {error}", directory.display());
-            return vec![Finding::fail("data directory", detail, "create it, or choose another")];
+            return vec![Finding::fail("data directory", detail, cure(&error))];
         }
     };
     let scratch = Scratch::new(directory);
+    if let Err(error) = scratch.open(false) {
+        let detail = format!("nothing can be written to {}: {error}", directory.display());
+        let writing = Finding::fail("data directory", detail, cure(&error));
+        return vec![type_finding(&facts), writing, space_finding(directory)];
+    }
     vec![
         type_finding(&facts),
         direct_finding(&facts, &scratch),
         space_finding(directory),
         latency_finding(&facts, &scratch),
     ]
+}
+
+/// What to do about an error of the file system.
+fn cure(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => {
+            "give this user the right to write there (`chown`, `chmod u+rwx`), or run as the user who has it"
+        }
+        Some(libc::EROFS) => {
+            "the file system is mounted read-only: `mount -o remount,rw`, a volume without `:ro`, or another directory"
+        }
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            "free some space or inodes (`df -h`, `df -i`), raise the quota, or move the data directory"
+        }
+        Some(libc::ENOENT) => "create it, or choose another",
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files: `ulimit -n`",
+        Some(libc::EIO) => "the device fails: see the kernel's log (`dmesg`) before anything is stored there",
+        _ => "choose another directory",
+    }
 }
 
 fn type_finding(facts: &DirectoryFacts) -> Finding {
@@ -108,7 +132,7 @@ fn latency_finding(facts: &DirectoryFacts, scratch: &Scratch) -> Finding {
             format!("4 KiB takes {} us (median)", median.as_micros()),
             "use a device with a write cache that survives power loss",
         ),
-        Err(error) => Finding::fail(NAME, error.to_string(), "make the data directory writable"),
+        Err(error) => Finding::fail(NAME, error.to_string(), cure(&error)),
     }
 }
 
@@ -210,4 +234,33 @@ fn alignment(path: &Path) -> Option<u32> {
         unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), 0, libc::STATX_DIOALIGN, &raw mut stat) };
     check(result).ok()?;
     (stat.stx_mask & libc::STATX_DIOALIGN != 0).then_some(stat.stx_dio_offset_align)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_cure() {
+        for (code, word) in [
+            (libc::EACCES, "chown"),
+            (libc::EROFS, "remount"),
+            (libc::ENOSPC, "df -i"),
+            (libc::EDQUOT, "quota"),
+            (libc::EIO, "dmesg"),
+            (libc::ENOENT, "create"),
+        ] {
+            let cure = cure(&io::Error::from_raw_os_error(code));
+            assert!(cure.contains(word), "{code}: {cure}");
+        }
+    }
+
+    /// A directory that cannot be written to is said as such, with its path; not as a lack of direct I/O.
+    #[test]
+    fn what_cannot_be_written_to_is_named() {
+        let findings = all(Path::new("/proc"));
+        let failed: Vec<_> = findings.iter().filter(|finding| finding.name == "data directory").collect();
+        assert!(failed.len() == 1 && failed[0].detail.contains("/proc"), "{findings:?}");
+        assert!(findings.iter().all(|finding| finding.name != "direct I/O"), "{findings:?}");
+    }
 }

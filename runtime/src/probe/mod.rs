@@ -47,15 +47,18 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    /// As it should be.
+    pub fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, status: Status::Ok, detail: detail.into(), fix: String::new() }
     }
 
-    fn warn(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+    /// It works, but not as well as it could.
+    pub fn warn(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, status: Status::Warn, detail: detail.into(), fix: fix.into() }
     }
 
-    fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+    /// It cannot work.
+    pub fn fail(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, status: Status::Fail, detail: detail.into(), fix: fix.into() }
     }
 }
@@ -67,13 +70,16 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All checks: the machine's, then those of `directory`, which must exist. Blocks for some ten milliseconds and
-/// writes a small temporary file there.
+/// The machine's checks.
 #[must_use]
-pub fn all(directory: &Path) -> Vec<Finding> {
-    let mut findings = system::all();
-    findings.extend(directory::all(directory));
-    findings
+pub fn machine() -> Vec<Finding> {
+    system::all()
+}
+
+/// The checks of `directory`, which must exist. Blocks for some ten milliseconds and writes a small temporary file there.
+#[must_use]
+pub fn directory(directory: &Path) -> Vec<Finding> {
+    directory::all(directory)
 }
 
 /// The checks without which no shard can start; only those that failed. Quick.
@@ -91,7 +97,7 @@ mod tests {
     /// On a machine that runs these tests, nothing fails and every bad finding says what to do.
     #[test]
     fn findings_are_useful() {
-        let findings = all(&std::env::temp_dir());
+        let findings = [machine(), directory(&std::env::temp_dir())].concat();
         assert!(findings.len() >= 8);
         for finding in findings {
             assert_ne!(finding.status, Status::Fail, "{finding}");
@@ -102,7 +108,7 @@ mod tests {
     /// A directory that is not there is a finding, not a panic.
     #[test]
     fn a_missing_directory_fails() {
-        let findings = all(Path::new("/nonexistent/millrace"));
+        let findings = directory(Path::new("/nonexistent/millrace"));
         assert!(findings.iter().any(|finding| finding.status == Status::Fail));
     }
 }

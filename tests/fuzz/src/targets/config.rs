@@ -24,15 +24,17 @@ pub(crate) fn case(mutator: &mut Mutator) {
         if let Some(at) = (!properties.is_empty()).then(|| mutator.below(properties.len())) {
             let mut settings = StaticSettings::default();
             let property = &properties[at];
-            let _ = settings.add(&property.key, &property.value, "here").map(|()| settings.build());
+            settings.add(&property.key, &property.value, "here");
+            let _ = settings.build();
         }
     }
     let mut settings = StaticSettings::default();
-    let _ = settings.add_text("file", &text).map(|()| settings.build());
+    settings.add_text("file", &text);
+    let _ = settings.check();
     let _ = parse_cores(&text);
     for line in text.lines() {
         let _ = parse_cores(line);
-        let _ = StaticSettings::default().add_assignment(line);
+        StaticSettings::default().add_assignment(line);
     }
 }
 
