@@ -18,10 +18,7 @@ fn main() -> ExitCode {
         // Whoever reads the output has seen enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
-            match format {
-                LogFormat::Text => logging::say(&format!("millrace: {error:#}")),
-                LogFormat::Json => tracing::error!(error = format!("{error:#}"), "the broker has ended"),
-            }
+            logging::tell(format, &format!("{error:#}"));
             ExitCode::FAILURE
         }
     };
@@ -78,7 +75,10 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let environment = std::env::var("RUST_LOG").ok();
     let loggers = logging::init(args.log_format, args.log_level.as_deref(), environment.as_deref());
     let loggers = loggers.map_err(anyhow::Error::msg)?;
-    let config = args.broker_config()?;
+    let config = args.settings().check().map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        anyhow::Error::msg(mistakes.join("\n"))
+    })?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

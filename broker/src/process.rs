@@ -1,6 +1,6 @@
 //! `millrace serve` as a process: real shards, signals, the admin listener and the banner.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,11 +70,11 @@ pub fn serve(
     let plan = StartPlan::new(config, &allowed, &Resources::read()).map_err(anyhow::Error::msg)?;
     let StartPlan { config, cores, memory, .. } = &plan;
     let read_cache_bytes = memory.read_cache_bytes;
-    enough_descriptors(descriptors, cores.len()).map_err(anyhow::Error::msg)?;
+    enough_descriptors(descriptors, cores.list.len()).map_err(anyhow::Error::msg)?;
     let listen = addresses(config)?;
     warn_of_exposure(&listen);
     let readiness = Readiness::default();
-    let board = Arc::new(StatsBoard::new(cores.len()));
+    let board = Arc::new(StatsBoard::new(cores.list.len()));
     let admin = match config.admin_listen() {
         Some(address) => {
             let source = Arc::clone(&board) as Arc<dyn crate::admin::StatsSource>;
@@ -86,18 +86,19 @@ pub fn serve(
     let banner = Banner {
         version: crate::cli::VERSION,
         cores: cores.clone(),
-        cores_allowed: plan.cores_allowed,
-        processors: plan.processors,
         memory: memory.clone(),
         data_dir: config.log_dir().to_owned(),
         io_mode: IoMode::probe(config.log_dir()).map_err(anyhow::Error::msg)?,
         listeners: Vec::new(),
         admin: admin.as_ref().map(|admin| admin.local_addr().to_string()),
     };
-    let shards = cores.len();
+    let shards = cores.list.len();
     let ports = ports(shards);
-    let options: Vec<ShardOptions> =
-        cores.iter().map(|core| shard_options(config, read_cache_bytes, *core)).collect();
+    let options: Vec<ShardOptions> = cores
+        .list
+        .iter()
+        .map(|core| shard_options(config, read_cache_bytes, cores.is_pinned.then_some(*core)))
+        .collect();
     let start = Start {
         options: StartOptions {
             config: Arc::new(config.clone()),
@@ -166,10 +167,10 @@ fn pass_on(signals: &Signals, stop: &Injector<Signal>) {
     }
 }
 
-fn shard_options(config: &BrokerConfig, read_cache_bytes: u64, core: usize) -> ShardOptions {
+fn shard_options(config: &BrokerConfig, read_cache_bytes: u64, core: Option<usize>) -> ShardOptions {
     let read_cache_bytes = usize::try_from(read_cache_bytes).unwrap_or(usize::MAX);
     ShardOptions {
-        core: Some(core),
+        core,
         ring_entries: RING_ENTRIES,
         // The rest is for requests on their way in.
         buffer_budget_bytes: (config.memory_per_shard_bytes() / 4 * 3).saturating_add(read_cache_bytes),
@@ -183,12 +184,24 @@ fn addresses(config: &BrokerConfig) -> anyhow::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for listener in config.listeners() {
         let text = listener.address();
-        let resolved = text.to_socket_addrs().with_context(|| format!("cannot resolve {text}"))?;
-        let Some(address) = resolved.into_iter().next() else { bail!("{text} has no address") };
+        let address = if listener.host.is_empty() {
+            all_interfaces(listener.port)
+        } else {
+            let resolved = text.to_socket_addrs().with_context(|| format!("cannot resolve {text}"))?;
+            let Some(address) = resolved.into_iter().next() else { bail!("{text} has no address") };
+            address
+        };
         wait_for_port(address, PORT_PATIENCE)?;
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// The address that takes IPv6 and IPv4 clients, where there is IPv6.
+fn all_interfaces(port: u16) -> SocketAddr {
+    let has_v6 = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let ip = if has_v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    SocketAddr::new(ip, port)
 }
 
 /// There is no security yet, so whoever reaches a port may do everything.
@@ -223,7 +236,7 @@ async fn run_shard(index: usize, effects: UringEffects, start: Start) {
     if let Err(error) = outcome {
         if index != 0 {
             // The others wait for this shard and would never come up.
-            logging::say(&format!("millrace: shard {index} cannot start: {error:#}"));
+            logging::tell(start.log_format, &format!("shard {index} cannot start: {error:#}"));
             logging::flush();
             std::process::exit(EXIT_SHARD_FAILED);
         }

@@ -3,7 +3,7 @@
 
 use runtime::probe::Resources;
 
-use crate::cli::choose_cores;
+use crate::cli::Cores;
 use crate::config::BrokerConfig;
 use crate::memory_plan::MemoryPlan;
 
@@ -13,11 +13,7 @@ pub struct StartPlan {
     /// The settings, with the defaults that depend on the machine.
     pub config: BrokerConfig,
     /// The cores that run a shard each.
-    pub cores: Vec<usize>,
-    /// How many the process could run on.
-    pub cores_allowed: usize,
-    /// Whose time it may use up of these, if that is limited.
-    pub processors: Option<f64>,
+    pub cores: Cores,
     /// How the memory is divided.
     pub memory: MemoryPlan,
 }
@@ -28,13 +24,12 @@ impl StartPlan {
     /// # Errors
     /// What does not fit together, in words for the owner.
     pub fn new(config: BrokerConfig, allowed: &[usize], resources: &Resources) -> Result<Self, String> {
-        let processors = resources.processors();
-        let cores = choose_cores(config.cores(), allowed, processors)?;
+        let cores = Cores::choose(config.cores(), allowed, resources.processors())?;
         let (limit_bytes, origin) = (resources.memory_bytes(), resources.memory_origin());
-        let memory = MemoryPlan::new(&config, cores.len(), limit_bytes, origin)?;
+        let memory = MemoryPlan::new(&config, cores.list.len(), limit_bytes, origin)?;
         let computed = memory.settings(&config);
         let config = config.with_computed(computed).map_err(|error| error.to_string())?;
-        Ok(Self { config, cores, cores_allowed: allowed.len(), processors, memory })
+        Ok(Self { config, cores, memory })
     }
 }
 
@@ -46,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    /// In a container with half a processor and 256 MiB on a machine of four cores.
+    /// In a container with one and a half processors and 256 MiB on a machine of four cores.
     #[test]
     fn a_container_gets_what_it_may_use() {
         let file = PathBuf::from("f");
@@ -56,7 +51,7 @@ mod tests {
         };
         let resources = Resources { machine_bytes: 64 << 30, groups };
         let plan = StartPlan::new(BrokerConfig::default(), &[0, 1, 2, 3], &resources).unwrap();
-        assert_eq!((plan.cores, plan.cores_allowed), (vec![0, 1], 4));
+        assert_eq!((plan.cores.list, plan.cores.is_pinned), (vec![0, 1], false));
         assert_eq!(plan.config.memory_per_shard_bytes(), 48 << 20);
         assert_eq!(plan.config.read_cache_bytes_per_shard(), Some(16 << 20));
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use runtime::probe::{DirectoryFacts, directory_facts};
 
+use super::allowed_cores::Cores;
 use super::doctor::nearest_directory;
 use crate::memory_plan::MemoryPlan;
 
@@ -66,11 +67,7 @@ pub struct Banner {
     /// The version of this build.
     pub version: &'static str,
     /// The cores that run a shard each.
-    pub cores: Vec<usize>,
-    /// How many cores the process could run on.
-    pub cores_allowed: usize,
-    /// How many processors' time it may use up, if that is limited.
-    pub processors: Option<f64>,
+    pub cores: Cores,
     /// How the memory is divided.
     pub memory: MemoryPlan,
     /// The data directory.
@@ -88,7 +85,7 @@ impl Banner {
     pub fn log(&self) {
         tracing::info!(
             version = self.version,
-            cores = ranges(&self.cores),
+            cores = %self.cores,
             memory = %self.memory,
             data = %self.data_dir.display(),
             io = %self.io_mode,
@@ -102,8 +99,7 @@ impl Banner {
 impl fmt::Display for Banner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "Millrace {}", self.version)?;
-        let cores = cores_line(&self.cores, self.cores_allowed, self.processors);
-        writeln!(formatter, "  cores      {cores}")?;
+        writeln!(formatter, "  cores      {}", self.cores)?;
         writeln!(formatter, "  memory     {}", self.memory)?;
         writeln!(formatter, "  data       {} ({})", self.data_dir.display(), self.io_mode)?;
         writeln!(formatter, "  listening  {}", self.listeners.join(", "))?;
@@ -114,24 +110,6 @@ impl fmt::Display for Banner {
     }
 }
 
-/// The cores with a shard, of how many, and the quota.
-pub(super) fn cores_line(cores: &[usize], allowed: usize, processors: Option<f64>) -> String {
-    let noun = if cores.len() == 1 { "core" } else { "cores" };
-    let quota = processors.map(|quota| format!(", with a quota of {quota:.2}")).unwrap_or_default();
-    format!("{} {noun}: {} (of {allowed}{quota})", cores.len(), ranges(cores))
-}
-
-/// Ascending cores in the notation of `--cores`.
-fn ranges(cores: &[usize]) -> String {
-    let runs = cores.chunk_by(|left, right| left + 1 == *right);
-    let text = |run: &[usize]| match run {
-        [first, .., last] => format!("{first}-{last}"),
-        [only] => only.to_string(),
-        [] => String::new(),
-    };
-    runs.map(text).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,9 +118,7 @@ mod tests {
     fn the_banner_says_what_runs_where() {
         let mut banner = Banner {
             version: "0.1.0",
-            cores: vec![0, 2, 3, 4],
-            cores_allowed: 8,
-            processors: Some(3.5),
+            cores: Cores::choose(&[0, 2, 3, 4], &[0, 1, 2, 3, 4], Some(3.5)).unwrap(),
             memory: MemoryPlan {
                 limit_bytes: 2 << 30,
                 limit_origin: "the machine".to_owned(),
@@ -155,19 +131,18 @@ mod tests {
             listeners: vec!["127.0.0.1:9092".to_owned(), "[::1]:9093".to_owned()],
             admin: Some("127.0.0.1:9644".to_owned()),
         };
-        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4 (of 8, with a quota of 3.50)\n  memory     240 MiB and a read cache of 64 MiB per core; the \
+        let expected = "Millrace 0.1.0\n  cores      4 cores: 0,2-4 (of 5, with a quota of 3.50)\n  memory     240 MiB and a read cache of 64 MiB per core; the \
                         machine has 2048 MiB\n  data       ./data (ext4, direct I/O in multiples of 512 bytes)\n  \
                         listening  127.0.0.1:9092, [::1]:9093\n  admin      http://127.0.0.1:9644/\n";
         assert_eq!(banner.to_string(), expected);
 
-        banner.cores = vec![1];
-        banner.processors = None;
+        banner.cores = Cores::choose(&[1], &[0, 1], None).unwrap();
         banner.memory.limit_bytes = 0;
         banner.io_mode = IoMode::Buffered { file_system: "tmpfs".to_owned() };
         banner.admin = None;
         let text = banner.to_string();
         for part in [
-            "1 core: 1 (of 8)\n",
+            "1 core: 1 (of 2)\n",
             "64 MiB per core\n",
             "(tmpfs, buffered: it has no direct I/O)",
             "admin      off\n",

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use runtime::probe::Resources;
 
-use super::banner::cores_line;
 use super::{CheckArgs, allowed_cores};
 use crate::config::effective_settings;
+use crate::logging;
 use crate::start_plan::StartPlan;
 
 /// What to print, and whether a start would get past its settings.
@@ -23,12 +23,19 @@ pub struct Checked {
 #[must_use]
 pub fn check(args: &CheckArgs) -> Checked {
     let settings = args.serve.settings();
-    let planned =
-        settings.clone().check().map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect());
+    let environment = std::env::var("RUST_LOG").ok();
+    let log_level = logging::check(args.serve.log_level.as_deref(), environment.as_deref()).err();
+    let planned = settings.clone().check();
+    let planned = planned.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect());
     let planned = planned.and_then(|config| {
         let plan = allowed_cores().and_then(|allowed| StartPlan::new(config, &allowed, &Resources::read()));
         plan.map_err(|problem| vec![problem])
     });
+    let planned = match (planned, log_level) {
+        (Ok(_), Some(mistake)) => Err(vec![mistake]),
+        (Err(mistakes), Some(mistake)) => Err([mistakes, vec![mistake]].concat()),
+        (planned, None) => planned,
+    };
     let mut text = String::new();
     let plan = match planned {
         Ok(plan) => plan,
@@ -43,7 +50,7 @@ pub fn check(args: &CheckArgs) -> Checked {
     for warning in plan.config.warnings() {
         let _ = writeln!(text, "warning  {warning}");
     }
-    let _ = writeln!(text, "cores    {}", cores_line(&plan.cores, plan.cores_allowed, plan.processors));
+    let _ = writeln!(text, "cores    {}", plan.cores);
     let _ = writeln!(text, "memory   {}", plan.memory);
     let shown: Vec<_> = effective_settings(&plan.config, &settings)
         .into_iter()

@@ -16,7 +16,7 @@ use std::io::Write;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use allowed_cores::{allowed_cores, choose_cores};
+pub use allowed_cores::{Cores, allowed_cores};
 pub use banner::{Banner, IoMode};
 pub use check::{Checked, check};
 pub use doctor::{Report, diagnose};

@@ -11,7 +11,6 @@ use model::TopicPartition;
 use runtime::probe::{Finding, Resources};
 
 use super::allowed_cores;
-use super::banner::cores_line;
 use crate::config::BrokerConfig;
 use crate::start_plan::StartPlan;
 
@@ -24,7 +23,7 @@ pub(super) fn plan(config: &BrokerConfig) -> Vec<Finding> {
     let planned = allowed_cores().and_then(|allowed| StartPlan::new(config.clone(), &allowed, &resources));
     match planned {
         Ok(plan) => vec![
-            Finding::ok("processors", cores_line(&plan.cores, plan.cores_allowed, plan.processors)),
+            Finding::ok("processors", plan.cores.to_string()),
             Finding::ok("memory", plan.memory.to_string()),
         ],
         Err(problem) => vec![Finding::fail("cores and memory", problem, "change the settings that it names")],

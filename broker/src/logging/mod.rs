@@ -95,6 +95,14 @@ pub fn dropped() -> u64 {
     LINES.get().map_or(0, |lines| lines.dropped())
 }
 
+/// Checks a filter as [`init`] does.
+///
+/// # Errors
+/// As [`init`].
+pub fn check(level: Option<&str>, environment: Option<&str>) -> Result<(), String> {
+    filter(level, environment).map(|_| ())
+}
+
 fn filter(level: Option<&str>, environment: Option<&str>) -> Result<LogFilter, String> {
     let (origin, text, is_ours) = match (level, environment.filter(|text| !text.is_empty())) {
         (Some(level), _) => ("--log-level", level, true),
@@ -110,18 +118,50 @@ fn colours() -> bool {
     !unwanted && io::stderr().is_terminal()
 }
 
+/// Tells why the process ends, whatever is logged, in the format of the log.
+pub fn tell(format: LogFormat, problem: &str) {
+    match format {
+        LogFormat::Text => say(&format!("millrace: {problem}")),
+        LogFormat::Json => say(&json_line("ERROR", "the broker ends", ("error", &quoted(problem)))),
+    }
+}
+
 fn notice(format: LogFormat, dropped: u64) -> String {
     const TEXT: &str = "log lines were lost: standard error took too long or could not be written";
+    match format {
+        LogFormat::Text => format!("{}  WARN {}: {TEXT} dropped={dropped}\n", now(), module_path!()),
+        LogFormat::Json => json_line("WARN", TEXT, ("dropped", &dropped.to_string())),
+    }
+}
+
+/// A line as the log's formatter would write it, with one more field.
+fn json_line(level: &str, message: &str, (key, value): (&str, &str)) -> String {
+    let (time, target) = (now(), module_path!());
+    format!(
+        "{{\"timestamp\":\"{time}\",\"level\":\"{level}\",\"message\":\"{message}\",\"{key}\":{value},\"target\":\"{target}\"}}\n"
+    )
+}
+
+fn now() -> String {
     let mut time = String::new();
     // Writing to a string does not fail.
     let _written = SystemTime.format_time(&mut Writer::new(&mut time));
-    match format {
-        LogFormat::Text => format!("{time}  WARN {}: {TEXT} dropped={dropped}\n", module_path!()),
-        LogFormat::Json => format!(
-            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{TEXT}\",\"dropped\":{dropped},\"target\":\"{}\"}}\n",
-            module_path!()
-        ),
+    time
+}
+
+/// Text as JSON writes it.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            control if control.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => quoted.push(other),
+        }
     }
+    quoted.push('"');
+    quoted
 }
 
 /// The last words of a process whose state is not to be trusted any more: behind all lines before, and not for long.
@@ -197,5 +237,10 @@ mod tests {
         );
         let json = notice(LogFormat::Json, 3);
         assert!(json.starts_with("{\"timestamp\":\"2") && json.contains("\"dropped\":3,"), "{json}");
+    }
+
+    #[test]
+    fn text_is_quoted_for_json() {
+        assert_eq!(quoted("a \"b\" \\ \n\u{1}ü"), "\"a \\\"b\\\" \\\\ \\n\\u0001ü\"");
     }
 }

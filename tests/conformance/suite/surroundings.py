@@ -74,7 +74,7 @@ class Surroundings:
         with Group("cpu", cpu__cfs_quota_us=50_000) as group:
             with self._serve("processors", preexec_fn=group.enter) as served:
                 check_equal(served.stop(), 0, "exit status")
-        check("1 core: 0 (of " in self._log("processors") and "quota of 0.50" in self._log("processors"), self._log("processors"))
+        check("1 core (of " in self._log("processors") and "quota of 0.50" in self._log("processors"), self._log("processors"))
 
     def listeners(self):
         """Several listeners, IPv6 among them: who connects is told the address of that listener."""
@@ -93,8 +93,12 @@ class Surroundings:
         check("no authentication" not in self._log("listeners"), "a warning for loopback")
 
     def exposed(self):
-        """Listening beyond loopback is said at start."""
-        with self._serve("exposed", "--listen", "OUT://0.0.0.0:0") as served:
+        """Listening beyond loopback is said at start; no host is all interfaces, those of IPv6 too."""
+        port = int(free_address().rsplit(":", 1)[1])
+        with self._serve("exposed", "--listen", f"OUT://:{port}") as served:
+            for address in (f"127.0.0.1:{port}", f"::1:{port}"):
+                with wire.Connection(address) as connection:
+                    connection.metadata([])
             check_equal(served.stop(), 0, "exit status")
         check("no authentication" in self._log("exposed"), self._log("exposed"))
 
