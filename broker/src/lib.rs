@@ -23,6 +23,7 @@ pub mod metadata;
 pub mod partition;
 pub mod process;
 pub mod producer_ids;
+pub mod reopening;
 pub mod request;
 pub mod request_memory;
 pub mod server;

@@ -141,7 +141,7 @@ async fn open_first<E: Effects>(
 }
 
 /// Names the directories that no topic accounts for: a deletion was cut off, or the metadata is not what it was. They
-/// stay until a topic needs their name.
+/// stay, and a topic of their name stays offline.
 fn warn_of_unknown(found: &[TopicPartition], image: &MetadataImage) {
     let is_unknown = |tp: &&TopicPartition| {
         let topic = image.topic(&tp.topic);

@@ -26,6 +26,7 @@ use crate::logging::Loggers;
 use crate::metadata::{Controller, MetadataImage, TopicImage};
 use crate::partition::Partition;
 use crate::producer_ids::ProducerIds;
+use crate::reopening::Reopening;
 use crate::request_memory::RequestMemory;
 use crate::server::Connections;
 use crate::stats::Stats;
@@ -83,6 +84,8 @@ pub struct Shard<E: Effects> {
     pub coordinators: Coordinators<E>,
     /// Topics whose logs follow the image.
     pub topic_changes: TopicChanges,
+    /// Partitions whose log is tried again.
+    pub reopening: Reopening,
     /// Memory for large requests on their way in.
     pub request_memory: RequestMemory,
     /// Client connections accepted here.
@@ -129,6 +132,7 @@ impl<E: Effects> Shard<E> {
             identity,
             logs,
             topic_changes: TopicChanges::default(),
+            reopening: Reopening::default(),
             request_memory: RequestMemory::new(
                 config.memory_per_shard_bytes() / 4,
                 config.socket_request_bytes_max(),
@@ -293,8 +297,10 @@ impl<E: Effects> Shard<E> {
                     partition.log.set_config(config.to_log_config());
                     partition.configure(&config);
                 }
-                Some(Hosted::Offline(_)) => {}
-                None => work.push(LogChange::Open { topic: Arc::clone(topic), partition: id }),
+                Some(Hosted::Offline(_)) if !self.reopening.waits(topic.id, id) => {}
+                Some(Hosted::Offline(_)) | None => {
+                    work.push(LogChange::Open { topic: Arc::clone(topic), partition: id })
+                }
             }
         }
         work
@@ -313,6 +319,7 @@ impl<E: Effects> Shard<E> {
         match change {
             LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
             LogChange::Delete { topic_id, partition } => {
+                self.reopening.forget(topic_id, partition);
                 let hosted = self.partitions.borrow_mut().remove(&(topic_id, partition));
                 let (name, deleted) = match hosted {
                     Some(Hosted::Online(partition)) => {
@@ -321,7 +328,8 @@ impl<E: Effects> Shard<E> {
                         (partition.name.clone(), self.logs.delete_log(&partition.name).await)
                     }
                     Some(Hosted::Offline(name)) => {
-                        let deleted = self.logs.delete_unopened(&name, topic_id).await;
+                        let is_known = |id| self.image().topic_by_id(id).is_some();
+                        let deleted = self.logs.delete_unopened(&name, topic_id, is_known).await;
                         (name, deleted)
                     }
                     None => return,
@@ -340,6 +348,7 @@ impl<E: Effects> Shard<E> {
             Ok(log) => {
                 let epoch = topic.partition(id).map_or(LeaderEpoch(0), |image| image.leader_epoch);
                 log.assign_epoch(epoch);
+                self.reopening.forget(topic.id, id);
                 Hosted::Online(Partition::lead(
                     self.effects.clone(),
                     self.identity.node_id,
@@ -349,7 +358,7 @@ impl<E: Effects> Shard<E> {
                 ))
             }
             Err(error) => {
-                tracing::error!(partition = %name, %error, "partition is offline");
+                self.note_unopened(&name, topic.id, &error);
                 Hosted::Offline(name)
             }
         };
@@ -363,7 +372,18 @@ impl<E: Effects> Shard<E> {
         }
     }
 
-    /// Opens a log. A directory that was left by a topic that is no more makes way.
+    /// Tells of a log that could not be opened, and has it tried again if the reason may pass.
+    fn note_unopened(self: &Rc<Self>, name: &TopicPartition, topic: TopicId, error: &StorageError) {
+        if !error.may_pass() {
+            self.reopening.forget(topic, name.partition);
+            tracing::error!(partition = %name, %error, "partition is offline");
+        } else if Reopening::add(self, topic, name.partition) {
+            tracing::warn!(partition = %name, %error, "partition is offline, its log is tried again until it opens");
+        }
+    }
+
+    /// Opens a log. A directory that was left by a topic that was removed makes way; what is known of no topic at all may
+    /// be this one's, with a damaged identity, and is left to its owner.
     async fn open_log(
         &self,
         name: &TopicPartition,
@@ -372,10 +392,8 @@ impl<E: Effects> Shard<E> {
     ) -> Result<Rc<Log<E>>, StorageError> {
         let open = || self.logs.open_log(name.clone(), topic_id, config.to_log_config());
         match open().await {
-            Err(error @ StorageError::OtherTopic { found, .. })
-                if self.image().topic_by_id(found).is_none() =>
-            {
-                tracing::warn!(partition = %name, %error, "the directory of a topic that is not known is in the way");
+            Err(error @ StorageError::OtherTopic { found, .. }) if self.image().was_removed(found) => {
+                tracing::warn!(partition = %name, %error, "the directory of a topic that was removed is in the way");
                 self.logs.set_aside(name).await?;
                 open().await
             }

@@ -72,10 +72,14 @@ pub(crate) fn parse_epochs(bytes: &[u8]) -> Option<Vec<(LeaderEpoch, Offset)>> {
         .collect()
 }
 
+/// The identity of a partition. Its last line is ours: the format has no checksum, and Kafka reads no further than the id.
 pub(crate) fn format_partition_metadata(topic_id: TopicId) -> Vec<u8> {
-    format!("version: 0\ntopic_id: {topic_id}").into_bytes()
+    let identity = format!("version: 0\ntopic_id: {topic_id}\n");
+    let checksum = crc32c::crc32c(identity.as_bytes());
+    format!("{identity}crc32c: {checksum:08x}\n").into_bytes()
 }
 
+/// The topic that a partition's identity names; `None` if the file is damaged. Kafka writes none but the first two lines.
 pub(crate) fn parse_partition_metadata(bytes: &[u8]) -> Option<TopicId> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut lines = text.lines();
@@ -83,7 +87,11 @@ pub(crate) fn parse_partition_metadata(bytes: &[u8]) -> Option<TopicId> {
         return None;
     }
     let (key, id) = lines.next()?.split_once(':')?;
-    if key.trim() == "topic_id" { id.trim().parse().ok() } else { None }
+    let topic_id = if key.trim() == "topic_id" { id.trim().parse().ok()? } else { return None };
+    match lines.next() {
+        Some(_) if bytes != format_partition_metadata(topic_id) => None,
+        _ => Some(topic_id),
+    }
 }
 
 /// The lines behind the head of a checkpoint, if there are as many as the head says.
@@ -114,6 +122,20 @@ mod tests {
             next.map(|(tp, offset)| (tp.clone(), *offset)).into_iter().collect()
         };
         assert_eq!(format_offsets(after), text.as_bytes());
+    }
+
+    #[test]
+    fn an_identity_of_ours_shows_every_flipped_bit_and_kafkas_is_taken() {
+        let id = TopicId::from_random([7; 16]);
+        let content = format_partition_metadata(id);
+        assert_eq!(parse_partition_metadata(&content), Some(id));
+        for bit in 0..content.len() * 8 {
+            let mut flipped = content.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(parse_partition_metadata(&flipped), None, "bit {bit}");
+        }
+        let kafkas = format!("version: 0\ntopic_id: {id}");
+        assert_eq!(parse_partition_metadata(kafkas.as_bytes()), Some(id));
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub enum StorageError {
         message: String,
     },
     /// The directory of a partition is that of another topic of the same name, which was not deleted to the end.
-    #[error("{path} belongs to the topic with the id {found}, not to the one with the id {expected}")]
+    #[error(
+        "{path} belongs to the topic with the id {found}, not to the one with the id {expected}, unless its partition.metadata is damaged; correct that, or move the directory away"
+    )]
     OtherTopic {
         /// The directory.
         path: PathBuf,
@@ -97,6 +99,14 @@ impl StorageError {
     /// Whether the process has no descriptors left.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self, Self::Io { kind: io::ErrorKind::ResourceBusy, .. })
+    }
+
+    /// Whether a log that could not be opened for this reason may open later although nobody repairs anything: the reason
+    /// passes, or memory was short.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.is_passing()
+            || matches!(self, Self::OverBudget | Self::Io { kind: io::ErrorKind::OutOfMemory, .. })
     }
 
     /// Whether the disk is full, which passes, unlike other failures.

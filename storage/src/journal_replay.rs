@@ -140,13 +140,41 @@ async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> R
     }
     for ((dir_name, base), mut pieces) in by_segment {
         let Some(tp) = TopicPartition::from_dir_name(dir_name) else { continue };
-        // A topic that was deleted, or created again under its name, has nothing to do with these.
-        let Some(topic_id) = topic_id_in(effects.disk(), &dir.join(tp.dir_name())).await? else { continue };
-        pieces.retain(|piece| piece.topic_id == topic_id);
         let path = dir.join(dir_name).join(file_name(base, "log"));
+        let begun_bytes_min = match topic_id_in(effects.disk(), &dir.join(tp.dir_name())).await {
+            // A topic that was deleted, or created again under its name, has nothing to do with these.
+            Ok(Some(topic_id)) => {
+                pieces.retain(|piece| piece.topic_id == topic_id);
+                None
+            }
+            // Its creation was cut off, or the identity is lost and the records are not: then they are complete when it is
+            // back.
+            Ok(None) => Some(1),
+            Err(StorageError::Mismatch { .. }) => Some(0),
+            Err(error) => return Err(error),
+        };
+        if let Some(bytes_min) = begun_bytes_min {
+            let newest = pieces.last().map(|piece| piece.topic_id);
+            pieces.retain(|piece| Some(piece.topic_id) == newest);
+            let bytes_min = pieces.first().map_or(0, |first| first.position).max(bytes_min);
+            if !has_bytes(effects, &path, bytes_min).await? {
+                continue;
+            }
+        }
         write_pieces(effects, &path, &pieces).await?;
     }
     Ok(())
+}
+
+/// Whether there is a file with at least so many bytes.
+async fn has_bytes<E: Effects>(effects: &E, path: &Path, bytes: u64) -> Result<bool, StorageError> {
+    let file = match effects.disk().open(path, OpenOptions::default()).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(StorageError::io("open", path, &error)),
+    };
+    let length = file.length().await.map_err(|error| StorageError::io("stat", path, &error))?;
+    Ok(length >= bytes)
 }
 
 /// Writes pieces to a segment, unless retention has deleted it.

@@ -42,6 +42,7 @@ mod scan;
 mod shard;
 mod stats;
 mod tail;
+mod time_check;
 mod time_index;
 mod timestamps;
 

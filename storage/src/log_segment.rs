@@ -14,6 +14,7 @@ use crate::LogConfig;
 use crate::offset_index::OffsetIndex;
 use crate::read_cache::Runs;
 use crate::tail::{BatchMark, Tail, to_u64};
+use crate::time_check::TimesClaim;
 use crate::time_index::TimeIndex;
 
 /// The file type of a set of effects.
@@ -71,6 +72,8 @@ pub(crate) struct LogSegment<E: Effects> {
     dir: Rc<Path>,
     /// Whether the shard's list of segments with cached chunks has it.
     pub(crate) cached: Cell<bool>,
+    /// A read has met damage and looked at all of it: the index leads to where it should.
+    pub(crate) walked: Cell<bool>,
     stage: Cell<Stage>,
     pub(crate) state: RefCell<SegmentState>,
     /// Opened for direct I/O by who writes and cuts the file; `None` while nothing is to be written.
@@ -112,6 +115,10 @@ pub(crate) struct SegmentState {
     pub(crate) max_timestamp: (i64, Offset),
     /// Whether that is true: not if a part of the file cannot be read and nothing else says what was there.
     pub(crate) times_known: bool,
+    /// What that takes from a file and has not been compared with the batches yet.
+    pub(crate) times_claim: Option<TimesClaim>,
+    /// It did not agree with them: what the time index has, and what followed from that, is not to be believed.
+    pub(crate) times_wrong: bool,
     /// The first batch's largest timestamp, from which the age of the segment counts.
     pub(crate) first_timestamp: Option<i64>,
     /// When the segment was created or opened, in ms since 1970.
@@ -146,6 +153,8 @@ impl<E: Effects> LogSegment<E> {
             bytes_since_index: 0,
             max_timestamp: (-1, base),
             times_known: true,
+            times_claim: None,
+            times_wrong: false,
             first_timestamp: None,
             created_ms,
             jitter_ms: 0,
@@ -158,6 +167,7 @@ impl<E: Effects> LogSegment<E> {
             base,
             dir,
             cached: Cell::new(false),
+            walked: Cell::new(false),
             stage: Cell::new(Stage::Active),
             state: RefCell::new(state),
             writer: RefCell::new(None),

@@ -10,6 +10,7 @@ use runtime::{Disk, Effects, File, OpenOptions};
 use crate::log::{Log, LogRead, MemoryPart, ReadPart};
 use crate::log_segment::{FileOf, LogSegment, PAGE, page_down, page_up};
 use crate::read_cache::Found;
+use crate::scan::Scan;
 use crate::tail::to_u64;
 use crate::{ReadError, SealedRead, StorageError};
 
@@ -133,10 +134,15 @@ impl<E: Effects> Log<E> {
                 return Ok(read);
             }
             let whole = next_base.is_some_and(|next| next <= limits.up_to);
-            let read = if sendfile && segment.is_sealed() && whole {
-                self.locate_in_file(&segment, from, limits).await?
+            let located = if sendfile && segment.is_sealed() && whole {
+                self.locate_in_file(&segment, from, limits).await
             } else {
-                self.read_file(&segment, from, limits).await?
+                self.read_file(&segment, from, limits).await
+            };
+            let read = match located {
+                // A direct read finds out what is damaged.
+                Err(ReadError::Corrupt(_)) if sendfile => self.read_file(&segment, from, limits).await?,
+                located => located?,
             };
             match next_base {
                 // Compaction may have left nothing behind `from` in the segment that covers it.
@@ -148,14 +154,34 @@ impl<E: Effects> Log<E> {
         Ok(LogRead::nothing())
     }
 
-    /// A direct read of whole batches; `None` if the segment has none at or behind `from`.
+    /// A direct read of whole batches; `None` if the segment has none at or behind `from`. What is bad at the place that the
+    /// index leads to may be the index, which has no checksum.
     async fn read_file(
         &self,
         segment: &Rc<LogSegment<E>>,
         from: Offset,
         limits: Limits,
     ) -> Result<Option<LogRead<E>>, ReadError> {
-        let mut position = self.index_position(segment, from).await?;
+        let place = self.index_place(segment, from).await?;
+        match self.read_file_at(segment, place, from, limits).await {
+            Err(ReadError::Corrupt(damage)) if place.position > 0 => {
+                match self.place_without_index(segment, from).await.map_err(ReadError::Storage)? {
+                    Some(place) => self.read_file_at(segment, place, from, limits).await,
+                    None => Err(ReadError::Corrupt(damage)),
+                }
+            }
+            read => read,
+        }
+    }
+
+    async fn read_file_at(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        place: Place,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Option<LogRead<E>>, ReadError> {
+        let Place { mut position, mut due } = place;
         let mut length = read_length(position, to_u64(limits.max_bytes).min(FILE_READ_MAX));
         // What is kept need not be read again.
         if let Some(kept) = segment.runs.borrow().position_behind(from).filter(|kept| *kept > position) {
@@ -170,7 +196,7 @@ impl<E: Effects> Log<E> {
             }
             let reading = length.min(end - position);
             let bytes = self.read_range(segment, position, reading).await?;
-            let found = self.select(segment, position, &bytes, from, limits)?;
+            let found = self.select(segment, (position, &mut due), &bytes, from, limits)?;
             match found {
                 Selected::Range(start, stop) => {
                     let part = bytes.slice(start..stop);
@@ -204,7 +230,7 @@ impl<E: Effects> Log<E> {
         from: Offset,
         limits: Limits,
     ) -> Result<Option<LogRead<E>>, ReadError> {
-        let mut position = self.index_position(segment, from).await?;
+        let Place { mut position, mut due } = self.index_place(segment, from).await?;
         let end = segment.size();
         let probe = Limits { max_bytes: 1, min_one: true, up_to: Offset(i64::MAX) };
         let mut length = READ_SLACK;
@@ -213,7 +239,7 @@ impl<E: Effects> Log<E> {
                 return Ok(None);
             }
             let bytes = self.read_range(segment, position, length.min(end - position)).await?;
-            match self.select(segment, position, &bytes, from, probe)? {
+            match self.select(segment, (position, &mut due), &bytes, from, probe)? {
                 Selected::Range(start, stop) => {
                     position += to_u64(start);
                     break stop - start;
@@ -257,14 +283,12 @@ impl<E: Effects> Log<E> {
     fn select(
         &self,
         segment: &LogSegment<E>,
-        position: u64,
+        (position, due): (u64, &mut Due),
         bytes: &[u8],
         from: Offset,
         limits: Limits,
     ) -> Result<Selected, ReadError> {
         let (mut at, mut start) = (0, None);
-        // Offsets lie outside the checksum. Without compaction they have no gaps, so damage shows.
-        let mut expected = None;
         loop {
             let rest = &bytes[at..];
             let batch = match RecordBatch::parse(rest) {
@@ -280,10 +304,11 @@ impl<E: Effects> Log<E> {
                 }
                 Err(_) => return Ok(start.map_or(Selected::Nothing, |start| Selected::Range(start, at))),
             };
-            let fits_in = match expected.replace(batch.next_offset()) {
-                _ if self.config().compact => batch.base_offset() >= segment.base,
-                Some(expected) => batch.base_offset() == expected,
-                None => batch.base_offset() >= segment.base && batch.base_offset() <= from,
+            // Offsets lie outside the checksum. Without compaction they have no gaps, so damage shows.
+            let fits_in = match std::mem::replace(due, Due::Base(batch.next_offset())) {
+                Due::Last(last) => batch.last_offset() == last && batch.base_offset() >= segment.base,
+                Due::Base(_) if self.config().compact => batch.base_offset() >= segment.base,
+                Due::Base(base) => batch.base_offset() == base,
             };
             if !fits_in {
                 let error = model::BatchError::Inconsistent("the offset does not follow the one before");
@@ -329,10 +354,56 @@ impl<E: Effects> Log<E> {
     }
 
     /// Where to start looking for `from`.
-    async fn index_position(&self, segment: &Rc<LogSegment<E>>, from: Offset) -> Result<u64, ReadError> {
+    async fn index_place(&self, segment: &Rc<LogSegment<E>>, from: Offset) -> Result<Place, ReadError> {
         self.load_indexes(segment).await.map_err(ReadError::Storage)?;
         let state = segment.state.borrow();
-        Ok(state.indexes.as_ref().map_or(0, |indexes| indexes.offsets.lookup(from).1))
+        let found = state.indexes.as_ref().map(|indexes| indexes.offsets.lookup(from));
+        Ok(match found {
+            Some((last, position)) if position > 0 => Place { position, due: Due::Last(last) },
+            _ => Place { position: 0, due: Due::Base(segment.base) },
+        })
+    }
+
+    /// Where the batch with `from` is, if all of the segment is good as far as that: then the index is not. A sealed segment
+    /// gets another one. Once per segment, else a reader that comes back to a damaged batch would cost its length each time.
+    async fn place_without_index(
+        &self,
+        segment: &Rc<LogSegment<E>>,
+        from: Offset,
+    ) -> Result<Option<Place>, StorageError> {
+        if segment.walked.get() {
+            return Ok(None);
+        }
+        let (path, file) = (segment.path("log"), self.file_to_read(segment).await?);
+        let scan = Scan::new(&self.shard.effects, &file, &path, self.readable_end(segment));
+        let fresh: LogSegment<E> = LogSegment::new(Rc::clone(&self.dir), segment.base, 0);
+        let interval = self.config().index_interval_bytes;
+        let (mut place, mut due, mut in_line) = (None, segment.base, true);
+        let compact = self.config().compact;
+        let end = scan
+            .batches(0, segment.base, |batch| {
+                in_line &= compact || batch.base_offset() == due;
+                due = batch.next_offset();
+                let mut fresh = fresh.state.borrow_mut();
+                if in_line && batch.base_offset() <= from && from < batch.next_offset() {
+                    place = Some(Place { position: fresh.size, due: Due::Base(batch.base_offset()) });
+                }
+                fresh.note_batch(batch, batch.base_offset(), batch.max_timestamp(), interval);
+            })
+            .await?;
+        let whole = end.problem.is_none() && in_line;
+        segment.walked.set(!whole);
+        if place.is_some() {
+            tracing::warn!(path = %segment.path("index").display(), "damaged index, the records are looked for without it");
+        }
+        if whole && segment.is_sealed() {
+            let fresh = fresh.state.borrow_mut().indexes.take();
+            let mut state = segment.state.borrow_mut();
+            if let (Some(indexes), Some(fresh)) = (&mut state.indexes, fresh) {
+                indexes.offsets = fresh.offsets;
+            }
+        }
+        Ok(place)
     }
 
     /// Whether the log still has a segment.
@@ -445,6 +516,22 @@ impl<E: Effects> Log<E> {
         self.shard.note_sealed_opened(segment);
         Ok(opened)
     }
+}
+
+/// A batch in a segment, and how to tell that it is the right one.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    position: u64,
+    due: Due,
+}
+
+/// The offset that tells a batch.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    /// Its first one, which follows from the batch before.
+    Base(Offset),
+    /// Its last one, which the index has.
+    Last(Offset),
 }
 
 /// What [`Log::select`] found.

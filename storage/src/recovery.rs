@@ -23,6 +23,7 @@ use crate::retention::ENDINGS;
 use crate::scan::{Scan, ScanEnd};
 use crate::shard::Shard;
 use crate::tail::to_u64;
+use crate::time_check::TimesClaim;
 use crate::time_index::TimeIndex;
 use crate::{CommitMode, LogConfig, StorageError};
 
@@ -245,6 +246,8 @@ impl<E: Effects> Recovery<'_, E> {
         let mut state = segment.state.borrow_mut();
         state.first_timestamp = first;
         state.max_timestamp = times.last().unwrap_or((-1, segment.base));
+        let (timestamp, offset) = state.max_timestamp;
+        state.times_claim = Some(TimesClaim { timestamp, offset, end: position });
         state.persisted = (offsets.len(), times.len());
         state.size = position;
         state.indexes = Some(Indexes { offsets, times });
@@ -480,6 +483,8 @@ impl<E: Effects> Log<E> {
         }
         let interval = self.config().index_interval_bytes;
         let from = found.size();
+        let (timestamp, offset) = found.state.borrow().max_timestamp;
+        let claim = (from > 0).then_some(TimesClaim { timestamp, offset, end: from });
         if from == 0 && size > 2 * interval {
             tracing::warn!(path = %path.display(), "index missing or damaged, rebuilt from the data");
         }
@@ -493,7 +498,8 @@ impl<E: Effects> Log<E> {
         {
             let mut state = segment.state.borrow_mut();
             state.note_timestamp(found.max_timestamp.0, found.max_timestamp.1);
-            state.times_known = end.problem.is_none();
+            (state.times_known, state.times_claim) = (end.problem.is_none(), claim);
+            state.times_wrong = false;
             state.indexes = found.indexes.take();
         }
         // It may have been closed meanwhile.

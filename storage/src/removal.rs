@@ -15,11 +15,16 @@ const NAME_MAX: usize = 255;
 
 impl<E: Effects> LogManager<E> {
     /// Deletes what is on disk of a partition whose log could not be opened. What cannot be told to be this topic's is
-    /// set aside instead.
+    /// set aside instead, unless it is that of another known topic.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn delete_unopened(&self, tp: &TopicPartition, topic_id: TopicId) -> Result<(), StorageError> {
+    pub async fn delete_unopened(
+        &self,
+        tp: &TopicPartition,
+        topic_id: TopicId,
+        is_known: impl Fn(TopicId) -> bool,
+    ) -> Result<(), StorageError> {
         let shard = &self.shard;
         match shard.dir.topic_id(&shard.effects, tp).await {
             Ok(Some(found)) if found == topic_id => {
@@ -29,8 +34,8 @@ impl<E: Effects> LogManager<E> {
                 Ok(())
             }
             // Another topic's, so the deletion does not mean it.
-            Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(StorageError::Mismatch { .. }) => self.set_aside(tp).await,
+            Ok(Some(found)) if is_known(found) => Ok(()),
+            Ok(_) | Err(StorageError::Mismatch { .. }) => self.set_aside(tp).await,
             Err(error) => Err(error),
         }
     }

@@ -145,14 +145,8 @@ impl<E: Effects> Log<E> {
             if segment.size() == 0 || segment.next_offset() > self.high_watermark() {
                 break;
             }
-            self.load_indexes(&segment).await?;
-            let (largest, created, known) = {
-                let state = segment.state.borrow();
-                (state.max_timestamp.0, state.created_ms, state.times_known)
-            };
-            if !known {
-                break;
-            }
+            let Some((largest, _)) = self.largest_timestamp(&segment).await? else { break };
+            let created = segment.state.borrow().created_ms;
             let newest = if largest >= 0 { largest } else { created };
             if newest <= 0 || !u64::try_from(now.saturating_sub(newest)).is_ok_and(|age| age > retention_ms) {
                 break;
@@ -168,8 +162,11 @@ impl<E: Effects> Log<E> {
         let Some(retention_bytes) = config.retention_bytes.filter(|_| config.delete_retention) else {
             return 0;
         };
-        let mut surplus = self.size_bytes().saturating_sub(retention_bytes);
         let state = self.state.borrow();
+        // What is not durable yet may never be, and must not cost what is.
+        let durable: u64 =
+            state.segments.iter().map(|segment| segment.state.borrow().acknowledged_size()).sum();
+        let mut surplus = durable.saturating_sub(retention_bytes);
         let mut count = 0;
         for segment in &state.segments {
             let size = segment.size();

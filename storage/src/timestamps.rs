@@ -29,18 +29,11 @@ impl<E: Effects> Log<E> {
             if segment.size() == 0 || segment.base >= up_to {
                 continue;
             }
-            self.load_indexes(&segment).await.map_err(ReadError::Storage)?;
-            let (largest, start) = {
-                let state = segment.state.borrow();
-                let start = state.indexes.as_ref().map_or(segment.base, |indexes| {
-                    // The entry's batch itself may be the one, if it has just this timestamp.
-                    indexes.times.lookup(timestamp.saturating_sub(1)).1
-                });
-                (state.max_timestamp.0, start)
-            };
-            if largest < timestamp {
+            let largest = self.largest_timestamp(&segment).await.map_err(ReadError::Storage)?;
+            if largest.is_some_and(|(largest, _)| largest < timestamp) {
                 continue;
             }
+            let start = self.start_for_timestamp(&segment, timestamp).await?;
             let end = segment.next_offset().min(up_to);
             if let Some(found) = self.first_at(start, end, timestamp).await? {
                 return Ok(Some(found));
@@ -60,8 +53,8 @@ impl<E: Effects> Log<E> {
             if segment.size() == 0 {
                 continue;
             }
-            self.load_indexes(&segment).await.map_err(ReadError::Storage)?;
-            let (timestamp, offset) = segment.state.borrow().max_timestamp;
+            let checked = self.largest_timestamp(&segment).await.map_err(ReadError::Storage)?;
+            let (timestamp, offset) = checked.unwrap_or_else(|| segment.state.borrow().max_timestamp);
             if timestamp >= 0 && largest.is_none_or(|(known, _)| timestamp > known) {
                 largest = Some((timestamp, offset));
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use model::{Offset, RecordBatchBuilder};
-use runtime::sim::SimWorld;
+use runtime::sim::{Fault, FaultKind, OpKind, SimWorld};
 use runtime::{Disk, Effects};
 use storage::{CommitMode, LogConfig, LogManagerOptions, StorageError};
 use support::{append, append_durably, batch, pause, read_all, start, topic_id, tp};
@@ -128,7 +128,7 @@ fn a_lost_directory_or_identity_takes_the_log_offline() {
         let node = world.node("a");
         world.block_on(async {
             let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
-            broker.manager.delete_unopened(&tp(0), topic_id()).await.unwrap();
+            broker.manager.delete_unopened(&tp(0), topic_id(), |_| true).await.unwrap();
             let log = broker.log(0, &LogConfig::default()).await;
             append_durably(&log, &batch(0, 1, 1, 1_000)).await;
             assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(0), Offset(1)));
@@ -190,6 +190,38 @@ fn whole_batches_behind_the_end_of_a_torn_write_are_no_proof_of_damage() {
     ] {
         assert_eq!(torn(&sizes), end, "{sizes:?}");
     }
+}
+
+#[test]
+fn retention_by_size_counts_what_is_durable() {
+    let world = SimWorld::new(4);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
+        let config = LogConfig {
+            segment_bytes: 5_000,
+            retention_ms: None,
+            retention_bytes: Some(9_000),
+            ..LogConfig::default()
+        };
+        let log = broker.log(0, &config).await;
+        for i in 0..8 {
+            append_durably(&log, &batch(i, 1, 1_100, 1_000)).await;
+        }
+        pause(&node, 3_000).await;
+        let slow = FaultKind::Slow(std::time::Duration::from_secs(60));
+        world.disk("a").inject(Fault::new(OpKind::Write, slow).on(".log"));
+        for i in 8..30 {
+            append(&log, &batch(i, 1, 1_100, 1_000)).unwrap();
+        }
+        log.apply_retention().await.unwrap();
+        assert_eq!(log.log_start_offset(), Offset(0), "what is not durable may be lost");
+        log.flush().await.unwrap();
+        log.update_high_watermark(log.durable_end());
+        log.apply_retention().await.unwrap();
+        assert!(log.log_start_offset() > Offset(8));
+    });
+    world.end();
 }
 
 fn kafka_mode() -> LogConfig {

@@ -436,3 +436,43 @@ fn a_partition_that_comes_back_gets_nothing_of_the_old_one() {
     });
     world.end();
 }
+
+#[test]
+fn a_start_that_cannot_read_an_identity_loses_nothing_of_what_the_journal_has() {
+    const IDENTITY: &str = "/data/topic-1/partition.metadata";
+    for gone in [false, true] {
+        let world = SimWorld::new(30);
+        let node = world.node("a");
+        let sent = world.block_on(async {
+            let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+            let (logs, mut sent) = warm_up(&broker).await;
+            append_together(&logs, &mut sent, 5).await;
+            assert!(broker.manager.stats().journal_entries >= 5);
+            sent
+        });
+        world.kill("a");
+        let good = world.disk("a").read(IDENTITY).unwrap();
+        if gone {
+            let node = world.node("a");
+            world.block_on(async { node.disk().remove_file(Path::new(IDENTITY)).await.unwrap() });
+            world.kill("a");
+        } else {
+            assert!(world.disk("a").corrupt(IDENTITY, 30));
+        }
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+            let refused =
+                broker.manager.open_log(tp(1), support::topic_id(), LogConfig::default()).await.unwrap_err();
+            assert!(matches!(refused, StorageError::Mismatch { .. }), "{refused}");
+        });
+        world.kill("a");
+        world.disk("a").set_content(IDENTITY, good);
+        let node = world.node("a");
+        world.block_on(async {
+            let broker = start(node.clone(), options(1 << 20)).await.unwrap();
+            verify(&broker, &sent).await;
+        });
+        world.end();
+    }
+}

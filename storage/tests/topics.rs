@@ -182,7 +182,7 @@ fn the_directory_of_another_topic_is_refused_and_can_be_set_aside() {
             matches!(refused, StorageError::OtherTopic { found, expected, .. } if (found, expected) == (topic_id(), next_id())),
             "{refused}"
         );
-        broker.manager.delete_unopened(&tp(0), next_id()).await.unwrap();
+        broker.manager.delete_unopened(&tp(0), next_id(), |_| true).await.unwrap();
         assert_eq!(directories(&world, "topic-0"), 1, "another topic's directory is not deleted");
         broker.manager.set_aside(&tp(0)).await.unwrap();
         let log = open(&broker, next_id()).await.unwrap();
@@ -216,8 +216,8 @@ fn a_partition_that_could_not_be_opened_can_be_deleted() {
                 let refused = open(&broker, topic_id()).await.unwrap_err();
                 assert!(matches!(refused, StorageError::Mismatch { .. }), "{refused}");
             }
-            broker.manager.delete_unopened(&tp(0), topic_id()).await.unwrap();
-            broker.manager.delete_unopened(&tp(0), topic_id()).await.unwrap();
+            broker.manager.delete_unopened(&tp(0), topic_id(), |_| true).await.unwrap();
+            broker.manager.delete_unopened(&tp(0), topic_id(), |_| true).await.unwrap();
             pause(&node, 100).await;
             assert_eq!(directories(&world, "-stray"), usize::from(!deleted), "whose it is cannot be told");
             assert_eq!(directories(&world, "-delete") + directories(&world, "topic-0"), 0);

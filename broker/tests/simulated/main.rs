@@ -19,5 +19,6 @@ mod not_there_yet;
 mod power_cut;
 mod produce_rules;
 mod records;
+mod reopening;
 mod request_limits;
 mod text_rules;
