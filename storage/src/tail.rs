@@ -13,6 +13,7 @@ use model::Offset;
 use runtime::buffer::{AppendChunk, BufferPool, ChunkSlice, OverBudget, PAGE_SIZE};
 
 use crate::log::MemoryPart;
+use crate::log_segment::PendingEnd;
 
 /// Sizes that chunks grow through, in bytes, while they fill quickly.
 const CHUNK_SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
@@ -49,6 +50,8 @@ pub(crate) struct Tail {
     parked: Box<[u8]>,
     chunks: VecDeque<TailChunk>,
     marks: VecDeque<BatchMark>,
+    /// What was charged for `marks` and for the ends of batches that are not durable yet.
+    marks_bytes: usize,
     size_class: usize,
     allocated_at_ms: u64,
 }
@@ -64,6 +67,8 @@ impl Tail {
         chunk_max: usize,
         now_ms: u64,
     ) -> Result<(), OverBudget> {
+        self.marks.reserve(1);
+        self.charge_marks();
         let remaining = self.chunks.back().map_or(0, |last| last.chunk.remaining());
         if remaining >= length {
             return Ok(());
@@ -185,9 +190,14 @@ impl Tail {
         self.marks.get(at).map(|mark| mark.base)
     }
 
-    /// Bytes of all chunks.
+    /// Bytes of all chunks, and of what is remembered of the batches in them.
     pub(crate) fn capacity(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.chunk.capacity()).sum()
+        self.chunks.iter().map(|chunk| chunk.chunk.capacity()).sum::<usize>() + self.marks_bytes
+    }
+
+    /// Small batches take as much for their marks as for themselves.
+    fn charge_marks(&mut self) {
+        self.marks_bytes = self.marks.capacity() * MARK_BYTES;
     }
 
     /// Drops the first chunk, if all of it is durable; returns the bytes freed.
@@ -201,9 +211,11 @@ impl Tail {
         self.chunks.pop_front();
         let gone = self.marks.partition_point(|mark| mark.position < end);
         self.marks.drain(..gone);
-        if self.marks.is_empty() {
-            self.marks.shrink_to_fit();
+        if self.marks.len() < self.marks.capacity() / 4 {
+            self.marks.shrink_to(self.marks.len() * 2);
         }
+        // What an append of several batches has added since is charged by the next one.
+        self.marks_bytes = self.marks_bytes.min(self.marks.capacity() * MARK_BYTES);
         Some(freed)
     }
 
@@ -245,6 +257,9 @@ impl Tail {
         assert!(self.marks.front().is_none_or(|mark| mark.position >= start));
     }
 }
+
+/// What a batch takes beside its bytes.
+const MARK_BYTES: usize = size_of::<BatchMark>() + size_of::<PendingEnd>();
 
 fn within(start: u64, position: u64) -> usize {
     usize::try_from(position - start).expect("chunks fit in memory")
@@ -307,6 +322,21 @@ mod tests {
                 "{first} {max} {min_one} {up_to}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_remembered_of_small_batches_is_charged() {
+        let (mut tail, size, pool) = tail(&[100; 20_000]);
+        let chunks = pool.used_bytes();
+        assert!(tail.capacity() >= chunks + 20_000 * MARK_BYTES, "{} and {chunks}", tail.capacity());
+        let mut before = tail.capacity();
+        while tail.evict_first(size).is_some() {
+            assert!(tail.capacity() < before);
+            before = tail.capacity();
+        }
+        assert!(tail.capacity() < (4 << 20) / 10 * 4, "most of it is given back: {}", tail.capacity());
+        tail.shrink(size);
+        assert_eq!(tail.capacity(), 0);
     }
 
     #[test]
