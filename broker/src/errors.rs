@@ -1,16 +1,17 @@
 //! The one place where internal errors become Kafka's error codes.
 
 use net::protocol::ErrorCode;
-use storage::{AppendError, ReadError, StorageError};
+use storage::{AppendError, BrokenRule, ReadError, StorageError};
 
 /// The code for a batch that was not appended.
 #[must_use]
 pub(crate) fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Corrupt(_) => ErrorCode::CorruptMessage,
-        AppendError::UnsupportedMagic(_) | AppendError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+        AppendError::UnsupportedMagic(_)
+        | AppendError::InvalidRecord { .. }
+        | AppendError::RecordsRefused(_) => ErrorCode::InvalidRecord,
         AppendError::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
-        AppendError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
@@ -22,13 +23,14 @@ pub(crate) fn append_error_code(error: &AppendError) -> ErrorCode {
     }
 }
 
-/// The index in its batch of the record that broke a rule, if the error is about one that is known.
+/// The code for a batch with records that break these rules: Kafka minds the timestamps first. There are none where
+/// headers are believed, which tell of nothing but timestamps.
 #[must_use]
-pub(crate) const fn append_error_record(error: &AppendError) -> Option<i32> {
-    match error {
-        AppendError::InvalidRecord { record_index, .. }
-        | AppendError::InvalidTimestamp { record_index, .. } => *record_index,
-        _ => None,
+pub(crate) fn broken_rules_code(mut rules: impl ExactSizeIterator<Item = BrokenRule>) -> ErrorCode {
+    if rules.len() > 0 && rules.all(|rule| rule == BrokenRule::NoKey) {
+        ErrorCode::InvalidRecord
+    } else {
+        ErrorCode::InvalidTimestamp
     }
 }
 

@@ -13,7 +13,7 @@ use net::protocol::ErrorCode;
 use runtime::mesh::MeshPort;
 use runtime::sync::oneshot;
 use runtime::{Clock, Effects, Monotonic};
-use storage::{Log, LogDir, LogManager, StorageError};
+use storage::{Log, LogDir, LogManager, RecordChecker, StorageError};
 
 use crate::calls::{Calls, Job};
 use crate::config::{BrokerConfig, TopicConfig};
@@ -88,6 +88,8 @@ pub struct Shard<E: Effects> {
     pub reopening: Reopening,
     /// Memory for large requests on their way in.
     pub request_memory: RequestMemory,
+    /// Looks at the records that clients of this shard send.
+    pub records: RecordChecker<E>,
     /// Client connections accepted here.
     pub connections: Connections<E>,
     /// What happened here, counted.
@@ -128,6 +130,7 @@ impl<E: Effects> Shard<E> {
             producer_ids: ProducerIds::default(),
             coordinators: Coordinators::default(),
             calls: Calls::new(port),
+            records: RecordChecker::new(effects.clone(), config.trusts_headers()),
             effects,
             identity,
             logs,

@@ -55,6 +55,15 @@ pub trait Effects: Clone + 'static {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<T>>;
+    /// Runs a job that computes longer than a shard may be held and does nothing else, on one of a few threads. Simulated:
+    /// at some time.
+    ///
+    /// # Errors
+    /// The job panicked.
+    fn compute<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>>;
     /// Sends `length` bytes of `file` from `offset` to `stream` without copying them through user space
     /// (sendfile) where that is safe, after what was sent before. Completes when all bytes are handed to the
     /// kernel.

@@ -2,18 +2,20 @@
 
 use std::rc::Rc;
 
-use model::{LeaderEpoch, RecordBatch, TimestampType};
+use bytes::Bytes;
+use model::{LeaderEpoch, TimestampType};
 use runtime::Effects;
 
-use crate::append_validation::{header, parse, stored_times};
+use crate::append_validation::{Appendable, client, header, internal, stored_times};
 use crate::log::{AppendInfo, AppendOrigin, Log, LogState, ToSeal};
 use crate::log_segment::{LogSegment, Stage};
 use crate::tail::to_u64;
-use crate::{AppendError, LogConfig, journal};
+use crate::{AppendError, ClientBatch, LogConfig, journal};
 
 impl<E: Effects> Log<E> {
     /// Appends batches in memory and wakes the commit loop. Does not wait; whether there is room in memory
-    /// is asked before, of [`crate::LogManager::admit`].
+    /// is asked before, of [`crate::LogManager::admit`]. The records of a client are checked here and now: where that may
+    /// take too long, [`crate::RecordChecker`] does it before [`Log::append_checked`].
     ///
     /// # Errors
     /// [`AppendError`]; nothing was stored.
@@ -24,15 +26,34 @@ impl<E: Effects> Log<E> {
         leader_epoch: LeaderEpoch,
         now_unix_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
+        if origin == AppendOrigin::Client {
+            let sent = ClientBatch::check(Bytes::copy_from_slice(batches));
+            return self.append_checked(&sent, leader_epoch, now_unix_ms);
+        }
         self.check_writable(origin)?;
         let config = self.config();
-        let parsed = parse(batches, origin, &config, now_unix_ms)?;
-        let size = parsed.iter().map(RecordBatch::size).sum();
+        let batches = internal(batches, &config)?;
+        let stored = self.store(&mut self.state.borrow_mut(), &batches, &config, leader_epoch, now_unix_ms);
+        self.stored(stored, &batches)
+    }
+
+    /// Appends what a client has sent, as [`Log::append`] does; a batch that is in the log already is only named.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was stored.
+    pub fn append_checked(
+        self: &Rc<Self>,
+        sent: &ClientBatch,
+        leader_epoch: LeaderEpoch,
+        now_unix_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.check_writable(AppendOrigin::Client)?;
+        let config = self.config();
+        let appendable = client(sent, &config, now_unix_ms)?;
+        let batches = std::slice::from_ref(&appendable);
         let stored = {
             let mut state = self.state.borrow_mut();
-            if origin == AppendOrigin::Client
-                && let Some(known) = state.producers.check(&parsed[0], state.log_end)?
-            {
+            if let Some(known) = state.producers.check(&appendable.batch, state.log_end)? {
                 return Ok(AppendInfo {
                     first_offset: known.first_offset(),
                     last_offset: known.last_offset,
@@ -42,13 +63,22 @@ impl<E: Effects> Log<E> {
                     duplicate: true,
                 });
             }
-            self.store(&mut state, &parsed, size, &config, leader_epoch, now_unix_ms)
+            self.store(&mut state, batches, &config, leader_epoch, now_unix_ms)
         };
+        self.stored(stored, batches)
+    }
+
+    /// Ends an append: counts it and wakes who writes it.
+    fn stored(
+        self: &Rc<Self>,
+        stored: Result<AppendInfo, AppendError>,
+        batches: &[Appendable<'_>],
+    ) -> Result<AppendInfo, AppendError> {
         if matches!(stored, Err(AppendError::OverBudget)) {
             journal::empty(&self.shard);
         }
         let info = stored?;
-        self.note_appended(parsed.len(), size);
+        self.note_appended(batches.len(), total_size(batches));
         Ok(info)
     }
 
@@ -68,16 +98,16 @@ impl<E: Effects> Log<E> {
     fn store(
         &self,
         state: &mut LogState<E>,
-        batches: &[RecordBatch<'_>],
-        size: usize,
+        batches: &[Appendable<'_>],
         config: &LogConfig,
         leader_epoch: LeaderEpoch,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
         let log_append_time = (config.timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
-        let times = |batch: &RecordBatch<'_>| stored_times(batch, log_append_time);
-        let max_timestamp = batches.iter().map(|batch| times(batch).1).max().unwrap_or(-1);
-        let records: i64 = batches.iter().map(|batch| i64::from(batch.last_offset_delta()) + 1).sum();
+        let times = |one: &Appendable<'_>| stored_times(one, log_append_time);
+        let size = total_size(batches);
+        let max_timestamp = batches.iter().map(|one| times(one).1).max().unwrap_or(-1);
+        let records: i64 = batches.iter().map(|one| i64::from(one.batch.last_offset_delta()) + 1).sum();
         let first_offset = state.log_end;
         let last_offset = first_offset.plus(records - 1);
         let mut active = state.active();
@@ -94,12 +124,11 @@ impl<E: Effects> Log<E> {
         if segment.size == 0 {
             segment.created_ms = now_ms;
         }
-        for batch in batches {
-            let base = state.log_end;
-            let times = times(batch);
+        for one in batches {
+            let (base, batch, times) = (state.log_end, &one.batch, times(one));
             let header = header(batch, base, leader_epoch, times);
             segment.append(batch, &header, base, times.1, config.index_interval_bytes);
-            state.producers.record(batch, base, now_ms);
+            state.producers.record(batch, base, times.1, now_ms);
             state.log_end = segment.next_offset;
         }
         state.epochs_dirty |= state.epochs.assign(leader_epoch, first_offset);
@@ -199,4 +228,8 @@ impl<E: Effects> Log<E> {
             }
         }
     }
+}
+
+fn total_size(batches: &[Appendable<'_>]) -> usize {
+    batches.iter().map(|one| one.batch.size()).sum()
 }

@@ -1,146 +1,78 @@
-//! The rules a batch must keep before it is appended, in Kafka's order (`LogValidator`,
-//! `UnifiedLog.analyzeAndValidateRecords`), and the header it gets. Looks at nothing behind the header.
+//! What a topic's settings ask of a batch before it is appended, and the header it gets in the log.
 
-use model::{BatchError, Compression, LeaderEpoch, Offset, RecordBatch, TimestampType};
+use model::{LeaderEpoch, Offset, RecordBatch, TimestampType};
 
-use crate::{AppendError, AppendOrigin, LogConfig};
+use crate::records::{ClientBatch, Facts, RecordRules, check_counts, invalid};
+use crate::{AppendError, LogConfig};
 
 /// The header of a batch as it goes to disk; the records behind it stay as they are.
 pub(crate) type Header = [u8; RecordBatch::HEADER_SIZE];
 
-/// Parses the batches of one append and checks each; the checksum last, since it costs most.
-pub(crate) fn parse<'a>(
-    bytes: &'a [u8],
-    origin: AppendOrigin,
+/// A batch that may be appended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appendable<'a> {
+    pub(crate) batch: RecordBatch<'a>,
+    /// The largest timestamp of its records.
+    pub(crate) largest: i64,
+}
+
+/// The batch of a client, if the topic takes it. The rules are asked in Kafka's order: size, checksum, header, records.
+pub(crate) fn client<'a>(
+    sent: &'a ClientBatch,
     config: &LogConfig,
     now_ms: i64,
-) -> Result<Vec<RecordBatch<'a>>, AppendError> {
-    let batches = match origin {
-        AppendOrigin::Client => vec![client_batch(bytes)?],
-        AppendOrigin::Internal => {
-            model::batches(bytes).collect::<Result<_, _>>().map_err(AppendError::Corrupt)?
-        }
-    };
+) -> Result<Appendable<'a>, AppendError> {
+    if let Ok(size) = RecordBatch::peek_size(sent.bytes())
+        && size <= sent.bytes().len()
+    {
+        check_size(size, config)?;
+    }
+    let (batch, facts) = sent.checked()?;
+    let rules = RecordRules::new(config, now_ms);
+    if !rules.allow(&facts, batch.timestamp_type()) {
+        return Err(AppendError::RecordsRefused(rules));
+    }
+    check_segment(batch.size(), config)?;
+    Ok(Appendable { batch, largest: facts.largest })
+}
+
+/// The batches that the broker itself writes: their records are believed.
+pub(crate) fn internal<'a>(bytes: &'a [u8], config: &LogConfig) -> Result<Vec<Appendable<'a>>, AppendError> {
+    let mut batches = Vec::with_capacity(1);
+    for batch in model::batches(bytes) {
+        let batch = batch.map_err(AppendError::Corrupt)?;
+        check_counts(&batch)?;
+        check_size(batch.size(), config)?;
+        batch.verify_crc().map_err(AppendError::Corrupt)?;
+        let largest = Facts::of_header(batch.base_timestamp(), batch.max_timestamp()).largest;
+        batches.push(Appendable { batch, largest });
+    }
     if batches.is_empty() {
         return Err(invalid("no record batch"));
     }
-    for batch in &batches {
-        check(batch, origin, config, now_ms)?;
-    }
-    let size = batches.iter().map(RecordBatch::size).sum();
-    if u64::try_from(size).unwrap_or(u64::MAX) > config.segment_bytes {
-        return Err(AppendError::LargerThanSegment { size, max: config.segment_bytes });
-    }
+    check_segment(bytes.len(), config)?;
     Ok(batches)
 }
 
-/// The one batch that a client may send. The beginning of another behind it is left out, as in Kafka.
-fn client_batch(bytes: &[u8]) -> Result<RecordBatch<'_>, AppendError> {
-    let Some(batch) = whole_batch(bytes)? else { return Err(invalid("no whole record batch")) };
-    match whole_batch(&bytes[batch.size()..])? {
-        None => Ok(batch),
-        Some(_) => Err(invalid("more than one record batch for a partition")),
-    }
+fn check_size(size: usize, config: &LogConfig) -> Result<(), AppendError> {
+    let max = config.max_message_bytes;
+    if size > max { Err(AppendError::TooLarge { size, max }) } else { Ok(()) }
 }
 
-/// The batch at the start of `bytes`, unless it is cut off.
-fn whole_batch(bytes: &[u8]) -> Result<Option<RecordBatch<'_>>, AppendError> {
-    match RecordBatch::parse(bytes) {
-        Ok(batch) => Ok(Some(batch)),
-        Err(BatchError::Truncated { .. }) => Ok(None),
-        Err(BatchError::Magic(magic @ 0..2)) => Err(AppendError::UnsupportedMagic(magic)),
-        Err(other) => Err(AppendError::Corrupt(other)),
-    }
+fn check_segment(size: usize, config: &LogConfig) -> Result<(), AppendError> {
+    let max = config.segment_bytes;
+    let fits = u64::try_from(size).is_ok_and(|size| size <= max);
+    if fits { Ok(()) } else { Err(AppendError::LargerThanSegment { size, max }) }
 }
 
-fn check(
-    batch: &RecordBatch<'_>,
-    origin: AppendOrigin,
-    config: &LogConfig,
-    now_ms: i64,
-) -> Result<(), AppendError> {
-    let count = batch.record_count();
-    if batch.last_offset_delta() < 0 || count <= 0 {
-        return Err(invalid(format!("invalid reported count for record batch: {count}")));
-    }
-    if i64::from(count) != i64::from(batch.last_offset_delta()) + 1 {
-        let last = batch.last_offset_delta();
-        return Err(invalid(format!("inconsistent batch offset range [0, {last}] and count {count}")));
-    }
-    if batch.compression().is_none() {
-        return Err(AppendError::UnsupportedCompression(batch.attributes() & 7));
-    }
-    if batch.size() > config.max_message_bytes {
-        return Err(AppendError::TooLarge { size: batch.size(), max: config.max_message_bytes });
-    }
-    batch.verify_crc().map_err(AppendError::Corrupt)?;
-    if origin == AppendOrigin::Client {
-        check_client(batch, config, now_ms)?;
-    }
-    Ok(())
-}
-
-fn check_client(batch: &RecordBatch<'_>, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
-    if batch.base_offset() != Offset::ZERO {
-        let base = batch.base_offset();
-        return Err(invalid(format!("the baseOffset of the record batch should be 0, but it is {base}")));
-    }
-    if batch.is_control() {
-        return Err(invalid("clients are not allowed to write control records"));
-    }
-    if batch.producer_id().is_some() && batch.base_sequence().0 < 0 {
-        let (sequence, id) = (batch.base_sequence(), batch.producer_id());
-        return Err(invalid(format!("invalid sequence number {sequence} of producer {id}")));
-    }
-    if config.compact && batch.compression() == Some(Compression::None) {
-        check_keys(batch)?;
-    }
-    check_times(batch, config, now_ms)
-}
-
-/// Every record of a compacted topic has a key. Only checked where the records can be read without unpacking them.
-fn check_keys(batch: &RecordBatch<'_>) -> Result<(), AppendError> {
-    for (index, record) in (0..).zip(batch.iter()) {
-        let record = record.map_err(|error| invalid(error.to_string()))?;
-        if record.key.is_none() {
-            let message = "a compacted topic cannot accept a record without a key".to_owned();
-            return Err(AppendError::InvalidRecord { record_index: Some(index), message });
-        }
-    }
-    Ok(())
-}
-
-fn check_times(batch: &RecordBatch<'_>, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
-    // The header does not tell which of several records it is.
-    let record_index = (batch.record_count() == 1).then_some(0);
-    if config.timestamp_type == TimestampType::LogAppendTime {
-        // Where the producers' times do not count, Kafka still minds their claim that these are the broker's.
-        return match batch.timestamp_type() {
-            TimestampType::CreateTime => Ok(()),
-            TimestampType::LogAppendTime => {
-                let message = "producers must not set the timestamp type to LogAppendTime".to_owned();
-                Err(AppendError::InvalidTimestamp { record_index, message })
-            }
-        };
-    }
-    let oldest = now_ms.saturating_sub(config.timestamp_before_max_ms);
-    let newest = now_ms.saturating_add(config.timestamp_after_max_ms);
-    for timestamp in [batch.base_timestamp(), batch.max_timestamp()] {
-        if timestamp != -1 && !(oldest..=newest).contains(&timestamp) {
-            let message =
-                format!("timestamp {timestamp} is out of range: it should be within [{oldest}, {newest}]");
-            return Err(AppendError::InvalidTimestamp { record_index, message });
-        }
-    }
-    Ok(())
-}
-
-/// Whose time a batch has in the log, and the largest: the broker's where that is wanted, else the producer's.
-pub(crate) fn stored_times(batch: &RecordBatch<'_>, log_append_time: Option<i64>) -> (TimestampType, i64) {
+/// Whose time a batch has in the log, and the largest: the broker's where that is wanted, else that of its records.
+pub(crate) const fn stored_times(
+    appendable: &Appendable<'_>,
+    log_append_time: Option<i64>,
+) -> (TimestampType, i64) {
     match log_append_time {
         Some(now_ms) => (TimestampType::LogAppendTime, now_ms),
-        // Less than the first record's time cannot be true, and would hide the batch from a search by time.
-        None => (TimestampType::CreateTime, batch.max_timestamp().max(batch.base_timestamp())),
+        None => (TimestampType::CreateTime, appendable.largest),
     }
 }
 
@@ -169,14 +101,10 @@ pub(crate) fn header(
     header
 }
 
-/// A rule about the batch as a whole.
-fn invalid(message: impl Into<String>) -> AppendError {
-    AppendError::InvalidRecord { record_index: None, message: message.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use model::{ProducerEpoch, ProducerId, RecordBatchBuilder, Sequence};
 
     const NOW: i64 = 1_000_000_000;
@@ -203,13 +131,19 @@ mod tests {
         bytes
     }
 
+    /// What becomes of bytes that a client sends.
+    fn outcome(bytes: &[u8], config: &LogConfig) -> &'static str {
+        let sent = ClientBatch::check(Bytes::copy_from_slice(bytes));
+        client(&sent, config, NOW).as_ref().map_or_else(name, |_| "ok")
+    }
+
     fn name(error: &AppendError) -> &'static str {
         match error {
             AppendError::Corrupt(_) => "corrupt",
             AppendError::UnsupportedMagic(_) => "magic",
-            AppendError::InvalidRecord { .. } => "record",
+            AppendError::InvalidRecord { .. } => "batch",
+            AppendError::RecordsRefused(_) => "records",
             AppendError::UnsupportedCompression(_) => "codec",
-            AppendError::InvalidTimestamp { .. } => "timestamp",
             AppendError::TooLarge { .. } => "large",
             AppendError::LargerThanSegment { .. } => "segment",
             _ => "other",
@@ -223,120 +157,88 @@ mod tests {
         let short = LogConfig { segment_bytes: 60, ..LogConfig::default() };
         let past = LogConfig { timestamp_before_max_ms: 1000, ..LogConfig::default() };
         let stamped = LogConfig { timestamp_type: TimestampType::LogAppendTime, ..past.clone() };
+        let compact = LogConfig { compact: true, ..LogConfig::default() };
         let default = LogConfig::default();
         let negative = builder(NOW).producer(ProducerId(1), ProducerEpoch(0), Sequence(-1)).build().to_vec();
         let mut flipped = good.clone();
         flipped[70] ^= 1;
         let rows: Vec<(Vec<u8>, &LogConfig, &str)> = vec![
             (good.clone(), &default, "ok"),
-            (good[..good.len() - 1].to_vec(), &default, "record"),
-            (good[..5].to_vec(), &default, "record"),
+            (good[..good.len() - 1].to_vec(), &default, "batch"),
+            (good[..5].to_vec(), &default, "batch"),
             ([&good[..], &good[..good.len() - 1]].concat(), &default, "ok"),
             ([&good[..], &[0; 11]].concat(), &default, "ok"),
             ([&good[..], &[0; 12]].concat(), &default, "corrupt"),
-            (vec![], &default, "record"),
-            ([good.clone(), good.clone()].concat(), &default, "record"),
+            (vec![], &default, "batch"),
+            ([good.clone(), good.clone()].concat(), &default, "batch"),
             (flipped, &default, "corrupt"),
             (patched(16, &[1]), &default, "magic"),
             (patched(16, &[3]), &default, "corrupt"),
             (patched(22, &[5]), &default, "codec"),
-            (patched(22, &[0x20]), &default, "record"),
+            (patched(22, &[1]), &default, "batch"),
+            (patched(61, &[0x7e]), &default, "batch"),
+            (patched(27, &(NOW + 3_600_001).to_be_bytes()), &default, "records"),
+            (builder(NOW).build().to_vec(), &compact, "records"),
+            (builder(NOW).build().to_vec(), &small, "large"),
+            (patched(22, &[0x20]), &default, "batch"),
             (patched(22, &[0x08]), &default, "ok"),
-            (patched(22, &[0x08]), &stamped, "timestamp"),
+            (patched(22, &[0x08]), &stamped, "records"),
             (patched(35, &0i64.to_be_bytes()), &default, "ok"),
-            (patched(57, &0i32.to_be_bytes()), &default, "record"),
-            (patched(57, &2i32.to_be_bytes()), &default, "record"),
-            (patched(23, &(-1i32).to_be_bytes()), &default, "record"),
-            (patched_count(i32::MAX, i32::MAX), &default, "record"),
-            (patched(0, &5i64.to_be_bytes()), &default, "record"),
-            (negative, &default, "record"),
+            (patched(57, &0i32.to_be_bytes()), &default, "batch"),
+            (patched(57, &2i32.to_be_bytes()), &default, "batch"),
+            (patched(23, &(-1i32).to_be_bytes()), &default, "batch"),
+            (patched_count(i32::MAX, i32::MAX), &default, "batch"),
+            (patched(0, &5i64.to_be_bytes()), &default, "batch"),
+            (negative, &default, "batch"),
             (good.clone(), &small, "large"),
             (good, &short, "segment"),
             (builder(NOW + 3_600_000).build().to_vec(), &default, "ok"),
-            (builder(NOW + 3_600_001).build().to_vec(), &default, "timestamp"),
+            (builder(NOW + 3_600_001).build().to_vec(), &default, "records"),
             (builder(NOW - 1000).build().to_vec(), &past, "ok"),
-            (builder(NOW - 1001).build().to_vec(), &past, "timestamp"),
+            (builder(NOW - 1001).build().to_vec(), &past, "records"),
             (builder(NOW - 1001).build().to_vec(), &stamped, "ok"),
             (builder(-1).build().to_vec(), &past, "ok"),
         ];
         for (row, (bytes, config, expect)) in rows.iter().enumerate() {
-            let outcome = parse(bytes, AppendOrigin::Client, config, NOW);
-            assert_eq!(outcome.as_ref().map_or_else(name, |_| "ok"), *expect, "row {row}");
+            assert_eq!(outcome(bytes, config), *expect, "row {row}");
         }
     }
 
     #[test]
     fn the_broker_may_write_several_batches_and_control_records() {
         let bytes = [patched(22, &[0x20]), patched(0, &5i64.to_be_bytes())].concat();
-        let batches = parse(&bytes, AppendOrigin::Internal, &LogConfig::default(), NOW).unwrap();
+        let batches = internal(&bytes, &LogConfig::default()).unwrap();
         assert_eq!(batches.len(), 2);
     }
 
     #[test]
-    fn the_new_header_keeps_the_checksum_true() {
-        let bytes = builder(NOW).build();
-        let batch = RecordBatch::parse(&bytes).unwrap();
-        for time in [None, Some(77)] {
-            let mut patched = bytes.to_vec();
-            patched[..61].copy_from_slice(&header(
-                &batch,
-                Offset(40),
-                LeaderEpoch(3),
-                stored_times(&batch, time),
-            ));
-            let back = RecordBatch::parse(&patched).unwrap();
-            assert_eq!(back.verify_crc(), Ok(()));
-            assert_eq!((back.base_offset(), back.leader_epoch()), (Offset(40), LeaderEpoch(3)));
-            assert_eq!(back.max_timestamp(), time.unwrap_or(NOW));
-        }
-    }
-
-    #[test]
-    fn what_a_client_says_of_times_is_put_right() {
+    fn the_header_in_the_log_says_what_the_records_say() {
         let early = patched(35, &(NOW - 1).to_be_bytes());
-        for bytes in [early, patched(35, &(-1i64).to_be_bytes()), patched(22, &[0x08])] {
-            let batch = RecordBatch::parse(&bytes).unwrap();
-            let mut stored = bytes.clone();
-            stored[..61].copy_from_slice(&header(
-                &batch,
-                Offset(0),
-                LeaderEpoch(0),
-                stored_times(&batch, None),
-            ));
-            let stored = RecordBatch::parse(&stored).unwrap();
-            assert_eq!((stored.timestamp_type(), stored.max_timestamp()), (TimestampType::CreateTime, NOW));
-            assert_eq!(stored.verify_crc(), Ok(()));
-        }
-    }
-
-    #[test]
-    fn an_error_names_the_record_only_where_it_is_known() {
-        let compact = LogConfig { compact: true, ..LogConfig::default() };
-        let keyed = |timestamp| RecordBatchBuilder::new(Offset(0)).record(timestamp, Some(b"k"), None);
-        let late = NOW + 3_600_001;
-        let mut cut = keyed(NOW).build().to_vec();
-        cut[61] += 2;
-        let crc = crc32c::crc32c(&cut[RecordBatch::CRC_START..]);
-        cut[17..21].copy_from_slice(&crc.to_be_bytes());
-        let rows: [(Vec<u8>, &str, Option<i32>); 7] = [
-            (keyed(NOW).build().to_vec(), "ok", None),
-            (builder(NOW).build().to_vec(), "record", Some(0)),
-            (keyed(NOW).record(NOW, None, None).build().to_vec(), "record", Some(1)),
-            (cut, "record", None),
-            (patched(22, &[1]), "ok", None),
-            (keyed(late).build().to_vec(), "timestamp", Some(0)),
-            (keyed(NOW).record(late, Some(b"k"), None).build().to_vec(), "timestamp", None),
-        ];
-        for (row, (bytes, expect, index)) in rows.iter().enumerate() {
-            let outcome = parse(bytes, AppendOrigin::Client, &compact, NOW);
-            assert_eq!(outcome.as_ref().map_or_else(name, |_| "ok"), *expect, "row {row}");
-            if let Err(
-                AppendError::InvalidRecord { record_index, .. }
-                | AppendError::InvalidTimestamp { record_index, .. },
-            ) = outcome
-            {
-                assert_eq!(record_index, *index, "row {row}");
+        let late = patched(35, &(NOW + 1).to_be_bytes());
+        let unset = patched(35, &(-1i64).to_be_bytes());
+        for bytes in [patched(35, &NOW.to_be_bytes()), early, late, unset, patched(22, &[0x08])] {
+            for time in [None, Some(77)] {
+                let sent = ClientBatch::check(Bytes::copy_from_slice(&bytes));
+                let one = client(&sent, &LogConfig::default(), NOW).unwrap();
+                let mut stored = bytes.clone();
+                let times = stored_times(&one, time);
+                stored[..61].copy_from_slice(&header(&one.batch, Offset(40), LeaderEpoch(3), times));
+                let stored = RecordBatch::parse(&stored).unwrap();
+                assert_eq!(stored.verify_crc(), Ok(()));
+                assert_eq!((stored.base_offset(), stored.leader_epoch()), (Offset(40), LeaderEpoch(3)));
+                let expected = match time {
+                    None => (TimestampType::CreateTime, NOW),
+                    Some(now) => (TimestampType::LogAppendTime, now),
+                };
+                assert_eq!((stored.timestamp_type(), stored.max_timestamp()), expected);
+                assert_eq!(stored.records(), one.batch.records());
             }
         }
+    }
+
+    #[test]
+    fn what_the_broker_writes_is_believed() {
+        let garbage = patched(61, &[0x7e]);
+        assert_eq!(internal(&garbage, &LogConfig::default()).unwrap()[0].largest, NOW);
     }
 }

@@ -1,17 +1,12 @@
-//! Opens compressed batches, for `dump-log` and for finding a record by its time. Never on the produce
-//! and fetch paths.
+//! The records of a stored batch as a whole, unpacked, for `dump-log` and for coordinators that load their logs.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io;
 
+use bytes::Bytes;
 use model::{Compression, RecordBatch};
 
-/// The most that a batch may unpack to: what a batch of the largest size could reasonably hold.
-pub(crate) const UNPACKED_BYTES_MAX: usize = 256 << 20;
-
-/// What snappy-java writes at the start of its streams.
-const SNAPPY_JAVA_MAGIC: &[u8] = b"\x82SNAPPY\0";
-const SNAPPY_JAVA_HEADER: usize = 16;
+use crate::records::{PIECE_BYTES, UNPACKED_BYTES_MAX, Unpack};
 
 /// The records of a batch, unpacked if they are compressed. Takes as long as it takes: not for what clients wait for.
 ///
@@ -26,48 +21,22 @@ pub fn unpacked_records<'a>(batch: &RecordBatch<'a>) -> io::Result<Cow<'a, [u8]>
 
 /// The records of a batch, unpacked; at most `max` bytes.
 pub(crate) fn records(batch: &RecordBatch<'_>, max: usize) -> io::Result<Vec<u8>> {
+    let codec = batch.compression().ok_or_else(|| bad("unknown compression codec"))?;
     let bytes = batch.records();
-    match batch.compression() {
-        None => Err(bad("unknown compression codec")),
-        Some(Compression::None) => Ok(bytes.to_vec()),
-        Some(Compression::Gzip) => limited(flate2::read::MultiGzDecoder::new(bytes), max),
-        Some(Compression::Snappy) => snappy(bytes, max),
-        Some(Compression::Lz4) => limited(lz4_flex::frame::FrameDecoder::new(bytes), max),
-        Some(Compression::Zstd) => limited(zstd::stream::read::Decoder::new(bytes)?, max),
+    let Some(mut unpack) = Unpack::new(codec, Bytes::copy_from_slice(bytes))? else {
+        return Ok(bytes.to_vec());
+    };
+    let (mut out, mut scratch) = (Vec::new(), vec![0; PIECE_BYTES]);
+    loop {
+        let piece = unpack.piece(&mut scratch)?;
+        if piece.is_empty() {
+            return Ok(out);
+        }
+        if out.len() + piece.len() > max {
+            return Err(bad("unpacks to more than the limit"));
+        }
+        out.extend_from_slice(piece);
     }
-}
-
-fn limited(reader: impl Read, max: usize) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let limit = u64::try_from(max).unwrap_or(u64::MAX);
-    reader.take(limit.saturating_add(1)).read_to_end(&mut out)?;
-    if out.len() > max { Err(bad("unpacks to more than the limit")) } else { Ok(out) }
-}
-
-/// A raw block, or snappy-java's stream of blocks, each behind its length.
-fn snappy(bytes: &[u8], max: usize) -> io::Result<Vec<u8>> {
-    if !bytes.starts_with(SNAPPY_JAVA_MAGIC) {
-        return snappy_block(bytes, max);
-    }
-    let mut rest = bytes.get(SNAPPY_JAVA_HEADER..).ok_or_else(|| bad("snappy header is cut off"))?;
-    let mut out = Vec::new();
-    while !rest.is_empty() {
-        let (length, behind) = rest.split_first_chunk::<4>().ok_or_else(|| bad("snappy block is cut off"))?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let (block, behind) =
-            behind.split_at_checked(length).ok_or_else(|| bad("snappy block is cut off"))?;
-        out.extend_from_slice(&snappy_block(block, max - out.len())?);
-        rest = behind;
-    }
-    Ok(out)
-}
-
-fn snappy_block(block: &[u8], max: usize) -> io::Result<Vec<u8>> {
-    let length = snap::raw::decompress_len(block).map_err(io::Error::other)?;
-    if length > max {
-        return Err(bad("unpacks to more than the limit"));
-    }
-    snap::raw::Decoder::new().decompress_vec(block).map_err(io::Error::other)
 }
 
 fn bad(message: &'static str) -> io::Error {

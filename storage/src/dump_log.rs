@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use model::{Offset, RecordBatch, RecordIter, TopicPartition};
 
-use crate::decompress::{UNPACKED_BYTES_MAX, records};
+use crate::decompress::records;
 use crate::log_segment::parse_file_name;
 use crate::producer_snapshot::{BATCHES_ENDING, Recent, decode, decode_batches};
+use crate::records::UNPACKED_BYTES_MAX;
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use model::{BatchError, Offset, ProducerEpoch, ProducerId, Sequence, TopicId};
 
+use crate::RecordRules;
+
 /// A failure of the data directory or of one log as a whole.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -126,25 +128,19 @@ pub enum AppendError {
     /// A message format before version 2 (UNSUPPORTED_FOR_MESSAGE_FORMAT).
     #[error("message format {0} is not supported, only 2")]
     UnsupportedMagic(i8),
-    /// A batch or a record that breaks the rules (INVALID_RECORD).
+    /// A batch that breaks the rules, whatever topic it is for (INVALID_RECORD).
     #[error("{message}")]
     InvalidRecord {
-        /// The index of the record in its batch, if it is about one and it is known which.
-        record_index: Option<i32>,
         /// Which rule.
         message: String,
     },
     /// A codec that Kafka does not define (UNSUPPORTED_COMPRESSION_TYPE).
     #[error("unknown compression codec {0}")]
     UnsupportedCompression(i16),
-    /// Timestamps outside the configured bounds (INVALID_TIMESTAMP).
-    #[error("{message}")]
-    InvalidTimestamp {
-        /// The index of the record in its batch, if it is about one and it is known which.
-        record_index: Option<i32>,
-        /// Which bound.
-        message: String,
-    },
+    /// Records break a rule of the topic: [`crate::RecordChecker::offenders`] names them (INVALID_TIMESTAMP or
+    /// INVALID_RECORD).
+    #[error("records break a rule of the topic")]
+    RecordsRefused(RecordRules),
     /// Larger than `max.message.bytes` (MESSAGE_TOO_LARGE).
     #[error("the record batch has {size} bytes, more than the configured maximum of {max}")]
     TooLarge {

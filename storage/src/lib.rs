@@ -34,6 +34,7 @@ mod producer_state;
 mod producer_table;
 mod read;
 mod read_cache;
+mod records;
 mod recovery;
 mod removal;
 mod replay;
@@ -53,4 +54,5 @@ pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, MemoryPart, R
 pub use log_dir::LogDir;
 pub use log_manager::LogManager;
 pub use producer_budget::PRODUCER_BYTES;
+pub use records::{BrokenRule, ClientBatch, RecordChecker, RecordRules};
 pub use stats::{Histogram, StorageStats};

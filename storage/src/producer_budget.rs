@@ -74,8 +74,14 @@ impl ChargedProducers {
     }
 
     /// See [`ProducerState::record`].
-    pub(crate) fn record(&mut self, batch: &RecordBatch<'_>, base_offset: Offset, now_ms: i64) {
-        self.state.record(batch, base_offset, now_ms);
+    pub(crate) fn record(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        base_offset: Offset,
+        timestamp: i64,
+        now_ms: i64,
+    ) {
+        self.state.record(batch, base_offset, timestamp, now_ms);
         if self.charge() && self.is_over() {
             self.forget_silent(batch.producer_id());
         }
@@ -132,7 +138,7 @@ mod tests {
     fn append(producers: &mut ChargedProducers, id: i64, offset: i64) {
         let builder = RecordBatchBuilder::new(Offset(offset)).record(1, None, None);
         let bytes = builder.producer(ProducerId(id), ProducerEpoch(0), Sequence(0)).build();
-        producers.record(&RecordBatch::parse(&bytes).unwrap(), Offset(offset), offset);
+        producers.record(&RecordBatch::parse(&bytes).unwrap(), Offset(offset), 1, offset);
     }
 
     fn knows(producers: &ChargedProducers, id: i64) -> bool {

@@ -6,7 +6,7 @@ use model::{RecordBatch, RecordBatchBuilder};
 fn record(state: &mut ProducerState, id: i64, epoch: i16, sequence: i32, offset: i64) {
     let builder = RecordBatchBuilder::new(Offset(0)).record(1_000 + offset, None, Some(b"v"));
     let bytes = builder.producer(ProducerId(id), ProducerEpoch(epoch), Sequence(sequence)).build();
-    state.record(&RecordBatch::parse(&bytes).unwrap(), Offset(offset), 2_000 + offset);
+    state.record(&RecordBatch::parse(&bytes).unwrap(), Offset(offset), 1_000 + offset, 2_000 + offset);
 }
 
 /// Producers with one batch to many.

@@ -173,8 +173,14 @@ impl ProducerState {
         }
     }
 
-    /// Notes a batch that is in the log, with its final offsets.
-    pub(crate) fn record(&mut self, batch: &RecordBatch<'_>, base_offset: Offset, now_ms: i64) {
+    /// Notes a batch that is in the log, with its final offsets and the largest timestamp that it has there.
+    pub(crate) fn record(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        base_offset: Offset,
+        timestamp: i64,
+        now_ms: i64,
+    ) {
         let producer_id = batch.producer_id();
         if !producer_id.is_some() {
             return;
@@ -185,7 +191,7 @@ impl ProducerState {
             entry.batches = RecentBatches::NONE;
             entry.epoch = epoch;
         }
-        entry.last_timestamp = batch.max_timestamp();
+        entry.last_timestamp = timestamp;
         entry.last_append_ms = now_ms;
         if batch.is_control() {
             entry.current_txn_first_offset = None;
@@ -195,7 +201,7 @@ impl ProducerState {
             last_sequence: batch.last_sequence(),
             last_offset: base_offset.plus(i64::from(batch.last_offset_delta())),
             offset_delta: batch.last_offset_delta(),
-            timestamp: batch.max_timestamp(),
+            timestamp,
         });
         if batch.is_transactional() && entry.current_txn_first_offset.is_none() {
             entry.current_txn_first_offset = Some(base_offset);

@@ -17,7 +17,7 @@ fn apply(state: &mut ProducerState, next: &mut Offset, step: (i16, i32, i32)) ->
     let parsed = RecordBatch::parse(&bytes).unwrap();
     let outcome = match state.check(&parsed, *next) {
         Ok(None) => {
-            state.record(&parsed, *next, 1_000);
+            state.record(&parsed, *next, parsed.max_timestamp(), 1_000);
             *next = next.plus(i64::from(step.2));
             "new"
         }
@@ -104,7 +104,7 @@ fn silent_producers_expire() {
 #[test]
 fn a_producer_of_old_records_does_not_expire_at_once() {
     let (mut state, bytes) = (ProducerState::default(), batch(0, 0, 1));
-    state.record(&RecordBatch::parse(&bytes).unwrap(), Offset(0), 1_000_000);
+    state.record(&RecordBatch::parse(&bytes).unwrap(), Offset(0), 1_000, 1_000_000);
     state.expire_some(ProducerId(i64::MIN), 1_000_999, 1_000);
     assert_eq!(state.len(), 1);
     state.expire_some(ProducerId(i64::MIN), 1_001_000, 1_000);

@@ -181,7 +181,7 @@ impl<E: Effects> Recovery<'_, E> {
                 let mut state = segment.state.borrow_mut();
                 state.note_batch(batch, batch.base_offset(), batch.max_timestamp(), interval);
                 if batch.base_offset() >= snapshot {
-                    producers.record(batch, batch.base_offset(), now_ms);
+                    producers.record(batch, batch.base_offset(), batch.max_timestamp(), now_ms);
                 }
                 epochs.assign(batch.leader_epoch(), batch.base_offset());
             })

@@ -2,17 +2,15 @@
 
 use std::rc::Rc;
 
-use model::{Offset, RecordBatch, RecordIter, TimestampType};
+use bytes::Bytes;
+use model::{Offset, RecordBatch, TimestampType};
 use runtime::Effects;
 
-use crate::decompress::records;
 use crate::log::{Log, TimestampOffset};
 use crate::log_segment::LogSegment;
 use crate::read::Limits;
+use crate::records::{PIECE_BYTES, Reading, UNPACKED_BYTES_MAX, Visit};
 use crate::{ReadError, StorageError};
-
-/// What a batch may unpack to for its records to be looked at one by one.
-const UNPACKED_BYTES_MAX: usize = 32 << 20;
 
 impl<E: Effects> Log<E> {
     /// The first record at or after `timestamp`, below `up_to`.
@@ -99,22 +97,43 @@ impl<E: Effects> Log<E> {
     }
 }
 
-/// The first record of the batch at or after `timestamp`. A batch that cannot be unpacked is named by its first
-/// offset, so that nothing is missed.
-fn first_in(batch: &[u8], timestamp: i64, log_start: Offset) -> Option<TimestampOffset> {
-    let batch = RecordBatch::parse(batch).ok()?;
-    let found = |offset: Offset, timestamp: i64| TimestampOffset {
+/// The first record of the batch at or after `timestamp`. A batch that cannot be read is named by its first offset, so
+/// that nothing is missed.
+fn first_in(batch: &Bytes, timestamp: i64, log_start: Offset) -> Option<TimestampOffset> {
+    let parsed = RecordBatch::parse(batch).ok()?;
+    let found = |(offset, timestamp): (Offset, i64)| TimestampOffset {
         offset,
         timestamp,
-        leader_epoch: batch.leader_epoch(),
+        leader_epoch: parsed.leader_epoch(),
     };
-    let whole = found(batch.base_offset().max(log_start), batch.max_timestamp());
-    if batch.timestamp_type() == TimestampType::LogAppendTime {
-        return Some(whole);
+    let whole = (parsed.base_offset().max(log_start), parsed.max_timestamp());
+    if parsed.timestamp_type() == TimestampType::LogAppendTime {
+        return Some(found(whole));
     }
-    let Ok(bytes) = records(&batch, UNPACKED_BYTES_MAX) else { return Some(whole) };
-    RecordIter::new(&bytes, batch.record_count(), batch.base_offset(), batch.base_timestamp())
-        .filter_map(Result::ok)
-        .find(|record| record.timestamp >= timestamp && record.offset >= log_start)
-        .map(|record| found(record.offset, record.timestamp))
+    let first = FirstAt { base: parsed.base_offset(), log_start, timestamp, found: None };
+    let Ok(mut reading) = Reading::new(batch, &parsed, first) else { return Some(found(whole)) };
+    reading.allow_gaps();
+    let read = reading.step(&mut vec![0; PIECE_BYTES], UNPACKED_BYTES_MAX);
+    match reading.visited().found {
+        Some(first) => Some(found(first)),
+        None if matches!(read, Ok(true)) => None,
+        None => Some(found(whole)),
+    }
+}
+
+/// Looks for the first record at or after a timestamp.
+struct FirstAt {
+    base: Offset,
+    log_start: Offset,
+    timestamp: i64,
+    found: Option<(Offset, i64)>,
+}
+
+impl Visit for FirstAt {
+    fn record(&mut self, offset_delta: i32, timestamp: i64, _has_key: bool) {
+        let offset = self.base.plus(i64::from(offset_delta));
+        if self.found.is_none() && timestamp >= self.timestamp && offset >= self.log_start {
+            self.found = Some((offset, timestamp));
+        }
+    }
 }

@@ -411,17 +411,26 @@ fn zstd(records: RecordBatchBuilder) -> Vec<u8> {
 }
 
 #[test]
-fn records_are_found_by_timestamp_in_compressed_batches_of_bounded_size() {
+fn records_are_found_by_timestamp_in_compressed_batches_in_bounded_memory() {
     run(|_, _, broker| async move {
         let of = |value: &[u8]| {
             RecordBatchBuilder::new(Offset(0)).record(1_000, None, None).record(2_000, None, Some(value))
         };
-        // The second one unpacks to more than is unpacked for this.
-        for (partition, size, found) in [(0, 100, 1), (1, 40 << 20, 0)] {
+        // The last one cannot be unpacked; no client could have sent it.
+        let mut broken = of(b"v").build().to_vec();
+        broken[22] = 4;
+        let crc = crc32c::crc32c(&broken[RecordBatch::CRC_START..]);
+        broken[17..21].copy_from_slice(&crc.to_be_bytes());
+        for (partition, batch, origin, found) in [
+            (0, zstd(of(&[0; 100])), AppendOrigin::Client, 1),
+            (1, zstd(of(&vec![0; 40 << 20])), AppendOrigin::Client, 1),
+            (2, broken, AppendOrigin::Internal, 0),
+        ] {
             let log = broker.log(partition, &LogConfig::default()).await;
-            append_durably(&log, &zstd(of(&vec![0; size]))).await;
+            log.append(&batch, origin, LeaderEpoch(0), 1_000_000).unwrap();
+            log.flush().await.unwrap();
             let found_there = log.offset_for_timestamp(1_500, log.log_end_offset()).await.unwrap().unwrap();
-            assert_eq!(found_there.offset, Offset(found), "{size}");
+            assert_eq!(found_there.offset, Offset(found), "{partition}");
         }
     });
 }

@@ -76,6 +76,7 @@ typed_settings! {
     socket_request_bytes_max: usize = "socket.request.max.bytes" by usize;
     spin: Duration = "millrace.spin.us" by microseconds;
     stall_threshold: Duration = "millrace.stall.us" by microseconds;
+    trusts_headers: bool = "millrace.produce.validation" by header;
     unlink_pause: Duration = "millrace.unlink.pause.ms" by milliseconds;
 }
 

@@ -83,6 +83,10 @@ impl Reader<'_> {
             .expect("the table checks the list of cores")
     }
 
+    pub(super) fn header(&self, key: &str) -> bool {
+        self.optional_text(key).as_deref() == Some("header")
+    }
+
     pub(super) fn sealed_read(&self, key: &str) -> SealedRead {
         match self.optional_text(key).as_deref() {
             Some("sendfile") => SealedRead::Sendfile,

@@ -16,11 +16,11 @@ use net::protocol::produce::{
 };
 use net::protocol::{ApiKey, ErrorCode, RepairedText, Request};
 use runtime::{Clock, Effects};
-use storage::{AppendError, AppendOrigin};
+use storage::{AppendError, ClientBatch, RecordRules};
 
 use super::named_twice::Repeated;
 use super::request_limits::{admit, elements_max};
-use crate::errors::{append_error_code, append_error_record};
+use crate::errors::{append_error_code, broken_rules_code};
 use crate::metadata::is_internal;
 use crate::partition::{AckWait, Acks};
 use crate::request::{CloseReason, Reply, RequestContext};
@@ -38,28 +38,41 @@ const VERSION_ZSTD: i16 = 7;
 /// From this version on the response names the records that broke a rule (KIP-467).
 const VERSION_RECORD_ERRORS: i16 = 8;
 
-/// One partition's batch, on its way to the shard that owns it.
-struct Item {
+/// One partition's batch.
+struct Item<B> {
     slot: usize,
     topic_id: TopicId,
     partition: PartitionId,
-    records: Bytes,
+    batch: B,
 }
+
+/// A batch on its way to the shard that owns its partition.
+type CheckedItem = Item<ClientBatch>;
 
 /// What became of one partition's batch.
 #[derive(Debug, Clone)]
 enum Outcome {
-    Appended { base_offset: Offset, log_append_time: i64, log_start: Offset },
-    Failed { code: ErrorCode, message: Option<String>, record: Option<i32> },
+    Appended {
+        base_offset: Offset,
+        log_append_time: i64,
+        log_start: Offset,
+    },
+    Failed {
+        code: ErrorCode,
+        message: Option<String>,
+        records: Vec<(i32, String)>,
+    },
+    /// Some records break a rule of the topic; which ones is found out where the batch came from.
+    RecordsRefused(Box<(ClientBatch, RecordRules)>),
 }
 
 impl Outcome {
     const fn failed(code: ErrorCode) -> Self {
-        Self::Failed { code, message: None, record: None }
+        Self::Failed { code, message: None, records: Vec::new() }
     }
 
     fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Failed { code, message: Some(message.into()), record: None }
+        Self::Failed { code, message: Some(message.into()), records: Vec::new() }
     }
 }
 
@@ -110,6 +123,7 @@ pub async fn start<E: Effects>(
     let in_transit = items.iter().any(|(target, _)| *target != shard.index);
     let mut calls = Vec::with_capacity(items.len());
     for (target, items) in items {
+        let items = check(shard, items).await;
         calls.push(append_on(shard, target, items, acks, timeout).await);
     }
     let shard = Rc::clone(shard);
@@ -123,12 +137,12 @@ pub async fn start<E: Effects>(
             _ => join_all(calls).await.into_iter().flatten().collect(),
         };
         for (slot, outcome) in answers {
-            outcomes[slot] = outcome;
+            outcomes[slot] = name_offenders(&shard, outcome).await;
         }
         if no_reply {
             let failed = outcomes.iter().find_map(|outcome| match outcome {
                 Outcome::Failed { code, .. } => Some(*code),
-                Outcome::Appended { .. } => None,
+                Outcome::Appended { .. } | Outcome::RecordsRefused(_) => None,
             });
             return failed.map_or(Ok(None), |code| Err(CloseReason::FailedWithoutReply(code)));
         }
@@ -138,7 +152,7 @@ pub async fn start<E: Effects>(
     Ok(Started { pending, in_transit })
 }
 
-type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item>)>);
+type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item<Bytes>>)>);
 
 /// Finds the owner of every batch. What has none gets its error at once.
 fn sort_out<E: Effects>(
@@ -151,7 +165,7 @@ fn sort_out<E: Effects>(
     let by_id = context.api_version >= 13;
     let mut topics = Vec::with_capacity(request.topic_data.len());
     let mut outcomes = Vec::new();
-    let mut items: Vec<(usize, Vec<Item>)> = Vec::new();
+    let mut items: Vec<(usize, Vec<Item<Bytes>>)> = Vec::new();
     let repeated = repeated_batches(request);
     let mut place = 0;
     for data in request.topic_data.iter() {
@@ -185,8 +199,8 @@ fn sort_out<E: Effects>(
                         Err(outcome) => Some(outcome),
                         Ok(records) => {
                             let target = shard.owner(topic.id, id);
-                            let records = context.frame.slice_ref(records);
-                            let item = Item { slot, topic_id: topic.id, partition: id, records };
+                            let batch = context.frame.slice_ref(records);
+                            let item = Item { slot, topic_id: topic.id, partition: id, batch };
                             match items.iter_mut().find(|(owner, _)| *owner == target) {
                                 Some((_, items)) => items.push(item),
                                 None => items.push((target, vec![item])),
@@ -247,15 +261,37 @@ fn check_records<'a>(
     Ok(records)
 }
 
+/// Looks at the records on the shard that received them; whoever sent a batch that takes long waits for it.
+async fn check<E: Effects>(shard: &Shard<E>, items: Vec<Item<Bytes>>) -> Vec<CheckedItem> {
+    let mut checked = Vec::with_capacity(items.len());
+    for Item { slot, topic_id, partition, batch } in items {
+        let batch = shard.records.check(batch).await;
+        checked.push(Item { slot, topic_id, partition, batch });
+    }
+    checked
+}
+
+/// Finds out which records of a refused batch break a rule.
+async fn name_offenders<E: Effects>(shard: &Shard<E>, outcome: Outcome) -> Outcome {
+    let Outcome::RecordsRefused(refused) = outcome else { return outcome };
+    let offenders = shard.records.offenders(&refused.0, refused.1).await;
+    let code = broken_rules_code(offenders.iter().map(|(_, rule)| *rule));
+    let records: Vec<(i32, String)> =
+        offenders.into_iter().map(|(index, rule)| (index, rule.to_string())).collect();
+    let first = records.first().map(|(index, rule)| format!("; record {index}: {rule}"));
+    let message = format!("one or more records have been rejected{}", first.unwrap_or_default());
+    Outcome::Failed { code, message: Some(message), records }
+}
+
 /// Sends the items to their shard, in order; the returned future yields their outcomes.
 async fn append_on<E: Effects>(
     shard: &Rc<Shard<E>>,
     target: usize,
-    items: Vec<Item>,
+    items: Vec<CheckedItem>,
     acks: Acks,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
-    let bytes = items.iter().map(|item| item.records.len()).sum();
+    let bytes = items.iter().map(|item| item.batch.bytes().len()).sum();
     if target == shard.index {
         shard.logs.admitted(bytes).await;
         return Either::Left(append(shard, items, acks, timeout));
@@ -270,7 +306,7 @@ async fn append_on<E: Effects>(
 /// Appends the items before it returns; the returned future waits for their acknowledgement.
 fn append<E: Effects>(
     shard: &Rc<Shard<E>>,
-    items: Vec<Item>,
+    items: Vec<CheckedItem>,
     acks: Acks,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
@@ -292,7 +328,7 @@ fn append<E: Effects>(
 
 fn append_one<E: Effects>(
     shard: &Rc<Shard<E>>,
-    item: &Item,
+    item: &CheckedItem,
     acks: Acks,
     wait: &Rc<AckWait>,
     index: usize,
@@ -306,9 +342,9 @@ fn append_one<E: Effects>(
         return Outcome::failed(ErrorCode::NotLeaderOrFollower);
     }
     let log = &partition.log;
-    match log.append(&item.records, AppendOrigin::Client, partition.leader_epoch(), now) {
+    match log.append_checked(&item.batch, partition.leader_epoch(), now) {
         Ok(info) => {
-            shard.stats.produced(item.records.len(), info.last_offset.0 - info.first_offset.0 + 1);
+            shard.stats.produced(item.batch.bytes().len(), info.last_offset.0 - info.first_offset.0 + 1);
             partition.appended();
             partition.wait_for_acks(acks, info.last_offset.plus(1), index, wait);
             Outcome::Appended {
@@ -319,8 +355,10 @@ fn append_one<E: Effects>(
         }
         Err(error) => {
             refused(&partition.name, &error);
-            let code = append_error_code(&error);
-            Outcome::Failed { code, message: Some(error.to_string()), record: append_error_record(&error) }
+            if let AppendError::RecordsRefused(rules) = error {
+                return Outcome::RecordsRefused(Box::new((item.batch.clone(), rules)));
+            }
+            Outcome::refused(append_error_code(&error), error.to_string())
         }
     }
 }
@@ -377,18 +415,18 @@ fn partition_response(version: i16, index: i32, outcome: Outcome) -> PartitionPr
             response.log_append_time_ms = log_append_time;
             response.log_start_offset = log_start.0;
         }
-        Outcome::Failed { code, message, record } => {
+        Outcome::Failed { code, message, records } => {
             response.error_code = code.code();
-            if let Some(batch_index) = record
-                && version >= VERSION_RECORD_ERRORS
-            {
-                response.record_errors.push(BatchIndexAndErrorMessage {
+            if version >= VERSION_RECORD_ERRORS {
+                let named = |(batch_index, message)| BatchIndexAndErrorMessage {
                     batch_index,
-                    batch_index_error_message: message.clone(),
-                });
+                    batch_index_error_message: Some(message),
+                };
+                response.record_errors = records.into_iter().map(named).collect();
             }
             response.error_message = message;
         }
+        Outcome::RecordsRefused(_) => unreachable!("its records have been named"),
     }
     response
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::SimClock;
 use super::disk::{SimDisk, SimFile};
@@ -11,7 +12,7 @@ use super::net::{SimNet, SimStream};
 use super::state::Boot;
 use super::world::SimWorld;
 use crate::buffer::BufferPool;
-use crate::effects::{Effects, Stream};
+use crate::effects::{Clock, Effects, Stream};
 
 /// The effects of one shard of one life of a node. After the node has stopped, nothing asked of them is
 /// ever answered.
@@ -101,6 +102,12 @@ impl Effects for SimEffects {
         Ok(job())
     }
 
+    async fn compute<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let takes = Duration::from_nanos(self.random() % COMPUTE_NS_MAX);
+        self.clock.sleep_until(self.clock.now() + takes).await;
+        Ok(job())
+    }
+
     async fn send_file(
         &self,
         stream: &SimStream,
@@ -127,3 +134,5 @@ impl Effects for SimEffects {
 const BUFFERS_BYTES: usize = 256 << 20;
 /// Bytes that one step of `send_file` moves.
 const SEND_FILE_PIECE: usize = 64 << 10;
+/// What a job that computes may take, in virtual time.
+const COMPUTE_NS_MAX: u64 = 10_000_000;

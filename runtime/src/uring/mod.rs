@@ -5,6 +5,7 @@
 
 mod address;
 mod clock;
+pub(crate) mod compute;
 mod dir_sync;
 mod disk;
 mod durable_write;
@@ -130,6 +131,10 @@ impl Effects for UringEffects {
 
     async fn offload<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         helper::run(helper::Lane::Compute, move || Ok(job())).await
+    }
+
+    async fn compute<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        compute::run(job).await
     }
 
     async fn send_file(

@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "log_directory", case: targets::log_directory::case, cost: 20 },
     Target { name: "journal", case: targets::journal::case, cost: 50 },
     Target { name: "append", case: targets::append::case, cost: 10 },
+    Target { name: "record_walk", case: targets::record_walk::case, cost: 10 },
     Target { name: "dump_log", case: targets::dump_log::case, cost: 5 },
     Target { name: "config", case: targets::config::case, cost: 100 },
     Target { name: "metadata_log", case: targets::metadata_log::case, cost: 1 },

@@ -48,6 +48,11 @@ fn append() {
 }
 
 #[test]
+fn record_walk() {
+    smoke("record_walk", 3_000);
+}
+
+#[test]
 fn dump_log() {
     smoke("dump_log", 3_000);
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use model::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 use runtime::{ShardOptions, UringEffects, run_shards};
-use storage::{AppendOrigin, Log, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions};
+use storage::{Log, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions, RecordChecker};
 
 use crate::batch::{TIMESTAMP, batch};
 use crate::stopwatch::{ROUNDS, Results};
@@ -37,14 +37,14 @@ pub(crate) fn run(directory: &Path) -> anyhow::Result<Results> {
 
 async fn measure(effects: UringEffects, directory: &Path) -> anyhow::Result<Results> {
     let dir = LogDir::open(&effects, directory, LogDirOptions::default()).await?;
-    let manager = LogManager::open(effects, dir, LogManagerOptions::default()).await?;
+    let manager = LogManager::open(effects.clone(), dir, LogManagerOptions::default()).await?;
     let config =
         LogConfig { segment_bytes: 16 << 20, timestamp_after_max_ms: i64::MAX, ..LogConfig::default() };
     let tp = TopicPartition::new("micro", PartitionId(0));
     let log = manager.open_log(tp, TopicId::from_random([7; 16]), config).await?;
     let mut results = Results::default();
     for size in [1 << 10, 16 << 10] {
-        appends(&log, &manager, size, &mut results).await?;
+        appends(&log, &manager, &effects, size, &mut results).await?;
     }
     reads(&log, &mut results).await?;
     manager.close().await?;
@@ -54,11 +54,13 @@ async fn measure(effects: UringEffects, directory: &Path) -> anyhow::Result<Resu
 async fn appends(
     log: &Rc<Log<UringEffects>>,
     manager: &LogManager<UringEffects>,
+    effects: &UringEffects,
     size: usize,
     results: &mut Results,
 ) -> anyhow::Result<()> {
     let batch = batch(size);
-    let append = || log.append(&batch, AppendOrigin::Client, LeaderEpoch(0), TIMESTAMP);
+    let sent = RecordChecker::new(effects.clone(), false).check(batch.clone()).await;
+    let append = || log.append_checked(&sent, LeaderEpoch(0), TIMESTAMP);
     let (mut in_memory, mut durable) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         manager.admitted(batch.len() * 2 * usize::try_from(APPENDS)?).await;

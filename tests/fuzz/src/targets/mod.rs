@@ -12,6 +12,7 @@ pub(crate) mod log_directory;
 pub(crate) mod metadata_log;
 pub(crate) mod record;
 pub(crate) mod record_batch;
+pub(crate) mod record_walk;
 pub(crate) mod request;
 pub(crate) mod response;
 
