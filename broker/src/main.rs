@@ -70,7 +70,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     // Before any other thread starts, that of the log included, so that only the thread that waits for them hears them.
-    let signals = Signals::block().context("cannot take over SIGTERM and SIGINT")?;
+    let signals = Signals::block().context("cannot take over SIGTERM, SIGINT and SIGHUP")?;
     runtime::keep_new_files_private();
     let environment = std::env::var("RUST_LOG").ok();
     let loggers = logging::init(args.log_format, args.log_level.as_deref(), environment.as_deref());

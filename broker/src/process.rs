@@ -30,9 +30,6 @@ const MESH_CAPACITY: usize = 1024;
 /// The process's exit code when a shard other than the first cannot start.
 pub const EXIT_SHARD_FAILED: i32 = 71;
 
-/// The process's exit code when it is told a second time to end.
-pub const EXIT_SECOND_SIGNAL: i32 = 72;
-
 /// How long a start waits for a port that a killed broker is still about to give back.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -154,16 +151,20 @@ fn enough_descriptors(descriptors: usize, shards: usize) -> Result<(), String> {
     ))
 }
 
-/// Tells the first shard about the first signal; a second one ends the process at once.
+/// Tells the first shard about the first signal. Further ones change nothing: supervisors and terminals send several.
 fn pass_on(signals: &Signals, stop: &Injector<Signal>) {
     let mut told = false;
     while let Ok(signal) = signals.wait() {
-        if told || stop.try_send(signal).is_err() {
-            logging::say("millrace: ended by a second signal; the next start will recover the logs");
-            logging::flush();
-            std::process::exit(EXIT_SECOND_SIGNAL);
+        if told {
+            tracing::warn!(
+                signal = signal.name(),
+                "already shutting down; SIGKILL would end the broker at once, and the next start recover its logs"
+            );
+        } else {
+            // Nobody takes it if the broker ends of itself.
+            let _ending = stop.try_send(signal);
+            told = true;
         }
-        told = true;
     }
 }
 

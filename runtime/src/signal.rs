@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, as values instead of interruptions.
+//! SIGTERM, SIGINT and SIGHUP, as values instead of interruptions.
 //!
 //! The main thread blocks the signals before it starts any other, then waits for one and tells the shards, by
 //! an [`crate::injector`] for example.
@@ -15,6 +15,8 @@ pub enum Signal {
     Terminate,
     /// SIGINT: from the keyboard.
     Interrupt,
+    /// SIGHUP: the terminal is gone.
+    Hangup,
 }
 
 impl Signal {
@@ -24,6 +26,7 @@ impl Signal {
         match self {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
+            Self::Hangup => "SIGHUP",
         }
     }
 }
@@ -35,8 +38,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks SIGTERM and SIGINT for this thread and all that it starts from now on. To be called before any
-    /// other thread is started.
+    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts from now on. To be called before any other
+    /// thread is started. A SIGHUP that is ignored stays so: whoever starts the process by nohup wants it to go on.
     ///
     /// # Errors
     /// What the kernel says.
@@ -46,7 +49,8 @@ impl Signals {
         check(unsafe { libc::sigemptyset(set.as_mut_ptr()) })?;
         // SAFETY: initialised by the call before.
         let mut set = unsafe { set.assume_init() };
-        for number in [libc::SIGTERM, libc::SIGINT] {
+        let hangup = (!is_ignored(libc::SIGHUP)?).then_some(libc::SIGHUP);
+        for number in [libc::SIGTERM, libc::SIGINT].into_iter().chain(hangup) {
             // SAFETY: the set is initialised.
             check(unsafe { libc::sigaddset(&raw mut set, number) })?;
         }
@@ -66,10 +70,20 @@ impl Signals {
         match (error, number) {
             (0, libc::SIGTERM) => Ok(Signal::Terminate),
             (0, libc::SIGINT) => Ok(Signal::Interrupt),
+            (0, libc::SIGHUP) => Ok(Signal::Hangup),
             (0, other) => Err(io::Error::other(format!("unexpected signal {other}"))),
             (error, _) => Err(io::Error::from_raw_os_error(error)),
         }
     }
+}
+
+fn is_ignored(number: libc::c_int) -> io::Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is changed, and the pointer is valid for a write.
+    check(unsafe { libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) })?;
+    // SAFETY: initialised by the call before.
+    let action = unsafe { action.assume_init() };
+    Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
 #[cfg(test)]
@@ -84,10 +98,12 @@ mod tests {
             let signals = Signals::block().unwrap();
             // SAFETY: no memory is involved.
             let thread = unsafe { libc::pthread_self() };
-            // SAFETY: the thread is this one and lives.
-            assert_eq!(unsafe { libc::pthread_kill(thread, libc::SIGTERM) }, 0);
-            signals.wait().unwrap()
+            [libc::SIGTERM, libc::SIGINT, libc::SIGHUP].map(|number| {
+                // SAFETY: the thread is this one and lives.
+                assert_eq!(unsafe { libc::pthread_kill(thread, number) }, 0);
+                signals.wait().unwrap()
+            })
         });
-        assert_eq!(signal.join().unwrap(), Signal::Terminate);
+        assert_eq!(signal.join().unwrap(), [Signal::Terminate, Signal::Interrupt, Signal::Hangup]);
     }
 }
