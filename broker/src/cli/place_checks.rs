@@ -6,9 +6,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use model::TopicPartition;
 use runtime::probe::{Finding, Resources};
+use storage::LOCK_PATIENCE;
 
 use super::allowed_cores;
 use crate::config::BrokerConfig;
@@ -16,6 +18,9 @@ use crate::start_plan::StartPlan;
 
 /// Entries of the data directory whose owner is looked at.
 const ENTRIES_MAX: usize = 10_000;
+
+/// The pause before a lock that is held is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a start with these settings gets its cores and memory.
 pub(super) fn plan(config: &BrokerConfig) -> Vec<Finding> {
@@ -71,10 +76,18 @@ fn port_cure(error: &io::Error) -> &'static str {
     }
 }
 
-/// Whether another process holds the data directory.
+/// Whether another process holds the data directory. One that has ended may still do so for a moment, which is waited for as a
+/// start does.
 pub(super) fn is_locked(dir: &Path) -> bool {
-    let lock = fs::File::open(dir.join(".lock"));
-    lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    let Ok(file) = fs::File::open(dir.join(".lock")) else { return false };
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    while matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)) {
+        if Instant::now() >= deadline {
+            return true;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    false
 }
 
 /// What holds for the data that is there already.
