@@ -8,10 +8,14 @@ use std::fmt::Write as _;
 
 use model::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
 
+use crate::checkpoint_checksum::{has_checksum, is_intact, with_checksum};
+
 /// The name of the checkpoint of offsets below which everything is on stable storage, indexes included.
 pub(crate) const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
 /// The name of the checkpoint of log starts.
 pub(crate) const LOG_START_FILE: &str = "log-start-offset-checkpoint";
+/// The name of its copy: nothing else says where a log begins that records were deleted from.
+pub(crate) const LOG_START_COPY_FILE: &str = "log-start-offset-checkpoint.copy";
 /// The name of the checkpoint of high watermarks.
 pub(crate) const HIGH_WATERMARK_FILE: &str = "replication-offset-checkpoint";
 /// The name of a log's epochs.
@@ -36,11 +40,14 @@ pub(crate) fn format_offsets(
         }
         piece = after(Some(last));
     }
-    format!("0\n{count}\n{lines}").into_bytes()
+    with_checksum(count, &lines)
 }
 
 pub(crate) fn parse_offsets(bytes: &[u8]) -> Option<Offsets> {
-    let lines = entries(bytes)?;
+    let mut lines = entries(bytes)?;
+    if has_checksum(bytes) {
+        lines.pop().filter(|_| std::str::from_utf8(bytes).is_ok_and(is_intact))?;
+    }
     let mut offsets = Offsets::new();
     for line in lines {
         let mut words = line.split(' ');
@@ -115,6 +122,11 @@ mod tests {
         let text = "0\n2\na 0 17\nb-c 3 9223372036854775807\n";
         let offsets = parse_offsets(text.as_bytes()).unwrap();
         assert_eq!(offsets.len(), 2);
+        let text = "0\n3\na 0 17\nb-c 3 9223372036854775807\n##crc32c 0 XXX\n";
+        assert_eq!(parse_offsets(text.as_bytes()), None);
+        let text =
+            text.replace("XXX", &crc32c::crc32c(text.split_once("##").unwrap().0.as_bytes()).to_string());
+        assert_eq!(parse_offsets(text.as_bytes()).as_ref(), Some(&offsets));
         // One entry at a time.
         let after = |last: Option<&TopicPartition>| {
             let behind = |tp: &TopicPartition| last.is_none_or(|last| tp > last);

@@ -8,6 +8,8 @@
 mod append;
 mod append_validation;
 mod checkpoint;
+mod checkpoint_checksum;
+mod checkpoint_files;
 mod commit_loop;
 mod config;
 mod creation;
@@ -39,6 +41,7 @@ mod recovery;
 mod removal;
 mod replay;
 mod retention;
+mod retention_due;
 mod scan;
 mod shard;
 mod stats;

@@ -137,6 +137,8 @@ pub struct Log<E: Effects> {
     pub(crate) files_noted: Cell<bool>,
     /// One at a time: sealing, checkpoint, deletion, close.
     pub(crate) maintenance: Semaphore,
+    /// One pass of retention at a time: only that removes segments.
+    pub(crate) retention: Semaphore,
     /// Something became durable, or never will.
     pub(crate) progress: Notify,
 }
@@ -204,6 +206,7 @@ impl<E: Effects> Log<E> {
             busy: Cell::new(false),
             files_noted: Cell::new(false),
             maintenance: Semaphore::new(1),
+            retention: Semaphore::new(1),
             progress: Notify::new(),
         })
     }
@@ -223,9 +226,15 @@ impl<E: Effects> Log<E> {
         Rc::clone(&self.config.borrow())
     }
 
-    /// Replaces the settings; they count from the next append and the next retention pass.
+    /// Replaces the settings; they count from the next append on. Retention runs at once if its settings have changed.
     pub fn set_config(&self, config: LogConfig) {
-        *self.config.borrow_mut() = Rc::new(config);
+        let retention =
+            |config: &LogConfig| (config.retention_ms, config.retention_bytes, config.delete_retention);
+        let wanted = retention(&config);
+        let before = self.config.replace(Rc::new(config));
+        if retention(&before) != wanted {
+            self.shard.retention_due.add(&self.tp);
+        }
     }
 
     /// The first offset that can be read.

@@ -13,12 +13,12 @@ use model::{Offset, TopicId, TopicPartition, Uuid};
 use runtime::{Clock, Disk, Effects};
 
 use crate::checkpoint::{
-    HIGH_WATERMARK_FILE, LOG_START_FILE, Offsets, PARTITION_METADATA_FILE, RECOVERY_POINT_FILE,
-    format_offsets, parse_offsets, parse_partition_metadata,
+    HIGH_WATERMARK_FILE, LOG_START_COPY_FILE, LOG_START_FILE, Offsets, PARTITION_METADATA_FILE,
+    RECOVERY_POINT_FILE, format_offsets, parse_partition_metadata,
 };
 use crate::meta_properties::MetaProperties;
 use crate::removal::remove_if_there;
-use crate::{LogDirOptions, StorageError, journal_replay};
+use crate::{LogDirOptions, StorageError, checkpoint_files, journal_replay};
 
 const LOCK_FILE: &str = ".lock";
 
@@ -27,8 +27,6 @@ const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 const META_PROPERTIES_FILE: &str = "meta.properties";
 /// Entries of a checkpoint that are taken at a time, while nobody else can change any.
 const FORMATTED_MAX: usize = 256;
-
-const CHECKPOINT_FILE_BYTES_MAX: u64 = 256 << 20;
 const METADATA_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The data directory: its lock, its identity, its checkpoint files. One per process, shared by all shards.
@@ -98,14 +96,12 @@ impl LogDir {
             disk.sync_dir(path).await.map_err(|error| StorageError::io("sync", path, &error))?;
         }
         let mut state = State::default();
-        for (file, offsets) in CHECKPOINT_FILES.iter().zip(&mut state.checkpoints) {
-            let file = path.join(file);
-            let Some(bytes) = read_optional(disk, &file, CHECKPOINT_FILE_BYTES_MAX).await? else { continue };
-            match parse_offsets(&bytes) {
-                Some(parsed) => *offsets = parsed,
-                None => {
-                    tracing::warn!(file = %file.display(), "damaged checkpoint ignored, recovery takes longer")
-                }
+        for (which, name) in CHECKPOINT_FILES.iter().enumerate() {
+            let (offsets, damaged) = checkpoint_files::read(disk, path, name).await?;
+            state.checkpoints[which] = offsets;
+            if damaged {
+                state.changes += 1;
+                state.changed[which] = state.changes;
             }
         }
         Ok(Arc::new(Self {
@@ -310,6 +306,12 @@ impl LogDir {
             // With thousands of partitions that takes longer than a shard may be held.
             let content = effects.offload(move || dir.format(which)).await;
             let content = content.map_err(|error| StorageError::io("format", &file, &error))?;
+            if which == Checkpoint::LogStart as usize {
+                // The copy first: it must not be the older one when the other is damaged.
+                let copy = self.path.join(LOG_START_COPY_FILE);
+                let written = effects.disk().write_file(&copy, content.clone()).await;
+                written.map_err(|error| StorageError::io("write", &copy, &error))?;
+            }
             let written = effects.disk().write_file(&file, content).await;
             written.map_err(|error| StorageError::io("write", &file, &error))?;
         }
@@ -409,7 +411,7 @@ fn random_uuid<E: Effects>(effects: &E) -> Uuid {
     Uuid::from_random(bits.to_be_bytes())
 }
 
-async fn read_optional<D: Disk>(
+pub(crate) async fn read_optional<D: Disk>(
     disk: &D,
     path: &Path,
     size_max: u64,

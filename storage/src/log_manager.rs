@@ -12,7 +12,7 @@ use runtime::{Clock, Disk, Effects};
 use crate::shard::Shard;
 use crate::{
     Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats, commit_loop, journal, maintenance,
-    opening, producer_expiry, read_cache, removal, retention,
+    opening, producer_expiry, read_cache, removal, retention, retention_due,
 };
 
 /// How often a log that finds no descriptors is opened again, and the pause before each.
@@ -59,6 +59,7 @@ impl<E: Effects> LogManager<E> {
         shard.spawn(commit_loop::run(Rc::clone(&shard)));
         shard.spawn(maintenance::run(Rc::clone(&shard)));
         shard.spawn(retention::unlink(Rc::clone(&shard)));
+        shard.spawn(retention_due::run(Rc::clone(&shard)));
         shard.effects.spawn(retention::run(Rc::clone(&shard)));
         shard.effects.spawn(producer_expiry::run(Rc::clone(&shard)));
         shard.effects.spawn(read_cache::run(Rc::clone(&shard)));
@@ -189,6 +190,8 @@ impl<E: Effects> LogManager<E> {
         stats.producers = crate::tail::to_u64(self.shard.producers.used());
         stats.read_cache_bytes = self.shard.read_cache.bytes();
         stats.disk_full = self.shard.disk_full.get().is_some();
+        stats.disk_available_bytes = self.shard.space_available.get();
+        stats.disk_reserve_bytes = self.shard.options.disk_reserve_bytes;
         stats.failed = self.shard.dir.is_failed();
         stats
     }
@@ -222,6 +225,7 @@ impl<E: Effects> LogManager<E> {
         self.shard.commit_wake.notify_one();
         self.shard.busy_wake.notify_one();
         self.shard.unlink_wake.notify_one();
+        self.shard.retention_due.close();
         self.shard.read_cache.wake();
         if self.shard.dir.is_failed() {
             let reason = self.shard.dir.failure().map(|error| error.to_string()).unwrap_or_default();
@@ -265,21 +269,20 @@ pub(crate) async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), 
     let space = shard.effects.disk().space(path).await;
     let space = space.map_err(|error| StorageError::io("stat", path, &error))?;
     let reserve = shard.options.disk_reserve_bytes;
+    shard.space_available.set(space.available);
     let credit = space.available.saturating_sub(reserve) / SPACE_SHARES;
     shard.space_credit.set(credit.max(SPACE_CREDIT_MIN));
     let was_full = shard.disk_full.get().is_some();
     // After a full disk a little more than nothing must be there before it is tried again.
     let enough = if was_full { reserve.max(MARGIN_BYTES) } else { reserve };
     if space.available < enough {
-        if !was_full {
-            tracing::warn!(path = %path.display(), available = space.available, reserve, "little disk space left, appends are refused");
-        }
-        shard.disk_full.set(Some(space.available));
+        shard.note_short_of_room(space.available);
         return Ok(());
     }
     if was_full {
         tracing::info!(path = %path.display(), available = space.available, "the disk has room again");
         shard.disk_full.set(None);
+        shard.retention_due.forget_short();
     }
     let stalled = std::mem::take(&mut *shard.stalled.borrow_mut());
     for log in stalled {

@@ -16,6 +16,14 @@ impl MetaProperties {
     /// Reads the properties of version 1; `draw` gives a directory id to a file without one.
     pub(crate) fn parse(bytes: &[u8], draw: impl FnOnce() -> Uuid) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "not text".to_owned())?;
+        if let Some((sum, rest)) = text.strip_prefix(CHECKSUM_START).and_then(|text| text.split_once('\n'))
+            && sum != checksum(rest)
+        {
+            return Err(
+                "damaged: it does not have the checksum of its first line. Correct it and remove that line"
+                    .to_owned(),
+            );
+        }
         let value = |key: &str| {
             text.lines()
                 .filter(|line| !line.starts_with('#'))
@@ -56,9 +64,17 @@ impl MetaProperties {
 
     pub(crate) fn format(&self) -> Vec<u8> {
         let Self { cluster_id, node_id, directory_id } = self;
-        format!("#\ncluster.id={cluster_id}\ndirectory.id={directory_id}\nnode.id={node_id}\nversion=1\n")
-            .into_bytes()
+        let properties =
+            format!("cluster.id={cluster_id}\ndirectory.id={directory_id}\nnode.id={node_id}\nversion=1\n");
+        format!("{CHECKSUM_START}{}\n{properties}", checksum(&properties)).into_bytes()
     }
+}
+
+/// How the line begins that has the checksum of those behind it; Kafka takes it for a comment.
+const CHECKSUM_START: &str = "#crc32c=";
+
+fn checksum(properties: &str) -> String {
+    format!("{:08x}", crc32c::crc32c(properties.as_bytes()))
 }
 
 #[cfg(test)]

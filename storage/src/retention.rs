@@ -57,7 +57,8 @@ pub(crate) async fn unlink<E: Effects>(shard: Rc<Shard<E>>) {
             continue;
         };
         let now = clock.now();
-        if due > now {
+        // While room is short nothing is kept for those who may still read it by name.
+        if due > now && shard.disk_full.get().is_none() {
             // Files wait in about the order in which they are due; nothing suffers from a longer wait.
             shard.unlinks.borrow_mut().push_back((due, path));
             clock.sleep_until(now + LOOK_PAUSE.min(due - now)).await;
@@ -119,6 +120,8 @@ impl<E: Effects> Log<E> {
         if self.offline().is_some() {
             return Ok(());
         }
+        // What is counted must not change meanwhile.
+        let _turn = self.retention.acquire(1).await;
         let old = self.expired().await?;
         let start = {
             let state = self.state.borrow();
@@ -249,8 +252,8 @@ impl<E: Effects> Log<E> {
         self.shard.read_cache.forget(segment);
     }
 
-    /// Deletes everything below `to` (DeleteRecords); the new start is durable when this returns. The space comes
-    /// back with the next retention pass.
+    /// Deletes everything below `to` (DeleteRecords); the new start is durable when this returns, and the space comes
+    /// back soon.
     ///
     /// # Errors
     /// [`ReadError::OffsetOutOfRange`] above the high watermark.
@@ -268,6 +271,7 @@ impl<E: Effects> Log<E> {
                 self.shard.background_error(&error);
                 ReadError::Storage(error)
             })?;
+            self.shard.retention_due.add(&self.tp);
         }
         Ok(self.log_start_offset())
     }

@@ -18,6 +18,7 @@ use crate::log_segment::{FileOf, LogSegment};
 use crate::producer_budget::ProducerBudget;
 use crate::read_cache::ReadCache;
 use crate::removal::remove_if_there;
+use crate::retention_due::RetentionDue;
 use crate::tail::to_u64;
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
 
@@ -53,6 +54,8 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) disk_full: Cell<Option<u64>>,
     /// Bytes that may be appended before free space has to be looked at again.
     pub(crate) space_credit: Cell<u64>,
+    /// Bytes available at the last look.
+    pub(crate) space_available: Cell<u64>,
     space_checking: Cell<bool>,
     pub(crate) closing: Cell<bool>,
     /// Segments with chunks, the next to give some up first.
@@ -68,6 +71,7 @@ pub(crate) struct Shard<E: Effects> {
     /// Files and directories to be removed, and when.
     pub(crate) unlinks: RefCell<VecDeque<(Monotonic, PathBuf)>>,
     pub(crate) unlink_wake: Notify,
+    pub(crate) retention_due: RetentionDue,
     /// Tasks that a close has to wait for.
     tasks: Cell<usize>,
     tasks_done: Notify,
@@ -100,6 +104,7 @@ impl<E: Effects> Shard<E> {
             busy_wake: Notify::new(),
             disk_full: Cell::new(None),
             space_credit: Cell::new(SPACE_CREDIT_MIN),
+            space_available: Cell::new(0),
             space_checking: Cell::new(false),
             closing: Cell::new(false),
             cached: RefCell::default(),
@@ -111,6 +116,7 @@ impl<E: Effects> Shard<E> {
             unsealed_opened: RefCell::default(),
             unlinks: RefCell::default(),
             unlink_wake: Notify::new(),
+            retention_due: RetentionDue::default(),
             tasks: Cell::new(0),
             tasks_done: Notify::new(),
             recoveries: Semaphore::new(recoveries),
@@ -267,9 +273,16 @@ impl<E: Effects> Shard<E> {
     }
 
     pub(crate) fn note_disk_full(&self) {
-        if self.disk_full.replace(Some(0)).is_none() {
-            tracing::warn!(path = %self.dir.path().display(), "the disk is full, appends are refused until there is room");
+        self.note_short_of_room(0);
+    }
+
+    /// Refuses appends of clients until there is room, says once what helps, and has retention do its part.
+    pub(crate) fn note_short_of_room(&self, available: u64) {
+        if self.disk_full.replace(Some(available)).is_none() {
+            let reserve = self.options.disk_reserve_bytes;
+            tracing::warn!(path = %self.dir.path().display(), available, reserve, "little disk space left, appends are refused until there is more: delete topics or records or lower retention.ms or retention.bytes, or add space, or lower millrace.disk.reserve.bytes");
         }
+        self.retention_due.add_all(self.effects.clock().now());
     }
 
     /// Counts appended bytes, so that a fast producer cannot run through the reserve between two regular looks.

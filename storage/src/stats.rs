@@ -78,6 +78,10 @@ pub struct StorageStats {
     pub reads_file: u64,
     /// Damaged batches met by reads.
     pub reads_corrupt: u64,
+    /// Free bytes of the file system at the last look. The same for all shards, as is the next.
+    pub disk_available_bytes: u64,
+    /// With less than this appends of clients are refused.
+    pub disk_reserve_bytes: u64,
     /// Whether appends are refused for lack of disk space.
     pub disk_full: bool,
     /// Whether the data directory has failed.

@@ -23,7 +23,8 @@ fn stopped_log(world: &SimWorld, clean: bool) {
     let node = world.node("a");
     world.block_on(async {
         let broker = start(node.clone(), LogManagerOptions::default()).await.unwrap();
-        let log = broker.log(0, &LogConfig { segment_bytes: 5_000, ..LogConfig::default() }).await;
+        let config = LogConfig { segment_bytes: 5_000, retention_ms: None, ..LogConfig::default() };
+        let log = broker.log(0, &config).await;
         for i in 0..8 {
             append_durably(&log, &batch(i, 1, 1_100, 1_000)).await;
         }
