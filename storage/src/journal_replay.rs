@@ -9,6 +9,7 @@ use model::{Offset, TopicPartition};
 use runtime::{Disk, Durability, Effects, File, OpenOptions};
 
 use crate::StorageError;
+use crate::at_once::at_once;
 use crate::journal_entry::{ENDED, Entry, Piece, parse};
 use crate::log_dir::topic_id_in;
 use crate::log_segment::{file_name, parse_file_name};
@@ -23,6 +24,9 @@ pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes that are written to a segment at a time.
 const RUN_BYTES_MAX: usize = 256 << 10;
+
+/// Segments that are written at the same time: each waits for the disk.
+const SEGMENTS_MAX: usize = 16;
 
 const WHAT_TO_DO: &str =
     "records that were acknowledged may be missing. To start all the same, move this file away";
@@ -138,32 +142,40 @@ async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> R
         }
         by_segment.entry((piece.dir_name, piece.base)).or_default().push(piece);
     }
-    for ((dir_name, base), mut pieces) in by_segment {
-        let Some(tp) = TopicPartition::from_dir_name(dir_name) else { continue };
-        let path = dir.join(dir_name).join(file_name(base, "log"));
-        let begun_bytes_min = match topic_id_in(effects.disk(), &dir.join(tp.dir_name())).await {
-            // A topic that was deleted, or created again under its name, has nothing to do with these.
-            Ok(Some(topic_id)) => {
-                pieces.retain(|piece| piece.topic_id == topic_id);
-                None
-            }
-            // Its creation was cut off, or the identity is lost and the records are not: then they are complete when it is
-            // back.
-            Ok(None) => Some(1),
-            Err(StorageError::Mismatch { .. }) => Some(0),
-            Err(error) => return Err(error),
-        };
-        if let Some(bytes_min) = begun_bytes_min {
-            let newest = pieces.last().map(|piece| piece.topic_id);
-            pieces.retain(|piece| Some(piece.topic_id) == newest);
-            let bytes_min = pieces.first().map_or(0, |first| first.position).max(bytes_min);
-            if !has_bytes(effects, &path, bytes_min).await? {
-                continue;
-            }
+    let segments = by_segment.into_iter();
+    at_once(SEGMENTS_MAX, segments.map(|(segment, pieces)| replay_segment(effects, dir, segment, pieces)))
+        .await
+}
+
+async fn replay_segment<E: Effects>(
+    effects: &E,
+    dir: &Path,
+    (dir_name, base): (&str, Offset),
+    mut pieces: Vec<&Piece<'_>>,
+) -> Result<(), StorageError> {
+    let Some(tp) = TopicPartition::from_dir_name(dir_name) else { return Ok(()) };
+    let path = dir.join(dir_name).join(file_name(base, "log"));
+    let begun_bytes_min = match topic_id_in(effects.disk(), &dir.join(tp.dir_name())).await {
+        // A topic that was deleted, or created again under its name, has nothing to do with these.
+        Ok(Some(topic_id)) => {
+            pieces.retain(|piece| piece.topic_id == topic_id);
+            None
         }
-        write_pieces(effects, &path, &pieces).await?;
+        // Its creation was cut off, or the identity is lost and the records are not: then they are complete when it is
+        // back.
+        Ok(None) => Some(1),
+        Err(StorageError::Mismatch { .. }) => Some(0),
+        Err(error) => return Err(error),
+    };
+    if let Some(bytes_min) = begun_bytes_min {
+        let newest = pieces.last().map(|piece| piece.topic_id);
+        pieces.retain(|piece| Some(piece.topic_id) == newest);
+        let bytes_min = pieces.first().map_or(0, |first| first.position).max(bytes_min);
+        if !has_bytes(effects, &path, bytes_min).await? {
+            return Ok(());
+        }
     }
-    Ok(())
+    write_pieces(effects, &path, &pieces).await
 }
 
 /// Whether there is a file with at least so many bytes.

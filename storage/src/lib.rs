@@ -7,6 +7,7 @@
 
 mod append;
 mod append_validation;
+mod at_once;
 mod checkpoint;
 mod checkpoint_checksum;
 mod checkpoint_files;

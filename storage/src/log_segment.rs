@@ -412,6 +412,22 @@ impl SegmentState {
         }
     }
 
+    /// Counts an index file as written if it holds exactly what the index has; says whether that is so.
+    pub(crate) fn take_over(&mut self, ending: &str, file: &[u8]) -> bool {
+        // A log that was stopped has it.
+        self.finish_time_index();
+        let Some(Indexes { offsets, times }) = &self.indexes else { return false };
+        let (index, entries) = match ending {
+            "index" => (offsets.encode(0), &mut self.persisted.0),
+            _ => (times.encode(0), &mut self.persisted.1),
+        };
+        let same = index == file;
+        if same {
+            *entries = if ending == "index" { offsets.len() } else { times.len() };
+        }
+        same
+    }
+
     /// Whether the index files hold all that they will ever have to say about the bytes so far.
     pub(crate) fn file_indexes_complete(&self) -> bool {
         self.indexes.as_ref().is_none_or(|indexes| {

@@ -286,6 +286,10 @@ impl<E: Effects> Log<E> {
         for (ending, length) in lengths {
             let path = segment.path(ending);
             let file = self.open_buffered(&path).await?;
+            let found = file.length().await.map_err(|error| StorageError::io("stat", &path, &error))?;
+            if found == to_u64(length) {
+                continue;
+            }
             let cut = file.truncate(to_u64(length)).await;
             cut.map_err(|error| StorageError::io("truncate", &path, &error))?;
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use model::{Offset, TopicPartition};
-use runtime::{Clock, DirEntry, Disk, Effects, File};
+use runtime::{Clock, DirEntry, Disk, Effects, File, OpenOptions};
 
 use crate::checkpoint::{LEADER_EPOCH_FILE, parse_epochs};
 use crate::leader_epoch_cache::LeaderEpochCache;
@@ -351,20 +351,30 @@ impl<E: Effects> Recovery<'_, E> {
         self.cut_side_files(segment).await
     }
 
-    /// Index entries behind what was taken over would be mistaken for new ones later.
+    /// Index entries behind what was taken over would be mistaken for new ones later, unless they say what was found in the
+    /// data, too: then they need not be written again, nor cut.
     async fn cut_side_files(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
-        let (offsets, times) = segment.state.borrow().persisted;
-        let kept =
-            [("index", offsets * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
+        let (index, times) = segment.state.borrow().persisted;
+        let kept = [("index", index * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
         for (ending, keep) in kept {
             if length_of(self.entries, &file_name(segment.base, ending)) <= to_u64(keep) {
                 continue;
             }
             let path = segment.path(ending);
             let Some(bytes) = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await? else { continue };
-            if bytes.len() > keep {
-                self.shard.write_whole(&path, bytes[..keep].to_vec()).await?;
+            if bytes.len() <= keep {
+                continue;
             }
+            let same = segment.state.borrow_mut().take_over(ending, &bytes);
+            if same && self.shard.dir.was_clean() {
+                continue;
+            }
+            let options = OpenOptions { write: true, create: false, direct: false };
+            let file = self.shard.effects.disk().open(&path, options).await;
+            let file = file.map_err(|error| StorageError::io("open", &path, &error))?;
+            // What a killed process has written may not be durable yet.
+            let done = if same { file.sync().await } else { file.truncate(to_u64(keep)).await };
+            done.map_err(|error| StorageError::io("cut", &path, &error))?;
         }
         Ok(())
     }

@@ -345,7 +345,7 @@ impl File for UringFile {
     }
 
     async fn truncate(&self, length: u64) -> io::Result<()> {
-        self.on_helper(Lane::Bulk, move |file| {
+        self.on_helper(Lane::Change, move |file| {
             file.set_len(length)?;
             file.sync_all()
         })

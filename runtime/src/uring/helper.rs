@@ -23,9 +23,10 @@ const JOBS_MAX: usize = 256;
 pub(crate) enum Lane {
     /// What an acknowledgement, a reader or a start waits for: files are opened, directories synced and listed.
     Urgent,
-    /// What a request for a change waits for: directories are created, names changed, small files replaced.
+    /// What a request for a change, a start or a stop waits for: directories are created, names changed, small files replaced,
+    /// files cut.
     Change,
-    /// What nobody waits for: zeros, cuts, removals, closing.
+    /// What nobody waits for: zeros, removals, closing.
     Bulk,
     /// Work for the processor; the disk has no part in it.
     Compute,
@@ -33,7 +34,7 @@ pub(crate) enum Lane {
 
 /// The lanes and how many threads each may have.
 static LANES: [Helper; 4] =
-    [Helper::new("urgent", 16), Helper::new("change", 4), Helper::new("bulk", 2), Helper::new("compute", 1)];
+    [Helper::new("urgent", 16), Helper::new("change", 8), Helper::new("bulk", 2), Helper::new("compute", 1)];
 
 type Job = Box<dyn FnOnce() + Send>;
 
