@@ -162,6 +162,12 @@ impl<E: Effects> Coordinators<E> {
         futures_util::future::join_all(asked).await
     }
 
+    /// How many groups are coordinated here.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.groups.borrow().values().map(|service| service.group_count()).sum()
+    }
+
     fn all(&self) -> Vec<Rc<GroupService<E>>> {
         self.groups.borrow().values().map(Rc::clone).collect()
     }

@@ -20,6 +20,7 @@ pub mod handlers;
 pub mod logging;
 pub mod memory_plan;
 pub mod metadata;
+pub mod offline_partitions;
 pub mod partition;
 pub mod process;
 pub mod producer_ids;

@@ -23,6 +23,7 @@ use crate::connection::Connection;
 use crate::connection_end::DISCARD_TIME_MAX;
 use crate::logging::Loggers;
 use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
+use crate::offline_partitions::OfflinePartitions;
 use crate::partition::Partition;
 use crate::shard::{Identity, Shard};
 use crate::slow_arrivals::too_slow;
@@ -117,8 +118,16 @@ async fn open_first<E: Effects>(
     let cluster_id = log_dir.cluster_id().to_owned();
     let StartOptions { descriptors, read_cache_bytes, .. } = *options;
     let loggers = Arc::clone(&options.loggers);
-    let identity = Identity { node_id, cluster_id, log_dir, shards, descriptors, read_cache_bytes, loggers };
-    let identity = Arc::new(identity);
+    let identity = Arc::new(Identity {
+        node_id,
+        cluster_id,
+        log_dir,
+        shards,
+        descriptors,
+        read_cache_bytes,
+        loggers,
+        offline: OfflinePartitions::default(),
+    });
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {
@@ -432,11 +441,17 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listen
         };
         match accepted {
             Ok(stream) => {
-                if !shard.stopping() && !shard.connections.is_full(&shard) {
+                if shard.stopping() {
+                    continue;
+                }
+                if shard.connections.is_full(&shard) {
+                    shard.stats.refused_connection();
+                } else {
                     shard.connections.add(&shard, stream, listener);
                 }
             }
             Err(error) => {
+                shard.stats.refused_connection();
                 tracing::warn!(%error, "cannot accept connections");
                 let clock = shard.effects.clock();
                 clock.sleep_until(clock.now() + ACCEPT_PAUSE).await;

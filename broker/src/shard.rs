@@ -24,6 +24,7 @@ use crate::fetch_session::FetchSessions;
 use crate::fetch_waits::FetchWaits;
 use crate::logging::Loggers;
 use crate::metadata::{Controller, MetadataImage, TopicImage};
+use crate::offline_partitions::{Availability, OfflinePartition, OfflinePartitions};
 use crate::partition::Partition;
 use crate::producer_ids::ProducerIds;
 use crate::reopening::Reopening;
@@ -48,6 +49,8 @@ pub struct Identity {
     pub read_cache_bytes: u64,
     /// The levels of the log, which clients may change.
     pub loggers: Arc<Loggers>,
+    /// Partitions that are not served as they should be.
+    pub offline: OfflinePartitions,
 }
 
 /// A partition as its owner finds it.
@@ -323,6 +326,7 @@ impl<E: Effects> Shard<E> {
             LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
             LogChange::Delete { topic_id, partition } => {
                 self.reopening.forget(topic_id, partition);
+                self.identity.offline.forget(topic_id, partition);
                 let hosted = self.partitions.borrow_mut().remove(&(topic_id, partition));
                 let (name, deleted) = match hosted {
                     Some(Hosted::Online(partition)) => {
@@ -370,6 +374,7 @@ impl<E: Effects> Shard<E> {
             Hosted::Offline(_) => None,
         };
         self.partitions.borrow_mut().insert((topic.id, id), hosted);
+        self.note_availability(topic.id, id);
         if let Some(partition) = opened {
             self.coordinators.elected(self, &partition);
         }
@@ -377,11 +382,35 @@ impl<E: Effects> Shard<E> {
 
     /// Tells of a log that could not be opened, and has it tried again if the reason may pass.
     fn note_unopened(self: &Rc<Self>, name: &TopicPartition, topic: TopicId, error: &StorageError) {
+        let reason = error.to_string();
+        let offline = OfflinePartition { name: name.clone(), is_readable: false, reason };
+        self.identity.offline.note(topic, offline);
         if !error.may_pass() {
             self.reopening.forget(topic, name.partition);
             tracing::error!(partition = %name, %error, "partition is offline");
         } else if Reopening::add(self, topic, name.partition) {
             tracing::warn!(partition = %name, %error, "partition is offline, its log is tried again until it opens");
+        }
+    }
+
+    /// Tells everyone whether an open log can be served as it should.
+    fn note_availability(&self, topic_id: TopicId, id: PartitionId) {
+        let Ok(partition) = self.partition(topic_id, id) else { return };
+        match partition.log.offline() {
+            Some(error @ StorageError::Corrupt { .. }) => {
+                let (name, reason) = (partition.name.clone(), error.to_string());
+                self.identity.offline.note(topic_id, OfflinePartition { name, is_readable: true, reason });
+            }
+            _ => self.identity.offline.forget(topic_id, id),
+        }
+    }
+
+    /// What this broker can do with a partition.
+    #[must_use]
+    pub fn availability(&self, topic_id: TopicId, id: PartitionId) -> Availability {
+        match self.identity.offline.availability(topic_id, id) {
+            Availability::Online if self.identity.log_dir.is_failed() => Availability::ReadOnly,
+            availability => availability,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Stats {
     pub accepted: Cell<u64>,
     /// Connections that we closed because of what was sent.
     pub rejected: Cell<u64>,
+    /// Connections that found no room, or that the system could not give us.
+    pub refused: Cell<u64>,
     latencies: RefCell<Vec<LatencyHistogram>>,
 }
 
@@ -72,6 +74,11 @@ impl Stats {
     /// Notes that we closed a connection.
     pub fn closed_connection(&self) {
         add(&self.rejected, 1);
+    }
+
+    /// Notes that a connection was not taken.
+    pub fn refused_connection(&self) {
+        add(&self.refused, 1);
     }
 
     /// Notes a finished request.

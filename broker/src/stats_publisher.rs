@@ -8,7 +8,7 @@ use std::time::Duration;
 use runtime::executor::ExecutorStats;
 use runtime::{Clock, Effects};
 
-use crate::admin::{ApiStats, ShardStats, StatsBoard, TopicStats};
+use crate::admin::{ApiStats, OfflineStats, ShardStats, StatsBoard, TopicStats};
 use crate::shard::Shard;
 
 /// How old published statistics may get.
@@ -16,6 +16,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Topics that are named one by one; the logs of the others are counted in the shard's totals only.
 const TOPICS_MAX: usize = 1_000;
+
+/// Offline partitions that are named with their reason.
+const OFFLINE_NAMED_MAX: usize = 10;
 
 /// Publishes until the broker stops.
 pub async fn publish<E: Effects>(
@@ -52,7 +55,21 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
         storage: shard.logs.stats(),
         executor,
         topics: topics(shard),
+        groups: shard.coordinators.group_count() as u64,
+        connections_refused: stats.refused.get(),
+        offline: offline(shard),
     }
+}
+
+/// The broker's offline partitions, which one shard tells.
+fn offline<E: Effects>(shard: &Shard<E>) -> OfflineStats {
+    if shard.index != 0 {
+        return OfflineStats::default();
+    }
+    let offline = &shard.identity.offline;
+    let some = offline.some(OFFLINE_NAMED_MAX);
+    let some = some.into_iter().map(|partition| format!("{}: {}", partition.name, partition.reason));
+    OfflineStats { count: offline.count() as u64, some: some.collect() }
 }
 
 fn topics<E: Effects>(shard: &Shard<E>) -> Vec<TopicStats> {

@@ -15,8 +15,8 @@ use crate::{
     opening, producer_expiry, read_cache, removal, retention, retention_due,
 };
 
-/// How often a log that finds no descriptors is opened again, and the pause before each.
-const OPEN_TRIES: u32 = 600;
+/// How often a log that finds no descriptors is opened again before that is told, and the pause before each.
+const OPEN_TRIES: u32 = 40;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often free space is looked at.
@@ -85,7 +85,7 @@ impl<E: Effects> LogManager<E> {
         let mut tries = 0;
         let log = loop {
             match opening::open(&self.shard, tp.clone(), topic_id, config.clone()).await {
-                // Others close their files soon; a log without them would stay offline until the next start.
+                // Others close their files soon.
                 Err(error) if error.is_busy() && tries < OPEN_TRIES => {
                     tries += 1;
                     tracing::debug!(partition = %tp, %error, "waits for descriptors");
@@ -190,8 +190,6 @@ impl<E: Effects> LogManager<E> {
         stats.producers = crate::tail::to_u64(self.shard.producers.used());
         stats.read_cache_bytes = self.shard.read_cache.bytes();
         stats.disk_full = self.shard.disk_full.get().is_some();
-        stats.disk_available_bytes = self.shard.space_available.get();
-        stats.disk_reserve_bytes = self.shard.options.disk_reserve_bytes;
         stats.failed = self.shard.dir.is_failed();
         stats
     }
@@ -269,7 +267,12 @@ pub(crate) async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), 
     let space = shard.effects.disk().space(path).await;
     let space = space.map_err(|error| StorageError::io("stat", path, &error))?;
     let reserve = shard.options.disk_reserve_bytes;
-    shard.space_available.set(space.available);
+    {
+        let mut stats = shard.stats.borrow_mut();
+        stats.disk_available_bytes = space.available;
+        stats.disk_total_bytes = space.total;
+        stats.disk_reserve_bytes = reserve;
+    }
     let credit = space.available.saturating_sub(reserve) / SPACE_SHARES;
     shard.space_credit.set(credit.max(SPACE_CREDIT_MIN));
     let was_full = shard.disk_full.get().is_some();

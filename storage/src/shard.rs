@@ -54,8 +54,6 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) disk_full: Cell<Option<u64>>,
     /// Bytes that may be appended before free space has to be looked at again.
     pub(crate) space_credit: Cell<u64>,
-    /// Bytes available at the last look.
-    pub(crate) space_available: Cell<u64>,
     space_checking: Cell<bool>,
     pub(crate) closing: Cell<bool>,
     /// Segments with chunks, the next to give some up first.
@@ -104,7 +102,6 @@ impl<E: Effects> Shard<E> {
             busy_wake: Notify::new(),
             disk_full: Cell::new(None),
             space_credit: Cell::new(SPACE_CREDIT_MIN),
-            space_available: Cell::new(0),
             space_checking: Cell::new(false),
             closing: Cell::new(false),
             cached: RefCell::default(),

@@ -18,6 +18,15 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// Adds another histogram's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.count += other.count;
+    }
+
     /// Counts one value.
     pub fn record(&mut self, value: u64) {
         let bucket = usize::try_from(u64::BITS - value.leading_zeros()).unwrap_or(0);
@@ -78,9 +87,11 @@ pub struct StorageStats {
     pub reads_file: u64,
     /// Damaged batches met by reads.
     pub reads_corrupt: u64,
-    /// Free bytes of the file system at the last look. The same for all shards, as is the next.
+    /// Bytes that may still be written to the disk, as last seen.
     pub disk_available_bytes: u64,
-    /// With less than this appends of clients are refused.
+    /// Bytes of the disk.
+    pub disk_total_bytes: u64,
+    /// Bytes below which appends of clients are refused.
     pub disk_reserve_bytes: u64,
     /// Whether appends are refused for lack of disk space.
     pub disk_full: bool,

@@ -4,6 +4,7 @@
 //! meant for the loopback interface or a trusted network: it has no authentication.
 
 mod exposition;
+mod health;
 mod latency_histogram;
 mod process;
 mod render;
@@ -15,7 +16,7 @@ mod stats_board;
 pub use latency_histogram::LatencyHistogram;
 pub use render::render_metrics;
 pub use server::{AdminServer, Readiness};
-pub use shard_stats::{ApiStats, ShardStats, StatsSource, TopicStats};
+pub use shard_stats::{ApiStats, OfflineStats, ShardStats, StatsSource, TopicStats};
 pub use stats_board::StatsBoard;
 
 #[cfg(test)]

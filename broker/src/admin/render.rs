@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use storage::Histogram;
 
 use super::exposition::{Exposition, Kind};
+use super::latency_histogram::LatencyHistogram;
 use super::process::ProcessStats;
 use super::shard_stats::ShardStats;
 
@@ -21,6 +22,15 @@ pub fn render_metrics(version: &str, ready: bool, process: ProcessStats, shards:
     out.sample("millrace_ready", &[], u8::from(ready));
     out.family("millrace_shards", Kind::Gauge, "Shards of this broker.");
     out.sample("millrace_shards", &[], shards.len());
+    whole(&mut out, shards);
+    if let Some(seconds) = process.cpu_seconds {
+        out.family("process_cpu_seconds_total", Kind::Counter, "Processor time, of user and system.");
+        out.sample("process_cpu_seconds_total", &[], seconds);
+    }
+    if let Some(seconds) = process.start_time_seconds {
+        out.family("process_start_time_seconds", Kind::Gauge, "When the process started, since 1970.");
+        out.sample("process_start_time_seconds", &[], seconds);
+    }
     if let Some(bytes) = process.resident_bytes {
         out.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the process.");
         out.sample("process_resident_memory_bytes", &[], bytes);
@@ -46,6 +56,33 @@ pub fn render_metrics(version: &str, ready: bool, process: ProcessStats, shards:
     commits(&mut out, shards);
     topics(&mut out, shards);
     out.finish()
+}
+
+/// What the broker has as a whole.
+fn whole(out: &mut Exposition, shards: &[ShardStats]) {
+    let offline: u64 = shards.iter().map(|stats| stats.offline.count).sum();
+    let most = |value: fn(&ShardStats) -> u64| shards.iter().map(value).max().unwrap_or(0);
+    for (name, help, value) in [
+        ("millrace_offline_partitions", "Partitions that cannot be served as they should be.", offline),
+        (
+            "millrace_disk_available_bytes",
+            "Room on the disk of the data directory.",
+            most(|s| s.storage.disk_available_bytes),
+        ),
+        (
+            "millrace_disk_total_bytes",
+            "Size of the disk of the data directory.",
+            most(|s| s.storage.disk_total_bytes),
+        ),
+        (
+            "millrace_disk_reserve_bytes",
+            "Room below which nothing can be produced.",
+            most(|s| s.storage.disk_reserve_bytes),
+        ),
+    ] {
+        out.family(name, Kind::Gauge, help);
+        out.sample(name, &[], value);
+    }
 }
 
 /// A number that every shard has one of.
@@ -75,6 +112,8 @@ static PER_SHARD: &[PerShard] = &[
     gauge("millrace_connections", "Connections open now.", |s| s.connections),
     counter("millrace_connections_accepted_total", "Connections accepted.", |s| s.connections_accepted),
     counter("millrace_connections_rejected_total", "Connections closed because of what was sent.", |s| s.connections_rejected),
+    counter("millrace_connections_refused_total", "Connections that found no room, or no descriptor.", |s| s.connections_refused),
+    gauge("millrace_groups", "Groups that have their coordinator here.", |s| s.groups),
     counter("millrace_mesh_messages_total", "Jobs and results sent to other shards.", |s| s.mesh_messages),
     gauge("millrace_memory_used_bytes", "Bytes held of the shard's memory budget.", |s| s.memory_used_bytes),
     gauge("millrace_memory_budget_bytes", "The shard's memory budget.", |s| s.memory_budget_bytes),
@@ -111,12 +150,13 @@ static PER_SHARD: &[PerShard] = &[
 fn requests(out: &mut Exposition, shards: &[ShardStats]) {
     let name = "millrace_request_seconds";
     out.family(name, Kind::Histogram, "From the arrival of a request to its answer.");
-    for stats in shards {
-        for api in &stats.requests {
-            let labels: super::exposition::Labels<'_> = &[("shard", &stats.shard), ("api", &api.api)];
-            let buckets = api.latency.cumulative().map(|(micros, total)| (seconds(micros, 1e6), total));
-            out.histogram(name, labels, buckets, api.latency.count(), api.latency.sum().as_secs_f64());
-        }
+    let mut by_api: BTreeMap<&str, LatencyHistogram> = BTreeMap::new();
+    for api in shards.iter().flat_map(|stats| &stats.requests) {
+        by_api.entry(api.api).or_default().merge(&api.latency);
+    }
+    for (api, latency) in &by_api {
+        let buckets = latency.cumulative().map(|(micros, total)| (seconds(micros, 1e6), total));
+        out.histogram(name, &[("api", api)], buckets, latency.count(), latency.sum().as_secs_f64());
     }
 }
 
@@ -149,16 +189,15 @@ static COMMITS: &[Doubling] = &[
 fn commits(out: &mut Exposition, shards: &[ShardStats]) {
     for metric in COMMITS {
         out.family(metric.name, Kind::Histogram, metric.help);
-        for stats in shards {
-            let histogram = (metric.histogram)(stats);
-            // Bucket `i` ends below two to the power of `i`.
-            let buckets = metric.powers.clone().map(|power| {
-                let total = histogram.buckets.iter().take(power + 1).sum();
-                (seconds((1_u64 << power) - 1, metric.divisor), total)
-            });
-            let sum = seconds(histogram.sum, metric.divisor);
-            out.histogram(metric.name, &[("shard", &stats.shard)], buckets, histogram.count, sum);
-        }
+        let mut histogram = Histogram::default();
+        shards.iter().for_each(|stats| histogram.merge((metric.histogram)(stats)));
+        // Bucket `i` ends below two to the power of `i`.
+        let buckets = metric.powers.clone().map(|power| {
+            let total = histogram.buckets.iter().take(power + 1).sum();
+            (seconds((1_u64 << power) - 1, metric.divisor), total)
+        });
+        let sum = seconds(histogram.sum, metric.divisor);
+        out.histogram(metric.name, &[], buckets, histogram.count, sum);
     }
 }
 

@@ -18,6 +18,7 @@ fn shard(shard: usize) -> ShardStats {
         stats.storage.commit_write_ns.record(bytes);
         stats.storage.commit_group_logs.record(bytes);
     }
+    stats.offline.count = 3;
     stats.executor.stall_max = Duration::from_millis(2);
     stats.topics.push(TopicStats { topic: "a\"b\\c\nd".to_owned(), partitions: 1, log_bytes: 10 });
     stats
@@ -25,7 +26,7 @@ fn shard(shard: usize) -> ShardStats {
 
 #[test]
 fn the_text_is_well_formed() {
-    let process = ProcessStats { resident_bytes: Some(1), open_descriptors: Some(2), log_lines_dropped: 3 };
+    let process = whole_process();
     for shards in [vec![], vec![ShardStats::default()], vec![shard(0), shard(1)]] {
         let text = render_metrics("0.1\"0", true, process, &shards);
         assert_eq!(grammar::check(&text), Ok(()), "{text}");
@@ -38,17 +39,18 @@ fn the_samples_are_there() {
     for line in [
         "millrace_build_info{version=\"0.1.0\"} 1",
         "millrace_ready 0",
+        "millrace_offline_partitions 6",
         "millrace_shards 2",
         "millrace_connections{shard=\"1\"} 7",
-        "millrace_request_seconds_bucket{shard=\"0\",api=\"Produce\",le=\"0.000064\"} 0",
-        "millrace_request_seconds_bucket{shard=\"0\",api=\"Produce\",le=\"0.000128\"} 1",
-        "millrace_request_seconds_bucket{shard=\"0\",api=\"Produce\",le=\"0.004096\"} 2",
-        "millrace_request_seconds_count{shard=\"0\",api=\"Produce\"} 2",
-        "millrace_request_seconds_sum{shard=\"0\",api=\"Produce\"} 0.0031",
-        "millrace_commit_write_bytes_bucket{shard=\"0\",le=\"4095\"} 1",
-        "millrace_commit_write_bytes_bucket{shard=\"0\",le=\"8191\"} 2",
-        "millrace_commit_write_bytes_bucket{shard=\"0\",le=\"67108863\"} 2",
-        "millrace_commit_write_bytes_bucket{shard=\"0\",le=\"+Inf\"} 3",
+        "millrace_request_seconds_bucket{api=\"Produce\",le=\"0.000064\"} 0",
+        "millrace_request_seconds_bucket{api=\"Produce\",le=\"0.000128\"} 2",
+        "millrace_request_seconds_bucket{api=\"Produce\",le=\"0.004096\"} 4",
+        "millrace_request_seconds_count{api=\"Produce\"} 4",
+        "millrace_request_seconds_sum{api=\"Produce\"} 0.0062",
+        "millrace_commit_write_bytes_bucket{le=\"4095\"} 2",
+        "millrace_commit_write_bytes_bucket{le=\"8191\"} 4",
+        "millrace_commit_write_bytes_bucket{le=\"67108863\"} 4",
+        "millrace_commit_write_bytes_bucket{le=\"+Inf\"} 6",
         "millrace_stall_seconds_max{shard=\"0\"} 0.002",
         "millrace_topic_log_bytes{topic=\"a\\\"b\\\\c\\nd\"} 20",
         "millrace_topic_partitions{topic=\"a\\\"b\\\\c\\nd\"} 2",
@@ -70,4 +72,74 @@ fn topics_are_bounded_and_the_largest_stay() {
     assert!(text.contains("millrace_topics_omitted 3\n"));
     assert_eq!(text.matches("millrace_topic_log_bytes{").count(), TOPICS_MAX);
     assert!(!text.contains("{topic=\"t2\"}") && text.contains("{topic=\"t3\"}"));
+}
+
+fn whole_process() -> ProcessStats {
+    ProcessStats {
+        resident_bytes: Some(1),
+        open_descriptors: Some(2),
+        cpu_seconds: Some(0.5),
+        start_time_seconds: Some(1.7e9),
+        log_lines_dropped: 3,
+    }
+}
+
+/// Every family that can be there, as a line of the table in docs/METRICS.md.
+fn families() -> Vec<String> {
+    let text = render_metrics("0.1.0", true, whole_process(), &[shard(0)]);
+    let mut rows = Vec::new();
+    let mut help = "";
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ').unwrap().1;
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            let sample = text.lines().find(|line| line.starts_with(name)).unwrap();
+            let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+            let labels =
+                labels.split("\",").filter_map(|label| label.split_once('=').map(|(label, _)| label));
+            let labels: Vec<&str> = labels.filter(|label| *label != "le").collect();
+            rows.push(format!("| `{name}` | {kind} | {} | {help} |", labels.join(", ")));
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_page_lists_every_metric() {
+    let page = include_str!("../../../docs/METRICS.md");
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let families = families();
+    assert_eq!(listed, families, "the table should be:\n{}\n", families.join("\n"));
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_what_there_is() {
+    let families = families();
+    let names: Vec<&str> = families.iter().map(|row| row.split('`').nth(1).unwrap()).collect();
+    for (file, text) in [
+        ("alerts.yml", include_str!("../../../docs/monitoring/alerts.yml")),
+        ("dashboard.json", include_str!("../../../docs/monitoring/dashboard.json")),
+    ] {
+        let mut named = 0;
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in words.filter(|word| word.starts_with("millrace_") || word.starts_with("process_")) {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
+            let known = names.contains(&word) || family.is_some_and(|family| names.contains(&family));
+            assert!(known, "{file} names {word}");
+            named += 1;
+        }
+        assert!(named > 8, "{file} names {named} metrics");
+    }
+}
+
+#[test]
+fn series_hardly_grow_with_shards() {
+    let series = |shards: usize| {
+        let shards: Vec<ShardStats> = (0..shards).map(shard).collect();
+        let text = render_metrics("0.1.0", true, whole_process(), &shards);
+        text.lines().filter(|line| !line.starts_with('#')).count()
+    };
+    let per_shard = series(2) - series(1);
+    assert!(per_shard <= 50, "{per_shard} series for each shard");
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::health;
 use super::process::ProcessStats;
 use super::render::render_metrics;
 use super::request_head::{self, RequestHead};
@@ -145,8 +146,10 @@ impl Worker {
                 Answer { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
             }
             "/health/live" => Answer::text(200, "live\n"),
-            "/health/ready" if ready => Answer::text(200, "ready\n"),
-            "/health/ready" => Answer::text(503, "starting or stopping\n"),
+            "/health/ready" => {
+                let (status, body) = health::ready(ready, &self.stats.snapshot());
+                Answer::text(status, &body)
+            }
             _ => Answer::text(404, "Not found; / lists what is here.\n"),
         }
     }
@@ -155,7 +158,7 @@ impl Worker {
 const INDEX: &str = "Millrace admin\n\n\
     /metrics       statistics in Prometheus' text format\n\
     /health/live   200 while the process runs\n\
-    /health/ready  200 while clients are served, else 503\n";
+    /health/ready  200 while clients are served, with what is degraded, else 503\n";
 
 struct Answer {
     status: u16,

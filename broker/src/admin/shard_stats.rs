@@ -42,6 +42,21 @@ pub struct ShardStats {
     pub executor: ExecutorStats,
     /// The topics that have partitions here.
     pub topics: Vec<TopicStats>,
+    /// Groups whose coordinator is here.
+    pub groups: u64,
+    /// Connections that found no room, or that the system could not give us.
+    pub connections_refused: u64,
+    /// The broker's offline partitions; told by the first shard only.
+    pub offline: OfflineStats,
+}
+
+/// Partitions that are not served as they should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfflineStats {
+    /// How many.
+    pub count: u64,
+    /// Some of them, each with the reason.
+    pub some: Vec<String>,
 }
 
 /// Requests of one API.

@@ -19,6 +19,7 @@ use crate::coordinator::{
     Request, RequestToken, Response,
 };
 use crate::metadata::TopicImage;
+use crate::offline_partitions::OfflinePartition;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
@@ -66,6 +67,12 @@ impl<E: Effects> GroupService<E> {
     /// Whether the log is still being read.
     pub fn is_loading(&self) -> bool {
         self.coordinator.borrow().is_loading()
+    }
+
+    /// How many groups it has.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.coordinator.borrow().group_count()
     }
 
     /// Hands a request to the coordinator; the answer comes through the receiver.
@@ -135,6 +142,11 @@ impl<E: Effects> GroupService<E> {
     fn unavailable(self: &Rc<Self>, error: &LoadError) {
         let name = &self.partition.name;
         tracing::error!(partition = %name, %error, "the groups of this partition cannot be loaded: they have no coordinator");
+        if let Some(shard) = self.shard.upgrade() {
+            let (name, reason) = (name.clone(), format!("its groups cannot be loaded: {error}"));
+            let offline = OfflinePartition { name, is_readable: true, reason };
+            shard.identity.offline.note(self.partition.topic_id, offline);
+        }
         self.resign();
     }
 

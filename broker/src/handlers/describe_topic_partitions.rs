@@ -12,6 +12,7 @@ use net::protocol::describe_topic_partitions::{
 use runtime::Effects;
 
 use super::cluster::{OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
+use super::partition_state::PartitionState;
 use crate::metadata::{TopicImage, validate_topic_name};
 use crate::request::RequestContext;
 use crate::shard::Shard;
@@ -57,7 +58,7 @@ pub async fn handle<E: Effects>(
             response.next_cursor = Some(ResponseCursor { topic_name: name.clone(), partition_index: 0 });
             break;
         }
-        let (described, next) = describe(topic, first_partition, left);
+        let (described, next) = describe(shard, topic, first_partition, left);
         left -= described.partitions.len();
         response.topics.push(described);
         if let Some(partition_index) = next {
@@ -87,7 +88,8 @@ fn failed(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
 }
 
 /// At most `limit` partitions from `first` on, and the index of the first one left out.
-fn describe(
+fn describe<E: Effects>(
+    shard: &Shard<E>,
     topic: &Arc<TopicImage>,
     first: i32,
     limit: usize,
@@ -97,16 +99,20 @@ fn describe(
     let partitions = behind
         .by_ref()
         .take(limit)
-        .map(|(id, image)| DescribeTopicPartitionsResponsePartition {
-            error_code: 0,
-            partition_index: id.0,
-            leader_id: image.leader.0,
-            leader_epoch: image.leader_epoch.0,
-            replica_nodes: nodes(&image.replicas),
-            isr_nodes: nodes(&image.isr),
-            eligible_leader_replicas: Some(Vec::new()),
-            last_known_elr: Some(Vec::new()),
-            offline_replicas: Vec::new(),
+        .map(|(id, image)| {
+            let state = PartitionState::of(shard, topic.id, id, image);
+            let code = if state.has_leader() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+            DescribeTopicPartitionsResponsePartition {
+                error_code: code.code(),
+                partition_index: id.0,
+                leader_id: state.leader_id,
+                leader_epoch: image.leader_epoch.0,
+                replica_nodes: nodes(&image.replicas),
+                isr_nodes: state.in_sync,
+                eligible_leader_replicas: Some(state.eligible),
+                last_known_elr: Some(Vec::new()),
+                offline_replicas: state.offline,
+            }
         })
         .collect();
     let next = behind.next().map(|(id, _)| id.0);

@@ -8,7 +8,7 @@ use net::protocol::find_coordinator::{Coordinator, FindCoordinatorRequest, FindC
 use runtime::Effects;
 
 use super::cluster::advertised;
-use super::groups::ensure_group_topic;
+use super::groups::{ensure_group_topic, locate};
 use crate::metadata::ControllerError;
 use crate::request::RequestContext;
 use crate::shard::Shard;
@@ -34,40 +34,53 @@ pub async fn handle<E: Effects>(
     context: &RequestContext,
     request: FindCoordinatorRequest<'_>,
 ) -> FindCoordinatorResponse {
-    let (code, problem) = match availability(shard, context.api_version, request.key_type).await {
-        Ok(()) => (ErrorCode::None, String::new()),
-        Err(error) => (error.code, error.message),
-    };
-    let (node_id, (host, port)) = if code == ErrorCode::None {
-        (shard.identity.node_id.0, advertised(shard, context))
-    } else {
-        (-1, (String::new(), -1))
-    };
+    let there_is_one = availability(shard, context.api_version, request.key_type).await;
     let is_batch = context.api_version >= VERSION_BATCH;
-    // As in Kafka, success has a message, too: in the old form its name, in the new one nothing.
-    let has_name = code == ErrorCode::None && !is_batch;
-    let error_message = Some(if has_name { code.name().to_owned() } else { problem });
-    if !is_batch {
-        return FindCoordinatorResponse {
+    let (here_host, here_port) = advertised(shard, context);
+    let find = |key: &str| {
+        let found = there_is_one.clone().and_then(|()| check_loaded(shard, request.key_type, key));
+        let (code, problem) = match found {
+            Ok(()) => (ErrorCode::None, String::new()),
+            Err(error) => (error.code, error.message),
+        };
+        let is_found = code == ErrorCode::None;
+        // As in Kafka, success has a message, too: in the old form its name, in the new one nothing.
+        let message = if is_found && !is_batch { code.name().to_owned() } else { problem };
+        Coordinator {
+            key: key.to_owned(),
+            node_id: if is_found { shard.identity.node_id.0 } else { -1 },
+            host: if is_found { here_host.clone() } else { String::new() },
+            port: if is_found { here_port } else { -1 },
             error_code: code.code(),
-            error_message,
-            node_id,
-            host,
-            port,
+            error_message: Some(message),
+        }
+    };
+    if !is_batch {
+        let found = find(request.key);
+        return FindCoordinatorResponse {
+            error_code: found.error_code,
+            error_message: found.error_message,
+            node_id: found.node_id,
+            host: found.host,
+            port: found.port,
             ..FindCoordinatorResponse::default()
         };
     }
-    let coordinator = |key: &str| Coordinator {
-        key: key.to_owned(),
-        node_id,
-        host: host.clone(),
-        port,
-        error_code: code.code(),
-        error_message: error_message.clone(),
-    };
     FindCoordinatorResponse {
-        coordinators: request.coordinator_keys.iter().map(coordinator).collect(),
+        coordinators: request.coordinator_keys.iter().map(find).collect(),
         ..FindCoordinatorResponse::default()
+    }
+}
+
+/// Refuses groups whose partition is offline, as Kafka does: clients wait for it, and can tell why.
+fn check_loaded<E: Effects>(shard: &Shard<E>, key_type: i8, key: &str) -> Result<(), ControllerError> {
+    let located = if key_type == GROUP { locate(shard, key) } else { None };
+    match located.and_then(|(topic_id, id)| shard.identity.offline.find(topic_id, id)) {
+        None => Ok(()),
+        Some(offline) => {
+            let message = format!("{} is offline: {}", offline.name, offline.reason);
+            Err(ControllerError::new(ErrorCode::CoordinatorNotAvailable, message))
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn in_order_of<'a, T>(
 }
 
 /// The partition of `__consumer_offsets` that has a group. `None` while there is no such topic.
-fn locate<E: Effects>(shard: &Shard<E>, group_id: &str) -> Option<(TopicId, PartitionId)> {
+pub(super) fn locate<E: Effects>(shard: &Shard<E>, group_id: &str) -> Option<(TopicId, PartitionId)> {
     let image = shard.image();
     let topic = image.topic(GROUP_TOPIC)?;
     let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);

@@ -14,6 +14,7 @@ use runtime::Effects;
 
 use super::pace::Pace;
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, advertised};
+use super::partition_state::PartitionState;
 use crate::metadata::{
     MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name,
 };
@@ -200,15 +201,16 @@ fn describe<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>, operations: b
         .zip(&topic.partitions)
         .map(|(id, image)| {
             let nodes = |nodes: &[model::NodeId]| nodes.iter().map(|node| node.0).collect();
-            let here = image.leader == shard.identity.node_id;
+            let state = PartitionState::of(shard, topic.id, id, image);
+            let code = if state.has_leader() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
             MetadataResponsePartition {
-                error_code: if here { ErrorCode::None } else { ErrorCode::LeaderNotAvailable }.code(),
+                error_code: code.code(),
                 partition_index: id.0,
-                leader_id: image.leader.0,
+                leader_id: state.leader_id,
                 leader_epoch: image.leader_epoch.0,
                 replica_nodes: nodes(&image.replicas),
-                isr_nodes: nodes(&image.isr),
-                offline_replicas: Vec::new(),
+                isr_nodes: state.in_sync,
+                offline_replicas: state.offline,
             }
         })
         .collect();

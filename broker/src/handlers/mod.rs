@@ -19,6 +19,7 @@ mod loggers;
 mod named_twice;
 mod owners;
 mod pace;
+mod partition_state;
 mod request_limits;
 
 /// Declares the handlers: for each API its module and request type.
@@ -85,19 +86,26 @@ handlers! {
     delete_groups: DeleteGroupsRequest,
     delete_records: DeleteRecordsRequest,
     delete_topics: DeleteTopicsRequest,
+    describe_acls: DescribeAclsRequest,
+    describe_client_quotas: DescribeClientQuotasRequest,
     describe_cluster: DescribeClusterRequest,
     describe_configs: DescribeConfigsRequest,
     describe_groups: DescribeGroupsRequest,
     describe_log_dirs: DescribeLogDirsRequest,
+    describe_quorum: DescribeQuorumRequest,
     describe_topic_partitions: DescribeTopicPartitionsRequest,
+    describe_user_scram_credentials: DescribeUserScramCredentialsRequest,
     find_coordinator: FindCoordinatorRequest,
     heartbeat: HeartbeatRequest,
     incremental_alter_configs: IncrementalAlterConfigsRequest,
     init_producer_id: InitProducerIdRequest,
     join_group: JoinGroupRequest,
     leave_group: LeaveGroupRequest,
+    list_config_resources: ListConfigResourcesRequest,
     list_groups: ListGroupsRequest,
     list_offsets: ListOffsetsRequest,
+    list_partition_reassignments: ListPartitionReassignmentsRequest,
+    list_transactions: ListTransactionsRequest,
     metadata: MetadataRequest,
     offset_commit: OffsetCommitRequest,
     offset_delete: OffsetDeleteRequest,

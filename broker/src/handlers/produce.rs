@@ -336,7 +336,11 @@ fn append_one<E: Effects>(
 ) -> Outcome {
     let partition = match shard.partition(item.topic_id, item.partition) {
         Ok(partition) => partition,
-        Err(code) => return Outcome::failed(code),
+        Err(code) => {
+            let offline = shard.identity.offline.find(item.topic_id, item.partition);
+            let message = offline.map(|offline| offline.reason);
+            return Outcome::Failed { code, message, records: Vec::new() };
+        }
     };
     if !shard.takes_appends() {
         return Outcome::failed(ErrorCode::NotLeaderOrFollower);

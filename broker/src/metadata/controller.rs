@@ -429,6 +429,14 @@ fn report(before: &MetadataImage, record: &MetadataRecord) {
         }
         MetadataRecord::TopicConfig { topic, key, value } => {
             tracing::info!(topic, key, value, "topic setting changed");
+            let compacts =
+                key == "cleanup.policy" && value.as_ref().is_some_and(|value| value.contains("compact"));
+            if compacts && !super::is_internal(topic) {
+                tracing::warn!(
+                    topic,
+                    "cleanup.policy has compact, but this version compacts nothing: without delete the topic only grows"
+                );
+            }
         }
         MetadataRecord::BrokerConfig { node, key, .. } => {
             tracing::info!(broker = node.map(|node| node.0), key, "broker setting changed");

@@ -29,7 +29,7 @@ use crate::harness::{Broker, Client, in_world};
 use crate::records::create_topic;
 
 /// Sends `request` in every offered version and hands the answers to `check`.
-async fn in_every_version<'a, R>(
+pub(crate) async fn in_every_version<'a, R>(
     client: &mut Client,
     request: impl Fn(i16) -> R,
     check: impl Fn(i16, R::Response),
