@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often a log that finds no descriptors is opened again before that is told, and the pause before each.
-const OPEN_TRIES: u32 = 40;
+const OPEN_TRIES: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often free space is looked at.

@@ -30,7 +30,7 @@ fn a_log_that_finds_no_descriptor_waits_for_one() {
         let disk = world.disk("a");
         let waits = node.clone();
         node.spawn(async move {
-            pause(&waits, 1_000).await;
+            pause(&waits, 200).await;
             disk.set_descriptors(None);
         });
         let log = broker.log(0, &config).await;

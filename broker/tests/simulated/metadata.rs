@@ -62,7 +62,7 @@ fn topics_and_settings_survive_any_end() {
                 create_topic(&mut client, &name, i32::try_from(round + 1).expect("small")).await;
                 create_topic(&mut client, "gone", 2).await;
                 assert_eq!(produce(&mut client, &name, &[0], -1, "v").await, Some(vec![(0, 0)]));
-                assert_eq!(set_retention(&mut client, &name, "12345678").await, 0);
+                assert_eq!(set_retention(&mut client, &name, "1234567890123456").await, 0);
                 assert_eq!(set_retention(&mut client, &name, "a week").await, 40);
                 assert_eq!(produce(&mut client, "gone", &[0], -1, "v").await, Some(vec![(0, 0)]));
                 delete(&mut client, "gone").await;
