@@ -20,8 +20,10 @@ use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
 use crate::connection_end::{DISCARD_TIME_MAX, discard};
 use crate::handlers::{self, produce};
-use crate::request::{CloseReason, FilePart, Reply, RequestContext};
+use crate::outgoing::{ExternalPart, Outgoing};
+use crate::request::{CloseReason, Reply, RequestContext};
 use crate::request_memory::{FREE_BYTES, RequestGrant};
+use crate::response_sender::ResponseSender;
 use crate::shard::Shard;
 use crate::slow_arrivals::{Arrival, PATIENCE};
 
@@ -35,8 +37,8 @@ pub struct Connection<E: Effects> {
     /// The listener that accepted it, by its place in the settings.
     listener: usize,
     protocol: RefCell<net::Connection>,
-    /// File parts of responses that have not been sent, by the token in their segments.
-    files: RefCell<HashMap<u64, FilePart<E>>>,
+    /// Records and file parts of responses that have not been sent, by the token in their segments.
+    external: RefCell<HashMap<u64, ExternalPart<E>>>,
     next_token: Cell<u64>,
     /// A request was completed or a response sent: the reader may go on.
     progress: Notify,
@@ -71,7 +73,7 @@ impl<E: Effects> Connection<E> {
             id,
             listener,
             protocol: RefCell::new(net::Connection::new(limits)),
-            files: RefCell::default(),
+            external: RefCell::default(),
             next_token: Cell::new(0),
             progress: Notify::new(),
             ready: Notify::new(),
@@ -323,7 +325,6 @@ impl<E: Effects> Connection<E> {
             listener: self.listener,
             peer_addr: self.stream.peer_addr(),
             connection_id: self.id,
-            behind_unsent: self.protocol.borrow().out_bytes() > 0,
             frame: frame.clone(),
         };
         if key == ApiKey::Produce {
@@ -331,10 +332,21 @@ impl<E: Effects> Connection<E> {
         }
         if key == ApiKey::ApiVersions && !handlers::api_versions::VERSIONS.contains(&header.api_version) {
             let segments = unsupported_api_versions_response(header.correlation_id)?;
-            return Ok(Handled::Replied(key, Reply { segments, files: Vec::new() }));
+            return Ok(Handled::Replied(key, Reply { segments, external: Vec::new() }));
+        }
+        if key == ApiKey::Fetch {
+            self.all_sent().await;
         }
         let reply = handlers::dispatch(&self.shard, key, &context, body).await?;
         Ok(Handled::Replied(key, reply))
+    }
+
+    /// Waits until the client has been sent all responses so far: records of one response at most are kept for it, as in
+    /// Kafka.
+    async fn all_sent(&self) {
+        while self.protocol.borrow().out_bytes() > 0 && !self.closed.get() {
+            self.progress.notified().await;
+        }
     }
 
     fn complete(&self, slot: Slot, key: ApiKey, started: Monotonic, reply: Option<Reply<E>>) {
@@ -346,15 +358,15 @@ impl<E: Effects> Connection<E> {
         self.progress.notify_one();
     }
 
-    /// Gives the file parts of a reply tokens of this connection.
+    /// Gives the external parts of a reply tokens of this connection.
     fn adopt(&self, reply: Reply<E>) -> Vec<Segment> {
-        let Reply { mut segments, files } = reply;
-        if files.is_empty() {
+        let Reply { mut segments, external } = reply;
+        if external.is_empty() {
             return segments;
         }
         let base = self.next_token.get();
-        self.next_token.set(base + files.len() as u64);
-        self.files.borrow_mut().extend((base..).zip(files));
+        self.next_token.set(base + external.len() as u64);
+        self.external.borrow_mut().extend((base..).zip(external));
         for segment in &mut segments {
             if let Segment::External { token, .. } = segment {
                 *token += base;
@@ -403,43 +415,21 @@ impl<E: Effects> Connection<E> {
         ready
     }
 
-    /// Sends responses that follow one another; file parts are sent between the runs of bytes around them.
+    /// Sends responses that follow one another.
     async fn send(&self, segments: Vec<Segment>) -> std::io::Result<()> {
-        let mut memory: Vec<Bytes> = Vec::with_capacity(segments.len());
-        let (mut total, mut gathered) = (0, 0);
-        for segment in segments {
-            total += segment.len();
-            match segment {
-                Segment::Bytes(bytes) => {
-                    gathered += bytes.len();
-                    memory.push(bytes);
-                    if gathered >= SEND_BYTES {
-                        self.send_bytes(std::mem::take(&mut memory)).await?;
-                        gathered = 0;
-                    }
-                }
-                Segment::External { token, .. } => {
-                    self.send_bytes(std::mem::take(&mut memory)).await?;
-                    gathered = 0;
-                    let part = self.files.borrow_mut().remove(&token).expect("adopted with the reply");
-                    let effects = &self.shard.effects;
-                    effects.send_file(&self.stream, &part.file, part.position, part.length).await?;
-                    self.last_active.set(effects.clock().now());
-                }
-            }
-        }
-        self.send_bytes(memory).await?;
+        let total = segments.iter().map(Segment::len).sum();
+        let line = segments.into_iter().map(|segment| {
+            Outgoing::new(segment, |token| {
+                self.external.borrow_mut().remove(&token).expect("adopted with the reply")
+            })
+        });
+        let line = line.collect();
+        let progressed = || self.last_active.set(self.shard.effects.clock().now());
+        let sender = ResponseSender { shard: &self.shard, stream: &self.stream, progressed };
+        sender.send(line).await?;
         self.shard.stats.sent(total);
         self.protocol.borrow_mut().sent(total);
         self.progress.notify_one();
-        Ok(())
-    }
-
-    async fn send_bytes(&self, memory: Vec<Bytes>) -> std::io::Result<()> {
-        if !memory.is_empty() {
-            self.stream.send(memory).await?;
-            self.last_active.set(self.shard.effects.clock().now());
-        }
         Ok(())
     }
 }
@@ -476,9 +466,6 @@ enum Handled<E: Effects> {
     /// Its batches are appended; the acknowledgement is waited for.
     Producing(produce::Started<E>),
 }
-
-/// Bytes of one send, at least, if there is more: a client that reads slowly is not idle as long as it takes so many.
-const SEND_BYTES: usize = 2 << 20;
 
 /// Responses are gathered into one send until there are so many pieces.
 const SEND_SEGMENTS_MAX: usize = 512;

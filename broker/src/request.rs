@@ -6,6 +6,8 @@ use bytes::Bytes;
 use net::protocol::{EncodeError, ErrorCode, Response, Segment};
 use runtime::{Disk, Effects};
 
+use crate::outgoing::ExternalPart;
+
 /// What a handler knows of the request besides its body.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
@@ -23,8 +25,6 @@ pub struct RequestContext {
     pub peer_addr: SocketAddr,
     /// The connection's number on its shard.
     pub connection_id: u64,
-    /// The client has not read the responses before this one yet.
-    pub behind_unsent: bool,
     /// The whole frame, without its size.
     pub frame: Bytes,
 }
@@ -41,10 +41,10 @@ pub struct FilePart<E: Effects> {
 
 /// A response, ready to be sent.
 pub struct Reply<E: Effects> {
-    /// What goes on the wire; an external segment's token is an index into `files`.
+    /// What goes on the wire; an external segment's token is an index into `external`.
     pub segments: Vec<Segment>,
     /// What the external segments stand for.
-    pub files: Vec<FilePart<E>>,
+    pub external: Vec<ExternalPart<E>>,
 }
 
 impl<E: Effects> Reply<E> {
@@ -53,20 +53,20 @@ impl<E: Effects> Reply<E> {
     /// # Errors
     /// The response cannot be expressed in the request's version.
     pub fn encode<R: Response>(context: &RequestContext, response: &R) -> Result<Self, CloseReason> {
-        Self::encode_with_files(context, response, Vec::new())
+        Self::encode_with_external(context, response, Vec::new())
     }
 
-    /// Encodes a response whose external record parts are indexes into `files`.
+    /// Encodes a response whose external record parts are indexes into `external`.
     ///
     /// # Errors
     /// The response cannot be expressed in the request's version.
-    pub fn encode_with_files<R: Response>(
+    pub fn encode_with_external<R: Response>(
         context: &RequestContext,
         response: &R,
-        files: Vec<FilePart<E>>,
+        external: Vec<ExternalPart<E>>,
     ) -> Result<Self, CloseReason> {
         let segments = net::protocol::encode_response(context.api_version, context.correlation_id, response)?;
-        Ok(Self { segments, files })
+        Ok(Self { segments, external })
     }
 }
 

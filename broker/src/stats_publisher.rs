@@ -50,7 +50,7 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
         connections_accepted: stats.accepted.get(),
         connections_rejected: stats.rejected.get(),
         mesh_messages: shard.calls.sent(),
-        memory_used_bytes: (shard.effects.buffers().used_bytes() + shard.request_memory.used_bytes()) as u64,
+        memory_used_bytes: memory_used_bytes(shard) as u64,
         memory_budget_bytes: shard.config().memory_per_shard_bytes() as u64 + shard.identity.read_cache_bytes,
         storage: shard.logs.stats(),
         executor,
@@ -70,6 +70,14 @@ fn offline<E: Effects>(shard: &Shard<E>) -> OfflineStats {
     let some = offline.some(OFFLINE_NAMED_MAX);
     let some = some.into_iter().map(|partition| format!("{}: {}", partition.name, partition.reason));
     OfflineStats { count: offline.count() as u64, some: some.collect() }
+}
+
+/// What the shard has, with what it keeps to use it again.
+fn memory_used_bytes<E: Effects>(shard: &Shard<E>) -> usize {
+    shard.effects.buffers().mapped_bytes()
+        + shard.fetch_memory.copied_bytes()
+        + shard.request_memory.used_bytes()
+        + shard.sessions.borrow().bytes()
 }
 
 fn topics<E: Effects>(shard: &Shard<E>) -> Vec<TopicStats> {

@@ -18,7 +18,7 @@ use crossbeam::queue::ArrayQueue;
 pub const PAGE_SIZE: usize = 4096;
 
 /// The sizes that memory comes in, in bytes. A larger wish is rounded up to whole pages and not pooled.
-const CLASSES: [usize; 6] = [PAGE_SIZE, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+const CLASSES: [usize; 7] = [PAGE_SIZE, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20, 4 << 20];
 
 /// Free regions kept per class; more are given back to the kernel.
 const FREE_MAX: usize = 64;
@@ -50,6 +50,8 @@ pub struct BufferPool {
 struct Shared {
     budget_bytes: usize,
     used_bytes: AtomicUsize,
+    /// Bytes handed out, and those that are free to be used again.
+    mapped_bytes: AtomicUsize,
     free: [ArrayQueue<Region>; CLASSES.len()],
 }
 
@@ -58,7 +60,8 @@ impl BufferPool {
     #[must_use]
     pub fn new(budget_bytes: usize) -> Self {
         let free = CLASSES.map(|size| ArrayQueue::new((FREE_BYTES_MAX / size).min(FREE_MAX)));
-        Self { shared: Arc::new(Shared { budget_bytes, used_bytes: AtomicUsize::new(0), free }) }
+        let (used_bytes, mapped_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { shared: Arc::new(Shared { budget_bytes, used_bytes, mapped_bytes, free }) }
     }
 
     /// A chunk of at least `size` bytes to append to.
@@ -89,6 +92,13 @@ impl BufferPool {
         self.shared.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that the pool has: those handed out, and those kept to be used again. Never more than the limit, but for a
+    /// moment.
+    #[must_use]
+    pub fn mapped_bytes(&self) -> usize {
+        self.shared.mapped_bytes.load(Ordering::Relaxed)
+    }
+
     /// The limit in bytes.
     #[must_use]
     pub fn budget_bytes(&self) -> usize {
@@ -106,9 +116,33 @@ impl BufferPool {
                 budget_bytes: self.shared.budget_bytes,
             });
         }
-        let region =
-            class.and_then(|class| self.shared.free[class].pop()).unwrap_or_else(|| Region::new(size));
+        let free = class.and_then(|class| self.shared.free[class].pop());
+        let region = free.unwrap_or_else(|| {
+            let mapped = self.shared.mapped_bytes.fetch_add(size, Ordering::Relaxed) + size;
+            self.shared.unmap_free(mapped.saturating_sub(self.shared.budget_bytes));
+            Region::new(size)
+        });
         Ok(Memory { region: Some(region), class, pool: Arc::clone(&self.shared) })
+    }
+}
+
+impl Shared {
+    /// Gives at least so many free bytes back to the kernel, or as many as there are; the largest first.
+    fn unmap_free(&self, bytes: usize) {
+        let mut unmapped = 0;
+        for free in self.free.iter().rev() {
+            while unmapped < bytes
+                && let Some(region) = free.pop()
+            {
+                unmapped += region.size;
+                self.unmap(region);
+            }
+        }
+    }
+
+    fn unmap(&self, region: Region) {
+        self.mapped_bytes.fetch_sub(region.size, Ordering::Relaxed);
+        drop(region);
     }
 }
 
@@ -337,9 +371,13 @@ impl Drop for Memory {
     fn drop(&mut self) {
         if let Some(region) = self.region.take() {
             self.pool.used_bytes.fetch_sub(region.size, Ordering::Relaxed);
-            if let Some(class) = self.class {
-                // A full list drops the region, which frees it.
-                drop(self.pool.free[class].push(region));
+            // A full list keeps no more.
+            let unpooled = match self.class {
+                Some(class) => self.pool.free[class].push(region).err(),
+                None => Some(region),
+            };
+            if let Some(region) = unpooled {
+                self.pool.unmap(region);
             }
         }
     }
@@ -449,5 +487,22 @@ mod tests {
         std::thread::spawn(move || drop(bytes)).join().unwrap();
         assert_eq!(pool.used_bytes(), 0);
         assert!(pool.buffer(CLASSES[0]).is_ok());
+    }
+
+    /// Free memory of one size makes way for another.
+    #[test]
+    fn what_is_kept_to_be_used_again_counts() {
+        let pool = BufferPool::new(4 << 20);
+        let small: Vec<_> = (0..4).map(|_| pool.buffer(1 << 20).unwrap()).collect();
+        drop(small);
+        assert_eq!((pool.used_bytes(), pool.mapped_bytes()), (0, 4 << 20));
+        let large = pool.buffer(2 << 20).unwrap();
+        assert_eq!((pool.used_bytes(), pool.mapped_bytes()), (2 << 20, 4 << 20));
+        let odd = pool.buffer(PAGE_SIZE).unwrap();
+        assert!(pool.mapped_bytes() <= 4 << 20);
+        drop((large, odd));
+        let whole = pool.buffer(4 << 20).unwrap();
+        assert_eq!(pool.mapped_bytes(), 4 << 20);
+        drop(whole);
     }
 }

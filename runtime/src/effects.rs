@@ -284,7 +284,18 @@ pub trait Stream: Clone + 'static {
     /// closed its side.
     fn recv(&self, buffer: BytesMut) -> impl Future<Output = (io::Result<usize>, BytesMut)>;
     /// Sends all parts, one behind the other, as few system calls as possible. At most one send may be under way.
-    fn send(&self, parts: Vec<Bytes>) -> impl Future<Output = io::Result<()>>;
+    fn send(&self, parts: Vec<Bytes>) -> impl Future<Output = io::Result<()>> {
+        async move { self.send_while(parts, std::future::pending).await.map(drop) }
+    }
+    /// As [`Stream::send`], but ends when the socket takes nothing until the future that `patience` makes completes; one is
+    /// made each time it stops to take. Yields how many bytes it has taken; the parts are dropped.
+    fn send_while<F: Future<Output = ()>>(
+        &self,
+        parts: Vec<Bytes>,
+        patience: impl FnMut() -> F,
+    ) -> impl Future<Output = io::Result<usize>>;
+    /// Waits until the socket takes more, or the connection has ended.
+    fn writable(&self) -> impl Future<Output = io::Result<()>>;
     /// Ends both directions; pending operations complete.
     fn shutdown(&self);
     /// Ends our direction: the peer reads what was sent, then the end of the stream, and may go on sending.

@@ -13,6 +13,7 @@
 //! ```
 
 mod atomic;
+pub mod budget;
 pub mod buffer;
 mod descriptors;
 pub mod effects;

@@ -37,6 +37,7 @@ mod producer_state;
 mod producer_table;
 mod read;
 mod read_cache;
+mod read_memory;
 mod records;
 mod recovery;
 mod removal;
@@ -58,5 +59,7 @@ pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, MemoryPart, R
 pub use log_dir::LogDir;
 pub use log_manager::LogManager;
 pub use producer_budget::PRODUCER_BYTES;
+pub use read::ReadLimits;
+pub use read_memory::{ReadMemory, Unmetered};
 pub use records::{BrokenRule, ClientBatch, RecordChecker, RecordRules};
 pub use stats::{Histogram, StorageStats};

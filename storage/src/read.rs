@@ -10,6 +10,7 @@ use runtime::{Disk, Effects, File, OpenOptions};
 use crate::log::{Log, LogRead, MemoryPart, ReadPart};
 use crate::log_segment::{FileOf, LogSegment, PAGE, page_down, page_up};
 use crate::read_cache::Found;
+use crate::read_memory::{ReadMemory, Unmetered};
 use crate::scan::Scan;
 use crate::tail::to_u64;
 use crate::{ReadError, SealedRead, StorageError};
@@ -22,10 +23,13 @@ const READ_SLACK: u64 = 8 << 10;
 
 /// What a read is allowed to return.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) max_bytes: usize,
-    pub(crate) min_one: bool,
-    pub(crate) up_to: Offset,
+pub struct ReadLimits {
+    /// At most so many bytes ...
+    pub max_bytes: usize,
+    /// ... but one batch in any case.
+    pub min_one: bool,
+    /// No batch that reaches behind this offset.
+    pub up_to: Offset,
 }
 
 impl<E: Effects> Log<E> {
@@ -46,13 +50,13 @@ impl<E: Effects> Log<E> {
             return Ok(Some(LogRead::nothing()));
         }
         let Some((_, segment)) = self.state.borrow().floor(from) else { return Ok(None) };
-        let limits = Limits { max_bytes, min_one: min_one_message, up_to };
+        let limits = ReadLimits { max_bytes, min_one: min_one_message, up_to };
         Ok(self.read_memory(&segment, from, limits))
     }
 
     /// Whole batches in memory; `None` if the one that holds `from` is not there.
-    fn read_memory(&self, segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
-        let limits = Limits { up_to: limits.up_to.min(self.log_end_offset()), ..limits };
+    fn read_memory(&self, segment: &LogSegment<E>, from: Offset, limits: ReadLimits) -> Option<LogRead<E>> {
+        let limits = ReadLimits { up_to: limits.up_to.min(self.log_end_offset()), ..limits };
         let tail = read_chunks(segment, from, limits);
         if tail.is_some() {
             self.shard.stats.borrow_mut().reads_memory += 1;
@@ -78,21 +82,47 @@ impl<E: Effects> Log<E> {
         min_one_message: bool,
         up_to: Offset,
     ) -> Result<LogRead<E>, ReadError> {
-        if let Some(read) = self.read_tail(from, max_bytes, min_one_message, up_to)? {
+        let sendfile = self.reads_ranges();
+        self.read_within(
+            from,
+            ReadLimits { max_bytes, min_one: min_one_message, up_to },
+            sendfile,
+            &Unmetered,
+        )
+        .await
+    }
+
+    /// As [`Log::read`], with no more memory for buffers than `memory` grants. Ranges of files only if `sendfile` allows.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`StorageError::OverBudget`] if memory was not granted.
+    pub async fn read_within(
+        &self,
+        from: Offset,
+        limits: ReadLimits,
+        sendfile: bool,
+        memory: &impl ReadMemory,
+    ) -> Result<LogRead<E>, ReadError> {
+        let ReadLimits { max_bytes, min_one, up_to } = limits;
+        if let Some(read) = self.read_tail(from, max_bytes, min_one, up_to)? {
             return Ok(read);
         }
-        let limits = Limits { max_bytes, min_one: min_one_message, up_to };
         self.shard.stats.borrow_mut().reads_file += 1;
-        let sendfile = self.shard.options.sealed_read == SealedRead::Sendfile;
-        self.read_files(from, limits, sendfile).await
+        self.read_files(from, limits, sendfile, memory).await
+    }
+
+    /// Whether sealed segments may be read as ranges of files.
+    #[must_use]
+    pub fn reads_ranges(&self) -> bool {
+        self.shard.options.sealed_read == SealedRead::Sendfile
     }
 
     /// Whole batches from the one that holds `from` on, in one piece of memory.
-    pub(crate) async fn read_bytes(&self, from: Offset, limits: Limits) -> Result<Bytes, ReadError> {
-        let Limits { max_bytes, min_one, up_to } = limits;
+    pub(crate) async fn read_bytes(&self, from: Offset, limits: ReadLimits) -> Result<Bytes, ReadError> {
+        let ReadLimits { max_bytes, min_one, up_to } = limits;
         let read = match self.read_tail(from, max_bytes, min_one, up_to)? {
             Some(read) => read,
-            None => self.read_files(from, limits, false).await?,
+            None => self.read_files(from, limits, false, &Unmetered).await?,
         };
         let mut parts = read.parts.into_iter().filter_map(|part| match part {
             ReadPart::Memory(part) => Some(part.bytes),
@@ -120,8 +150,9 @@ impl<E: Effects> Log<E> {
     async fn read_files(
         &self,
         from: Offset,
-        limits: Limits,
+        limits: ReadLimits,
         sendfile: bool,
+        memory: &impl ReadMemory,
     ) -> Result<LogRead<E>, ReadError> {
         let mut from = from;
         loop {
@@ -135,13 +166,15 @@ impl<E: Effects> Log<E> {
             }
             let whole = next_base.is_some_and(|next| next <= limits.up_to);
             let located = if sendfile && segment.is_sealed() && whole {
-                self.locate_in_file(&segment, from, limits).await
+                self.locate_in_file(&segment, from, limits, memory).await
             } else {
-                self.read_file(&segment, from, limits).await
+                self.read_file(&segment, from, limits, memory).await
             };
             let read = match located {
                 // A direct read finds out what is damaged.
-                Err(ReadError::Corrupt(_)) if sendfile => self.read_file(&segment, from, limits).await?,
+                Err(ReadError::Corrupt(_)) if sendfile => {
+                    self.read_file(&segment, from, limits, memory).await?
+                }
                 located => located?,
             };
             match next_base {
@@ -160,13 +193,14 @@ impl<E: Effects> Log<E> {
         &self,
         segment: &Rc<LogSegment<E>>,
         from: Offset,
-        limits: Limits,
+        limits: ReadLimits,
+        memory: &impl ReadMemory,
     ) -> Result<Option<LogRead<E>>, ReadError> {
         let place = self.index_place(segment, from).await?;
-        match self.read_file_at(segment, place, from, limits).await {
+        match self.read_file_at(segment, place, from, limits, memory).await {
             Err(ReadError::Corrupt(damage)) if place.position > 0 => {
                 match self.place_without_index(segment, from).await.map_err(ReadError::Storage)? {
-                    Some(place) => self.read_file_at(segment, place, from, limits).await,
+                    Some(place) => self.read_file_at(segment, place, from, limits, memory).await,
                     None => Err(ReadError::Corrupt(damage)),
                 }
             }
@@ -179,7 +213,8 @@ impl<E: Effects> Log<E> {
         segment: &Rc<LogSegment<E>>,
         place: Place,
         from: Offset,
-        limits: Limits,
+        limits: ReadLimits,
+        memory: &impl ReadMemory,
     ) -> Result<Option<LogRead<E>>, ReadError> {
         let Place { mut position, mut due } = place;
         let mut length = read_length(position, to_u64(limits.max_bytes).min(FILE_READ_MAX));
@@ -195,6 +230,7 @@ impl<E: Effects> Log<E> {
                 return if missing { Err(self.corrupt(segment, position, from, &error)) } else { Ok(None) };
             }
             let reading = length.min(end - position);
+            reserve(memory, position, reading).await?;
             let bytes = self.read_range(segment, position, reading).await?;
             let found = self.select(segment, (position, &mut due), &bytes, from, limits)?;
             match found {
@@ -228,17 +264,20 @@ impl<E: Effects> Log<E> {
         &self,
         segment: &Rc<LogSegment<E>>,
         from: Offset,
-        limits: Limits,
+        limits: ReadLimits,
+        memory: &impl ReadMemory,
     ) -> Result<Option<LogRead<E>>, ReadError> {
         let Place { mut position, mut due } = self.index_place(segment, from).await?;
         let end = segment.size();
-        let probe = Limits { max_bytes: 1, min_one: true, up_to: Offset(i64::MAX) };
+        let probe = ReadLimits { max_bytes: 1, min_one: true, up_to: Offset(i64::MAX) };
         let mut length = READ_SLACK;
         let first = loop {
             if position >= end {
                 return Ok(None);
             }
-            let bytes = self.read_range(segment, position, length.min(end - position)).await?;
+            let reading = length.min(end - position);
+            reserve(memory, position, reading).await?;
+            let bytes = self.read_range(segment, position, reading).await?;
             match self.select(segment, (position, &mut due), &bytes, from, probe)? {
                 Selected::Range(start, stop) => {
                     position += to_u64(start);
@@ -286,7 +325,7 @@ impl<E: Effects> Log<E> {
         (position, due): (u64, &mut Due),
         bytes: &[u8],
         from: Offset,
-        limits: Limits,
+        limits: ReadLimits,
     ) -> Result<Selected, ReadError> {
         let (mut at, mut start) = (0, None);
         loop {
@@ -544,6 +583,12 @@ enum Selected {
     MoreFrom(usize, usize),
 }
 
+/// Asks for the memory of the buffer that a range is read into.
+async fn reserve(memory: &impl ReadMemory, position: u64, length: u64) -> Result<(), ReadError> {
+    let bytes = usize::try_from(buffer_size(span(position, length))).unwrap_or(usize::MAX);
+    if memory.reserve(bytes).await { Ok(()) } else { Err(ReadError::Storage(StorageError::OverBudget)) }
+}
+
 /// Bytes of the pages that hold a range.
 pub(crate) fn span(position: u64, length: u64) -> u64 {
     page_up(position + length) - page_down(position)
@@ -563,7 +608,7 @@ pub(crate) fn buffer_size(bytes: u64) -> u64 {
 }
 
 /// Whole batches in the chunks of the tail; `None` if the one that holds `from` is not there.
-fn read_chunks<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: Limits) -> Option<LogRead<E>> {
+fn read_chunks<E: Effects>(segment: &LogSegment<E>, from: Offset, limits: ReadLimits) -> Option<LogRead<E>> {
     let state = segment.state.borrow();
     let (first, mark) = state.tail.find(from)?;
     let end = state.tail.run_end(first, to_u64(limits.max_bytes), limits.min_one, limits.up_to, state.size);

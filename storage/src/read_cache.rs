@@ -20,7 +20,7 @@ use runtime::{Clock, Effects};
 
 use crate::log::{LogRead, MemoryPart, ReadPart};
 use crate::log_segment::LogSegment;
-use crate::read::Limits;
+use crate::read::ReadLimits;
 use crate::shard::Shard;
 use crate::tail::to_u64;
 
@@ -83,11 +83,16 @@ pub(crate) struct ReadCache<E: Effects> {
 
 impl Runs {
     /// Whole batches from the one that holds `from` on, as far as runs follow each other; `None` if no run has it.
-    pub(crate) fn read<E: Effects>(&self, from: Offset, limits: Limits, now_ms: u64) -> Option<LogRead<E>> {
+    pub(crate) fn read<E: Effects>(
+        &self,
+        from: Offset,
+        limits: ReadLimits,
+        now_ms: u64,
+    ) -> Option<LogRead<E>> {
         let mut run = self.holding(from)?;
         let (mut parts, mut size, mut next) = (Vec::new(), 0, from);
         loop {
-            let left = Limits {
+            let left = ReadLimits {
                 max_bytes: limits.max_bytes - size.min(limits.max_bytes),
                 min_one: limits.min_one && size == 0,
                 ..limits
@@ -145,7 +150,7 @@ impl Runs {
 
 impl Run {
     /// The range of the batches from the one that holds `from` on that `limits` allow.
-    fn select(&self, from: Offset, limits: Limits) -> std::ops::Range<usize> {
+    fn select(&self, from: Offset, limits: ReadLimits) -> std::ops::Range<usize> {
         let (mut at, mut start) = (0, None);
         for batch in model::batches(&self.bytes).map_while(Result::ok) {
             if batch.last_offset() >= from {

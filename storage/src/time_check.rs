@@ -9,7 +9,7 @@ use runtime::Effects;
 
 use crate::log::Log;
 use crate::log_segment::LogSegment;
-use crate::read::Limits;
+use crate::read::ReadLimits;
 use crate::scan::Scan;
 use crate::{ReadError, StorageError};
 
@@ -60,7 +60,7 @@ impl<E: Effects> Log<E> {
         if found < 0 || offset < self.log_start_offset() {
             return Ok(offset);
         }
-        let limits = Limits { max_bytes: 1, min_one: true, up_to: Offset(i64::MAX) };
+        let limits = ReadLimits { max_bytes: 1, min_one: true, up_to: Offset(i64::MAX) };
         let bytes = self.read_bytes(offset, limits).await?;
         let batch = model::batches(&bytes).next().and_then(Result::ok);
         if batch.is_some_and(|batch| batch.max_timestamp() == found) {

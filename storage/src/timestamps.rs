@@ -8,7 +8,7 @@ use runtime::Effects;
 
 use crate::log::{Log, TimestampOffset};
 use crate::log_segment::LogSegment;
-use crate::read::Limits;
+use crate::read::ReadLimits;
 use crate::records::{PIECE_BYTES, Reading, UNPACKED_BYTES_MAX, Visit};
 use crate::{ReadError, StorageError};
 
@@ -71,7 +71,7 @@ impl<E: Effects> Log<E> {
         let log_start = self.log_start_offset();
         let mut next = from.max(log_start);
         while next < end {
-            let limits = Limits { max_bytes: 64 << 10, min_one: true, up_to: Offset(i64::MAX) };
+            let limits = ReadLimits { max_bytes: 64 << 10, min_one: true, up_to: Offset(i64::MAX) };
             let bytes = self.read_bytes(next, limits).await?;
             let before = next;
             for batch in model::batches(&bytes).filter_map(Result::ok) {

@@ -3,13 +3,16 @@
 
 mod support;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use model::Offset;
 use runtime::Effects;
+use runtime::buffer::BufferPool;
 use runtime::sim::SimWorld;
-use storage::{LogConfig, LogManagerOptions};
+use storage::{
+    LogConfig, LogManagerOptions, ReadError, ReadLimits, ReadMemory, ReadPart, SealedRead, StorageError,
+};
 use support::{append, append_durably, batch, pause, read_all, start, topic_id, tp};
 
 /// Kills a broker with `partitions` logs of so many batches and opens them all at once with `budget_bytes` of memory.
@@ -92,4 +95,64 @@ fn a_segment_that_was_at_rest_when_it_was_sealed_keeps_nothing() {
         log.check_invariants();
     });
     world.end();
+}
+
+/// Grants up to `bytes_max`, and notes what it was asked for.
+struct Grants<'a> {
+    pool: &'a BufferPool,
+    bytes_max: usize,
+    asked: RefCell<Vec<usize>>,
+}
+
+impl ReadMemory for Grants<'_> {
+    async fn reserve(&self, bytes: usize) -> bool {
+        assert_eq!(self.pool.used_bytes(), 0, "whoever waits for memory holds none");
+        self.asked.borrow_mut().push(bytes);
+        bytes <= self.bytes_max
+    }
+}
+
+#[test]
+fn a_read_asks_for_its_buffer_before_it_takes_it() {
+    for sealed_read in [SealedRead::Direct, SealedRead::Sendfile] {
+        let world = SimWorld::new(1);
+        world.block_on(async {
+            let node = world.node("a");
+            let options =
+                LogManagerOptions { sealed_read, read_cache_bytes: 0, ..LogManagerOptions::default() };
+            let broker = start(node.clone(), options).await.unwrap();
+            let config = LogConfig { max_message_bytes: 8 << 20, ..LogConfig::default() };
+            let log = broker.log(0, &config).await;
+            for i in 0..3 {
+                append_durably(&log, &batch(i, 1, 3 << 20, 1_000)).await;
+            }
+            while node.buffers().used_bytes() > 0 {
+                pause(&node, 1_000).await;
+            }
+            let read = async |max_bytes, bytes_max| {
+                let grants = Grants { pool: node.buffers(), bytes_max, asked: RefCell::default() };
+                let limits = ReadLimits { max_bytes, min_one: true, up_to: log.durable_end() };
+                let read = log.read_within(Offset(1), limits, log.reads_ranges(), &grants).await;
+                let held = read.map(|read| {
+                    let parts = read.parts.iter().map(|part| match part {
+                        ReadPart::Memory(part) => part.held_bytes,
+                        ReadPart::File { .. } => 0,
+                    });
+                    (parts.sum::<usize>(), node.buffers().used_bytes())
+                });
+                (held, grants.asked.take())
+            };
+            let (held, asked) = read(4 << 20, usize::MAX).await;
+            let last = asked.last().copied().unwrap();
+            assert_eq!(held.unwrap(), (last, last), "asked for {asked:?}");
+            // The batch is larger than what was wanted: a second buffer is asked for when the first is gone.
+            let (held, asked) = read(64 << 10, usize::MAX).await;
+            assert!(asked.len() > 1 && asked.is_sorted(), "{asked:?}");
+            assert_eq!(held.unwrap().0, asked[asked.len() - 1]);
+            let (held, asked) = read(64 << 10, 1 << 20).await;
+            assert!(matches!(held, Err(ReadError::Storage(StorageError::OverBudget))), "{asked:?}");
+            assert_eq!(node.buffers().used_bytes(), 0);
+        });
+        world.end();
+    }
 }

@@ -6,22 +6,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{join_all, select, select_all};
-use model::{LeaderEpoch, Offset, PartitionId};
+use model::{LeaderEpoch, PartitionId};
 use net::protocol::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use net::protocol::{ErrorCode, Records, RecordsPart};
-use runtime::{Clock, Disk, Effects, Monotonic};
-use storage::{Log, LogRead, ReadError, ReadPart, StorageError};
+use runtime::{Clock, Effects, Monotonic};
+use storage::ReadLimits;
 
 use crate::errors::read_error_code;
-use crate::fetch_memory::FetchMemory;
+use crate::fetch_memory::Patience;
 use crate::fetch_owners::{Asked, Item, Owners};
+use crate::fetch_read::{Found, Part, read_charged};
 use crate::fetch_session::{FetchScope, FetchWish, PartitionKey, SessionRequest, Trouble};
 use crate::fetch_waits::ConnectionKey;
 use crate::metadata::MetadataImage;
+use crate::outgoing::{ExternalPart, RecordSource, ResponseRecords};
 use crate::partition::FetchWait;
 use crate::request::{CloseReason, FilePart, Reply, RequestContext};
 use crate::shard::Shard;
@@ -38,11 +39,9 @@ const VERSION_HINTS: i16 = 12;
 /// `read_committed`.
 const READ_COMMITTED: i8 = 1;
 
-/// How long a read waits for memory.
-const MEMORY_WAIT_MAX: Duration = Duration::from_millis(200);
-
-/// How often it looks.
-const MEMORY_WAIT_PAUSE: Duration = Duration::from_millis(1);
+/// How long a fetch waits in line for memory, if its client allows no longer wait: a client that is turned away has lost its
+/// place in the line when it asks again.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The limits that all partitions of a request share.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +49,6 @@ struct Limits {
     max_bytes: usize,
     min_bytes: usize,
     committed_only: bool,
-    /// The client has not read the responses before this one yet.
-    behind_unsent: bool,
 }
 
 /// What one partition answers.
@@ -65,15 +62,13 @@ struct Fetched<E: Effects> {
     diverging: Option<(i32, i64)>,
     /// The client has to hear of it at once.
     urgent: bool,
+    /// There was no memory for what there is.
+    starved: bool,
+    source: Option<RecordSource>,
     parts: Vec<Part<E>>,
     bytes: usize,
     /// What counts for `min_bytes`: where there is more than could be read at once, all that is asked for.
     counted: usize,
-}
-
-enum Part<E: Effects> {
-    Memory(Bytes),
-    File { file: <E::Disk as Disk>::File, position: u64, length: u64 },
 }
 
 impl<E: Effects> Fetched<E> {
@@ -87,10 +82,18 @@ impl<E: Effects> Fetched<E> {
             leader_epoch: -1,
             diverging: None,
             urgent: false,
+            starved: false,
+            source: None,
             parts: Vec::new(),
             bytes: 0,
             counted: 0,
         }
+    }
+
+    /// Leaves the records for the next request.
+    fn leave(&mut self) {
+        self.parts.clear();
+        (self.bytes, self.counted) = (0, 0);
     }
 
     fn trouble(&self) -> Option<Trouble> {
@@ -131,7 +134,6 @@ pub async fn handle<E: Effects>(
         // More than may be sent is never there.
         min_bytes: positive(request.min_bytes).min(max_bytes),
         committed_only: request.isolation_level == READ_COMMITTED,
-        behind_unsent: context.behind_unsent,
     };
     let deadline = now + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let fetched = if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
@@ -254,31 +256,77 @@ async fn fetch_until<E: Effects>(
         let gone = shard.connections.get(connection_id).is_none_or(|connection| connection.is_ending());
         let now = shard.effects.clock().now();
         let last_round = now >= deadline || shard.stopping() || gone || enough(&fetched, limits);
-        let calls = by_shard.iter().map(|(target, items)| {
-            let (origin, items) = (shard.index, items.clone());
-            shard.call(*target, move |shard| async move {
-                let fetched = read_all(&shard, &items, limits).await;
-                let waits = !last_round && !enough(&fetched, limits);
-                if waits {
-                    register(&shard, &items, &fetched, (origin, connection_id));
-                }
-                (fetched, waits)
-            })
-        });
-        let mut waiting = Vec::new();
-        for ((target, _), (answers, waits)) in by_shard.iter().zip(join_all(calls).await) {
-            fetched.extend(answers);
-            if waits {
-                waiting.push(*target);
-            }
-        }
-        if last_round || enough(&fetched, limits) || asked.wishes.is_empty() {
+        let round =
+            Round { connection_id, limits, last: last_round, patience: deadline.max(now + MEMORY_WAIT_MAX) };
+        let (answers, waiting) = read_round(shard, &by_shard, round).await;
+        let starved = answers.iter().any(|answer| answer.starved);
+        fetched.extend(answers);
+        if last_round || starved || enough(&fetched, limits) || asked.wishes.is_empty() {
+            withdraw(shard, connection_id, &waiting).await;
             return fetched;
         }
         drop(fetched);
         wait_for_more(shard, connection_id, &waiting, deadline).await;
     }
     unreachable!("the last round returns")
+}
+
+/// What all reads of a round share.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    connection_id: u64,
+    limits: Limits,
+    /// The request is answered whatever is found.
+    last: bool,
+    /// How long memory may be waited for.
+    patience: Monotonic,
+}
+
+/// Has every shard read what it owns; yields the answers, and the shards that will wake the connection when there is more.
+///
+/// A shard must not be waited for while records of another are held. So if there are several, none waits for memory at
+/// first; if there is none for the first in order, the others leave their records for the next request.
+async fn read_round<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    by_shard: &[(usize, Vec<Item>)],
+    round: Round,
+) -> (Vec<Fetched<E>>, Vec<usize>) {
+    let patience = if by_shard.len() == 1 { Patience::Until(round.patience) } else { Patience::None };
+    let calls = by_shard.iter().map(|(target, items)| read_on(shard, *target, items, round, patience));
+    let mut answers = join_all(calls).await;
+    let is_starved = |(answers, _): &(Vec<Fetched<E>>, bool)| answers.iter().any(|answer| answer.starved);
+    let found_any = answers.iter().flat_map(|(answers, _)| answers).any(|answer| answer.bytes > 0);
+    let starved =
+        answers.iter().position(is_starved).filter(|at| by_shard.len() > 1 && (*at == 0 || !found_any));
+    if let Some(at) = starved {
+        answers.iter_mut().flat_map(|(answers, _)| answers).for_each(Fetched::leave);
+        let (target, items) = &by_shard[at];
+        answers[at] = read_on(shard, *target, items, round, Patience::Until(round.patience)).await;
+    }
+    let owners = by_shard.iter().map(|(target, _)| *target);
+    let waiting = owners.zip(&answers).filter_map(|(target, (_, waits))| waits.then_some(target)).collect();
+    (answers.into_iter().flat_map(|(answers, _)| answers).collect(), waiting)
+}
+
+/// Has one shard read; says whether it will wake the connection when there is more.
+async fn read_on<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    target: usize,
+    items: &[Item],
+    round: Round,
+    patience: Patience,
+) -> (Vec<Fetched<E>>, bool) {
+    let (who, items) = ((shard.index, round.connection_id), items.to_vec());
+    let call = shard.call(target, move |shard| async move {
+        let fetched = read_all(&shard, &items, round.limits, patience).await;
+        let starved = fetched.iter().any(|answer| answer.starved);
+        let waits = !round.last && !starved && !enough(&fetched, round.limits);
+        if waits {
+            register(&shard, &items, &fetched, who);
+        }
+        (fetched, waits)
+    });
+    call.await
 }
 
 fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
@@ -288,17 +336,23 @@ fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
 
 /// Reads one after the other until one has given something, which may be larger than the limits; the rest together,
 /// as many at once as the limits allow, so that partitions on disk do not wait for each other.
-async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limits) -> Vec<Fetched<E>> {
+async fn read_all<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    items: &[Item],
+    limits: Limits,
+    patience: Patience,
+) -> Vec<Fetched<E>> {
     let mut fetched: Vec<Fetched<E>> = Vec::with_capacity(items.len());
     // Fewer bytes than asked for are as good an answer.
-    let allowance = shard.fetch_memory.allowance_bytes(limits.behind_unsent);
-    let mut left = limits.max_bytes.min(allowance);
-    // Whoever may have nothing gets not even one batch.
-    let mut first = allowance > 0;
+    let mut left = limits.max_bytes.min(shard.fetch_memory.allowance_bytes());
+    let mut first = true;
     while let Some(rest) = items.get(fetched.len()..).filter(|rest| !rest.is_empty()) {
         let together = if first { 1 } else { count_within(rest, left) };
-        let reads =
-            rest[..together].iter().map(|item| read_one(shard, item, left, first, limits.committed_only));
+        let reads = rest[..together].iter().map(|item| {
+            let reading =
+                Reading { bytes_left: left, first, committed_only: limits.committed_only, patience };
+            read_one(shard, item, reading)
+        });
         for answer in join_all(reads).await {
             left = left.saturating_sub(answer.bytes);
             first &= answer.bytes == 0;
@@ -307,6 +361,16 @@ async fn read_all<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], limits: Limi
         }
     }
     fetched
+}
+
+/// How one partition is read.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    bytes_left: usize,
+    /// Nothing has been read yet: one batch may be larger than the limits, and no memory is held.
+    first: bool,
+    committed_only: bool,
+    patience: Patience,
 }
 
 /// How many of `items`, from the first on, can have all that they may want out of `bytes`; at least one.
@@ -319,25 +383,14 @@ fn count_within(items: &[Item], bytes: usize) -> usize {
     within.count()
 }
 
-async fn read_one<E: Effects>(
-    shard: &Shard<E>,
-    item: &Item,
-    bytes_left: usize,
-    first: bool,
-    committed_only: bool,
-) -> Fetched<E> {
-    let answer = read_partition(shard, item, bytes_left, first, committed_only).await;
+async fn read_one<E: Effects>(shard: &Shard<E>, item: &Item, reading: Reading) -> Fetched<E> {
+    let answer = read_partition(shard, item, reading).await;
     let trouble = answer.trouble();
     Fetched { urgent: trouble.is_some() && trouble != item.told, ..answer }
 }
 
-async fn read_partition<E: Effects>(
-    shard: &Shard<E>,
-    item: &Item,
-    bytes_left: usize,
-    first: bool,
-    committed_only: bool,
-) -> Fetched<E> {
+async fn read_partition<E: Effects>(shard: &Shard<E>, item: &Item, reading: Reading) -> Fetched<E> {
+    let Reading { bytes_left, first, committed_only, patience } = reading;
     let partition = match shard.partition(item.topic_id, item.partition) {
         Ok(partition) => partition,
         Err(code) => return Fetched::failed(item.slot, code),
@@ -374,11 +427,21 @@ async fn read_partition<E: Effects>(
     }
     // A consumer whose limits are spent still learns about the offsets.
     let max_bytes = item.max_bytes.min(bytes_left);
-    match read_in_memory_limits(shard, log, item.fetch_offset, max_bytes, first, up_to).await {
-        Ok(LogRead { parts, size_bytes, more }) => {
-            answer.bytes = size_bytes;
-            answer.counted = if more { size_bytes.max(item.max_bytes) } else { size_bytes };
-            answer.parts = parts.into_iter().map(|part| Part::charged(part, &shard.fetch_memory)).collect();
+    let limits = ReadLimits { max_bytes, min_one: first, up_to };
+    let patience = if first { patience } else { Patience::None };
+    match read_charged(shard, log, item.fetch_offset, limits, log.reads_ranges(), patience).await {
+        Ok(Found { parts, bytes, more, starved }) => {
+            answer.bytes = bytes;
+            answer.counted = if more { bytes.max(item.max_bytes) } else { bytes };
+            // Behind something that was read, what there is no memory for waits for the next request.
+            answer.starved = starved && first;
+            answer.parts = parts;
+            answer.source = Some(RecordSource {
+                owner: shard.index,
+                topic_id: item.topic_id,
+                partition: item.partition,
+                memory: shard.fetch_memory.watch(),
+            });
         }
         Err(error) => {
             let code = read_error_code(&error);
@@ -405,40 +468,6 @@ pub fn check_epoch(client: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCo
         client if client < ours => Err(ErrorCode::FencedLeaderEpoch),
         client if client > ours => Err(ErrorCode::UnknownLeaderEpoch),
         _ => Ok(()),
-    }
-}
-
-/// Reads, and waits a little while memory is spent. Only what holds no memory itself may wait for others to give
-/// theirs back; nothing at all is an answer too, and the client asks again.
-async fn read_in_memory_limits<E: Effects>(
-    shard: &Shard<E>,
-    log: &Log<E>,
-    from: Offset,
-    max_bytes: usize,
-    first: bool,
-    up_to: Offset,
-) -> Result<LogRead<E>, ReadError> {
-    let clock = shard.effects.clock();
-    let deadline = clock.now() + if first { MEMORY_WAIT_MAX } else { Duration::ZERO };
-    loop {
-        match log.read(from, max_bytes, first, up_to).await {
-            Err(ReadError::Storage(StorageError::OverBudget)) if clock.now() >= deadline => {
-                return Ok(LogRead { parts: Vec::new(), size_bytes: 0, more: first });
-            }
-            Err(ReadError::Storage(StorageError::OverBudget)) => {
-                clock.sleep_until(clock.now() + MEMORY_WAIT_PAUSE).await;
-            }
-            read => return read,
-        }
-    }
-}
-
-impl<E: Effects> Part<E> {
-    fn charged(part: ReadPart<E>, memory: &FetchMemory) -> Self {
-        match part {
-            ReadPart::Memory(part) => Self::Memory(memory.charge(part)),
-            ReadPart::File { file, position, length } => Self::File { file, position, length },
-        }
     }
 }
 
@@ -488,6 +517,12 @@ async fn wait_for_more<E: Effects>(
     } else {
         select(over, select_all(calls)).await;
     }
+    withdraw(shard, connection_id, waiting).await;
+}
+
+/// Ends the connection's waits on other shards.
+async fn withdraw<E: Effects>(shard: &Rc<Shard<E>>, connection_id: u64, waiting: &[usize]) {
+    let who = (shard.index, connection_id);
     for target in waiting {
         shard.call(*target, move |shard| async move { shard.fetch_waits.cancel(who) }).await;
     }
@@ -508,7 +543,7 @@ fn respond<E: Effects>(
     };
     let mut sessions = shard.sessions.borrow_mut();
     let mut session = sessions.get_mut(session_id);
-    let mut files = Vec::new();
+    let mut external = Vec::new();
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for answer in fetched {
         let wish = &wishes[answer.slot];
@@ -531,12 +566,12 @@ fn respond<E: Effects>(
             });
         }
         let hints = context.api_version >= VERSION_HINTS;
-        let mut data = partition_data(shard, wish.partition, answer, hints, &mut files);
+        let mut data = partition_data(shard, wish.partition, answer, hints, &mut external);
         data.aborted_transactions = committed_only.then(Vec::new);
         responses.last_mut().expect("one was just pushed").partitions.push(data);
     }
     let response = FetchResponse { session_id, responses, ..FetchResponse::default() };
-    Reply::encode_with_files(context, &response, files)
+    Reply::encode_with_external(context, &response, external)
 }
 
 /// Puts the answers in the order of the wishes. Every shard has read up to the limit of the whole request; what is
@@ -546,8 +581,7 @@ fn trim<E: Effects>(mut fetched: Vec<Fetched<E>>, max_bytes: usize) -> Vec<Fetch
     let mut total = 0;
     for answer in &mut fetched {
         if total > 0 && total + answer.bytes > max_bytes {
-            answer.parts.clear();
-            answer.bytes = 0;
+            answer.leave();
         }
         total += answer.bytes;
     }
@@ -559,21 +593,9 @@ fn partition_data<E: Effects>(
     partition: PartitionId,
     answer: Fetched<E>,
     hints: bool,
-    files: &mut Vec<FilePart<E>>,
+    external: &mut Vec<ExternalPart<E>>,
 ) -> PartitionData {
-    let mut records = Records::new();
-    for part in answer.parts {
-        records.push(match part {
-            Part::Memory(bytes) => RecordsPart::Memory(bytes),
-            Part::File { file, position, length } => {
-                files.push(FilePart { file, position, length });
-                RecordsPart::External {
-                    token: files.len() as u64 - 1,
-                    length: u32::try_from(length).expect("a read is bounded by fetch.max.bytes, an i32"),
-                }
-            }
-        });
-    }
+    let records = external_records(answer.parts, answer.source, external);
     let epoch_trouble =
         hints && matches!(answer.error, ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower);
     PartitionData {
@@ -594,4 +616,35 @@ fn partition_data<E: Effects>(
         records: Some(records),
         ..PartitionData::default()
     }
+}
+
+/// Puts tokens where records stand in the response.
+fn external_records<E: Effects>(
+    parts: Vec<Part<E>>,
+    source: Option<RecordSource>,
+    external: &mut Vec<ExternalPart<E>>,
+) -> Records {
+    let mut records = Records::new();
+    let mut push = |part, length| {
+        external.push(part);
+        records.push(RecordsPart::External {
+            token: external.len() as u64 - 1,
+            length: u32::try_from(length).expect("a read is bounded by fetch.max.bytes, an i32"),
+        });
+    };
+    let mut pieces = Vec::with_capacity(parts.len());
+    for part in parts {
+        match part {
+            Part::Memory(bytes) => pieces.push(bytes),
+            Part::File { file, position, length } => {
+                push(ExternalPart::File(FilePart { file, position, length }), length);
+            }
+        }
+    }
+    if let Some(source) = source.filter(|_| !pieces.is_empty()) {
+        let in_memory = ResponseRecords { pieces, source };
+        let length = in_memory.length() as u64;
+        push(ExternalPart::Records(in_memory), length);
+    }
+    records
 }

@@ -91,7 +91,7 @@ impl Consumer {
     }
 }
 
-async fn delete_topic(client: &mut Client, name: &str) {
+pub(crate) async fn delete_topic(client: &mut Client, name: &str) {
     let topics = [DeleteTopicState { name: Some(name), topic_id: Uuid::ZERO }];
     let request = DeleteTopicsRequest {
         topics: topics[..].into(),

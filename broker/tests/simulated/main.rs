@@ -6,6 +6,7 @@ mod damaged_groups;
 mod damaged_metadata;
 mod empty_answers;
 mod every_version;
+mod fetch_memory;
 mod fetch_rules;
 mod fetch_sessions;
 mod first_start;

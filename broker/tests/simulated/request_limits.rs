@@ -84,7 +84,6 @@ impl Place {
             local_addr: self.broker.address,
             peer_addr: self.broker.address,
             connection_id: 1,
-            behind_unsent: false,
             frame: Bytes::copy_from_slice(&frame[4..]),
         };
         let used_bytes = shard.request_memory.used_bytes();

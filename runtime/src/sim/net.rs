@@ -1,8 +1,9 @@
 //! The simulated network as the code under test sees it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -129,18 +130,38 @@ impl Stream for SimStream {
         (result, buffer)
     }
 
-    async fn send(&self, parts: Vec<Bytes>) -> io::Result<()> {
+    async fn send_while<F: Future<Output = ()>>(
+        &self,
+        parts: Vec<Bytes>,
+        mut patience: impl FnMut() -> F,
+    ) -> io::Result<usize> {
         let Handle { shared, connection, end } = &*self.handle;
+        let mut total = 0;
         for mut part in parts {
             while !part.is_empty() {
-                poll_fn(|cx| {
-                    let sent = shared.lock().net_send(*connection, *end, &mut part, cx.waker());
-                    sent.map_or(Poll::Pending, Poll::Ready)
-                })
-                .await?;
+                let mut over = pin!(patience());
+                let sent = poll_fn(|cx| {
+                    if let Some(sent) = shared.lock().net_send(*connection, *end, &mut part, cx.waker()) {
+                        return Poll::Ready(Some(sent));
+                    }
+                    over.as_mut().poll(cx).map(|()| None)
+                });
+                match sent.await {
+                    Some(sent) => total += sent?,
+                    None => return Ok(total),
+                }
             }
         }
-        Ok(())
+        Ok(total)
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        let Handle { shared, connection, end } = &*self.handle;
+        poll_fn(|cx| {
+            let writable = shared.lock().net_writable(*connection, *end, cx.waker());
+            if writable { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
     }
 
     fn shutdown(&self) {

@@ -277,6 +277,17 @@ impl State {
         }
     }
 
+    /// Whether an end takes more, or fails a send at once.
+    pub(super) fn net_writable(&mut self, connection: usize, end: usize, on: &Waker) -> bool {
+        let [mine, theirs] = self.net_ends(connection, end);
+        let full = mine.outgoing_bytes + theirs.arrived.len() >= WINDOW_BYTES;
+        if full && !mine.reset && !mine.closed {
+            mine.send_waker = Some(on.clone());
+            return false;
+        }
+        true
+    }
+
     /// Closes an end: the other reads what was sent, then the end of the stream.
     pub(super) fn net_close(&mut self, connection: usize, end: usize) {
         let [mine, _] = self.net_ends(connection, end);

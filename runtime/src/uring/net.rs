@@ -1,10 +1,13 @@
 //! TCP sockets in the ring.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 
@@ -176,7 +179,11 @@ impl Stream for UringStream {
         }
     }
 
-    async fn send(&self, parts: Vec<Bytes>) -> io::Result<()> {
+    async fn send_while<F: Future<Output = ()>>(
+        &self,
+        parts: Vec<Bytes>,
+        mut patience: impl FnMut() -> F,
+    ) -> io::Result<usize> {
         let connection = &self.connection;
         let total: usize = parts.iter().map(Bytes::len).sum();
         let mut sent = 0;
@@ -195,11 +202,26 @@ impl Stream for UringStream {
             payload = outcome.payload;
             match outcome.result {
                 Ok(count) => sent += count,
-                Err(error) if super::file::is_transient(&error) => self.ready(libc::POLLOUT).await?,
+                Err(error) if super::file::is_transient(&error) => {
+                    // A poll lends nothing to the kernel, so that giving it up says exactly what has been sent.
+                    let (mut ready, mut over) = (pin!(self.ready(libc::POLLOUT)), pin!(patience()));
+                    let first = poll_fn(|cx| match ready.as_mut().poll(cx) {
+                        Poll::Ready(ready) => Poll::Ready(Some(ready)),
+                        Poll::Pending => over.as_mut().poll(cx).map(|()| None),
+                    });
+                    match first.await {
+                        Some(ready) => ready?,
+                        None => break,
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(sent)
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.ready(libc::POLLOUT).await
     }
 
     fn shutdown(&self) {

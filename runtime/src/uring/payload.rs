@@ -146,7 +146,8 @@ impl Payload {
                 parts.set(slices.iter().map(|slice| (slice.as_ptr(), slice.len())), *done);
                 header.0.msg_iov = parts.0.as_mut_ptr();
                 header.0.msg_iovlen = parts.0.len();
-                let flags = u32::try_from(libc::MSG_NOSIGNAL).expect("a small constant");
+                // What the socket does not take at once is the sender's to decide: it may not want to lend memory for long.
+                let flags = u32::try_from(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).expect("small constants");
                 opcode::SendMsg::new(target(&**socket), &raw const header.0).flags(flags).build()
             }
             Self::Accept { socket, address } => {

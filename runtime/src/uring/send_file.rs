@@ -89,8 +89,12 @@ async fn send_cold(
     if read == 0 {
         return Err(Error::new(ErrorKind::UnexpectedEof, "the file ends before what was to be sent"));
     }
-    stream.send(vec![buffer.into_bytes(0..read)]).await?;
-    Ok(read as u64)
+    // The pages are in memory now: what the socket does not take at once need not wait in the buffer.
+    let sent = stream.send_while(vec![buffer.into_bytes(0..read)], || std::future::ready(())).await?;
+    if sent == 0 {
+        stream.writable().await?;
+    }
+    Ok(sent as u64)
 }
 
 /// Brings pages into the cache by reading one byte of each.

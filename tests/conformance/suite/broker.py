@@ -40,13 +40,14 @@ def free_address():
 class Broker:
     """Invariant: at most one process per instance; `kill` and `stop` wait until it is gone."""
 
-    def __init__(self, data_dir, settings=None, log_path=None, address=None, cores="0,1"):
+    def __init__(self, data_dir, settings=None, log_path=None, address=None, cores="0,1", prefix=()):
         self.data_dir = pathlib.Path(data_dir)
         self.settings = PROFILE if settings is None else settings
         self.log_path = pathlib.Path(log_path or self.data_dir.with_suffix(".log"))
         self.address = address or free_address()
         self.admin_address = free_address()
         self.cores = cores
+        self.prefix = list(prefix)
         self.process = None
 
     @property
@@ -56,7 +57,7 @@ class Broker:
     def start(self):
         """Milliseconds from the spawn to the first Metadata reply."""
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={value}")]
-        command = [str(binary()), "serve", "--data-dir", str(self.data_dir), "--listen", self.address,
+        command = [*self.prefix, str(binary()), "serve", "--data-dir", str(self.data_dir), "--listen", self.address,
                    "--admin-listen", self.admin_address, "--cores", self.cores, *settings]
         started = time.monotonic()
         with open(self.log_path, "ab") as log:
