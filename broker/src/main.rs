@@ -82,7 +82,7 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    broker::process::serve(config, signals, loggers, args.log_format)
+    broker::node::process::serve(config, signals, loggers, args.log_format)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use model::{Offset, RecordBatch, RecordIter, TopicPartition};
 
 use crate::decompress::records;
-use crate::log_segment::parse_file_name;
-use crate::producer_snapshot::{BATCHES_ENDING, Recent, decode, decode_batches};
+use crate::producer::snapshot::{BATCHES_ENDING, Recent, decode, decode_batches};
 use crate::records::UNPACKED_BYTES_MAX;
+use crate::segment::parse_file_name;
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

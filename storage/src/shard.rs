@@ -11,15 +11,15 @@ use model::TopicPartition;
 use runtime::sync::{Notify, Semaphore};
 use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 
-use crate::creation::Creations;
-use crate::journal::Journal;
-use crate::log_manager::{SPACE_CREDIT_MIN, check_space};
-use crate::log_segment::{FileOf, LogSegment};
-use crate::producer_budget::ProducerBudget;
-use crate::read_cache::ReadCache;
-use crate::removal::remove_if_there;
-use crate::retention_due::RetentionDue;
-use crate::tail::to_u64;
+use crate::commit::journal::Journal;
+use crate::dir::creation::Creations;
+use crate::dir::files::remove_if_there;
+use crate::manager::{SPACE_CREDIT_MIN, check_space};
+use crate::producer::budget::ProducerBudget;
+use crate::segment::read_cache::ReadCache;
+use crate::segment::tail::to_u64;
+use crate::segment::{FileOf, LogSegment};
+use crate::upkeep::retention_due::RetentionDue;
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
 
 /// Logs that are recovered at the same time, if there is memory for it.

@@ -7,7 +7,7 @@ use runtime::probe::{DirectoryFacts, directory_facts};
 
 use super::allowed_cores::Cores;
 use super::doctor::nearest_directory;
-use crate::memory_plan::MemoryPlan;
+use crate::config::memory_plan::MemoryPlan;
 
 /// How the data directory is written and read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use runtime::probe::Resources;
 
 use super::{CheckArgs, allowed_cores};
+use crate::cli::start_plan::StartPlan;
 use crate::config::effective_settings;
 use crate::logging;
-use crate::start_plan::StartPlan;
 
 /// What to print, and whether a start would get past its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

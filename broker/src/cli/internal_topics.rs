@@ -2,7 +2,7 @@
 
 use net::protocol::records::{GroupRecord, MetadataRecord};
 
-use crate::coordinators::GROUP_TOPIC;
+use crate::coordination::directory::GROUP_TOPIC;
 use crate::metadata::CLUSTER_METADATA;
 
 /// A record in words, if it is of an internal topic.

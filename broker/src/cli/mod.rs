@@ -9,6 +9,7 @@ mod internal_topics;
 mod listen_flags;
 mod place_checks;
 mod serve_args;
+pub mod start_plan;
 
 use std::path::PathBuf;
 

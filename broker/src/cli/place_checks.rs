@@ -13,8 +13,8 @@ use runtime::probe::{Finding, Resources};
 use storage::LOCK_PATIENCE;
 
 use super::allowed_cores;
+use crate::cli::start_plan::StartPlan;
 use crate::config::BrokerConfig;
-use crate::start_plan::StartPlan;
 
 /// Entries of the data directory whose owner is looked at.
 const ENTRIES_MAX: usize = 10_000;

@@ -17,6 +17,7 @@ mod layers;
 mod listener;
 mod listeners;
 mod log_config;
+pub mod memory_plan;
 mod nearest;
 mod properties;
 mod read;

@@ -21,8 +21,8 @@ use super::image::{ImageBuilder, MetadataImage, PartitionImage};
 use super::records::{self, MetadataRecord};
 use super::{CLUSTER_METADATA, validate_topic_name};
 use crate::config::validate_topic_configs;
-use crate::partition::Partition;
-use crate::shard::Shard;
+use crate::node::shard::Shard;
+use crate::replicas::partition::Partition;
 
 /// A refused change: Kafka's error and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

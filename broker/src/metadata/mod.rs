@@ -5,7 +5,10 @@
 
 mod controller;
 mod image;
+pub mod producer_ids;
 mod records;
+pub mod reopening;
+pub mod topic_changes;
 mod topic_name;
 
 pub use controller::{

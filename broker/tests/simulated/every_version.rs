@@ -22,7 +22,7 @@ use net::protocol::offset_for_leader_epoch::{
 use net::protocol::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use net::protocol::{ApiKey, Decode, Encode, Request, Response};
 
-use broker::handlers::offered;
+use broker::api::offered;
 use model::{Offset, RecordBatchBuilder, Uuid};
 
 use crate::harness::{Broker, Client, in_world};

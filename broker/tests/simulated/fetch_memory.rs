@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use broker::shard::Shard;
+use broker::node::shard::Shard;
 use futures_util::future::join_all;
 use model::{Offset, RecordBatchBuilder};
 use net::protocol::fetch::FetchResponse;

@@ -3,8 +3,8 @@
 
 use std::pin::pin;
 
-use broker::handlers::dispatch;
-use broker::request::RequestContext;
+use broker::api::dispatch;
+use broker::clients::request::RequestContext;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use net::protocol::alter_configs::{self, AlterConfigsRequest};

@@ -1,6 +1,6 @@
 //! Records of `__consumer_offsets`, replayed: whatever the log holds, the coordinator takes up its work afterwards.
 
-use broker::coordinator::{GroupConfig, GroupCoordinator, Input, Now};
+use broker::coordination::groups::{GroupConfig, GroupCoordinator, Input, Now};
 
 use crate::Mutator;
 

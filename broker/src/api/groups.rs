@@ -1,0 +1,148 @@
+//! What the group APIs share: finding a group's coordinator, and the topic that it lives in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use model::{PartitionId, TopicId};
+use net::protocol::ErrorCode;
+use runtime::Effects;
+
+use crate::coordination::directory::GROUP_TOPIC;
+use crate::coordination::groups::{GroupError, Request, Response, partition_for_group};
+use crate::metadata::{ControllerError, NewTopic, TopicAssignment};
+use crate::node::shard::Shard;
+
+/// Asks the coordinator of a group.
+pub(super) async fn ask<E: Effects>(shard: &Rc<Shard<E>>, group_id: &str, request: Request) -> Response {
+    let Some((topic_id, partition)) = locate(shard, group_id) else {
+        return request.refused(GroupError::NotCoordinator);
+    };
+    let target = shard.owner(topic_id, partition);
+    shard.call(target, move |shard| shard.coordinators.ask(&shard, partition, request)).await
+}
+
+/// Asks the coordinators of many groups, with one message for each shard. `request` makes the request for the
+/// groups of one coordinator; the replies come in no particular order.
+pub(super) async fn ask_about<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    group_ids: impl Iterator<Item = &str>,
+    request: fn(Vec<String>) -> Request,
+) -> Vec<Response> {
+    let mut by_shard: BTreeMap<usize, BTreeMap<PartitionId, Vec<String>>> = BTreeMap::new();
+    let mut nowhere = Vec::new();
+    for group_id in group_ids {
+        match locate(shard, group_id) {
+            Some((topic_id, partition)) => {
+                let partitions = by_shard.entry(shard.owner(topic_id, partition)).or_default();
+                partitions.entry(partition).or_default().push(group_id.to_owned());
+            }
+            None => nowhere.push(group_id.to_owned()),
+        }
+    }
+    let calls = by_shard.into_iter().map(|(target, partitions)| {
+        shard.call(target, move |shard| {
+            let asked: Vec<_> = partitions
+                .into_iter()
+                .map(|(partition, ids)| shard.coordinators.ask(&shard, partition, request(ids)))
+                .collect();
+            join_all(asked)
+        })
+    });
+    let mut replies: Vec<Response> = join_all(calls).await.into_iter().flatten().collect();
+    if !nowhere.is_empty() {
+        replies.push(request(nowhere).refused(GroupError::NotCoordinator));
+    }
+    replies
+}
+
+/// Puts what [`ask_about`] found into the order in which the groups were asked for.
+pub(super) fn in_order_of<'a, T>(
+    group_ids: impl Iterator<Item = &'a str>,
+    found: impl Iterator<Item = (String, T)>,
+) -> Vec<T> {
+    let places: HashMap<&str, usize> = group_ids.enumerate().map(|(place, id)| (id, place)).collect();
+    let mut found: Vec<(Option<usize>, T)> =
+        found.map(|(id, found)| (places.get(id.as_str()).copied(), found)).collect();
+    // A stable sort: the replies about a group that was named twice stay as the coordinator gave them.
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, found)| found).collect()
+}
+
+/// The partition of `__consumer_offsets` that has a group. `None` while there is no such topic.
+pub(super) fn locate<E: Effects>(shard: &Shard<E>, group_id: &str) -> Option<(TopicId, PartitionId)> {
+    let image = shard.image();
+    let topic = image.topic(GROUP_TOPIC)?;
+    let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    partition_for_group(group_id, count).map(|partition| (topic.id, PartitionId(partition)))
+}
+
+/// Creates `__consumer_offsets` if it is not there yet.
+///
+/// # Errors
+/// The controller refused.
+pub(super) async fn ensure_group_topic<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), ControllerError> {
+    if shard.image().topic(GROUP_TOPIC).is_some() {
+        return Ok(());
+    }
+    let config = shard.config();
+    let setting = |key: &str, value: String| (key.to_owned(), Some(value));
+    let topic = NewTopic {
+        name: GROUP_TOPIC.to_owned(),
+        assignment: TopicAssignment::Count {
+            partitions: config.offsets_topic_partitions(),
+            replication_factor: 1,
+        },
+        configs: vec![
+            setting("cleanup.policy", "compact".to_owned()),
+            setting("compression.type", "producer".to_owned()),
+            setting("segment.bytes", config.offsets_topic_segment_bytes().to_string()),
+        ],
+    };
+    let created = shard
+        .call_controller(move |shard, controller| async move {
+            controller.create_topics(&shard, vec![topic], false, None).await
+        })
+        .await;
+    match created.into_iter().next() {
+        Some(Err(error)) if error.code != ErrorCode::TopicAlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The code for an optional error.
+pub(super) fn code_of(error: Option<GroupError>) -> i16 {
+    error.map_or(ErrorCode::None, group_error_code).code()
+}
+
+/// The code for a coordinator's error.
+pub(super) const fn group_error_code(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::UnknownServerError => ErrorCode::UnknownServerError,
+    }
+}
+
+/// What to tell people about an error of one group, where the protocol has room for it.
+pub(super) fn explain(error: GroupError, group_id: &str) -> String {
+    match error {
+        GroupError::GroupIdNotFound => format!("Group {group_id} not found."),
+        GroupError::NonEmptyGroup => "The group is not empty.".to_owned(),
+        other => group_error_code(other).name().to_owned(),
+    }
+}

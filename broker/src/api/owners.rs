@@ -1,0 +1,83 @@
+//! Asking the owners of many partitions: one message for each shard and piece of the request, so that however much is asked,
+//! neither the messages in flight nor the time between two yields grow with it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use model::{PartitionId, TopicId};
+use net::protocol::ErrorCode;
+use runtime::{Effects, yield_now};
+
+use crate::node::shard::Shard;
+use crate::replicas::partition::Partition;
+
+/// What is asked of one partition: whose it is, or why it cannot be asked, and the question.
+pub(super) type Asked<Q> = (Result<(TopicId, PartitionId), ErrorCode>, Q);
+
+/// Asks each partition its question on the shard that owns it; the answers come in the order of the questions.
+pub(super) async fn ask_owners<E, Q, A, F, Fut>(
+    shard: &Rc<Shard<E>>,
+    questions: impl Iterator<Item = Asked<Q>>,
+    ask: F,
+) -> Vec<Result<A, ErrorCode>>
+where
+    E: Effects,
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Fn(Rc<Partition<E>>, Q) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<A, ErrorCode>>,
+{
+    let mut questions = questions.peekable();
+    let mut answers = Vec::new();
+    while questions.peek().is_some() {
+        let mut by_shard: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        let mut piece: Vec<Option<Result<A, ErrorCode>>> = Vec::with_capacity(PIECE);
+        for (of, question) in questions.by_ref().take(PIECE) {
+            match of {
+                Ok((topic_id, id)) => {
+                    let asked = by_shard.entry(shard.owner(topic_id, id)).or_default();
+                    asked.push((piece.len(), topic_id, id, question));
+                    piece.push(None);
+                }
+                Err(code) => piece.push(Some(Err(code))),
+            }
+        }
+        let calls = by_shard.into_iter().map(|(target, asked)| {
+            let ask = ask.clone();
+            shard.call(target, move |shard| async move { answer_all(&shard, asked, ask).await })
+        });
+        for (place, answer) in join_all(calls).await.into_iter().flatten() {
+            piece[place] = Some(answer);
+        }
+        answers.extend(piece.into_iter().map(|answer| answer.expect("every question was asked")));
+        yield_now().await;
+    }
+    answers
+}
+
+async fn answer_all<E, Q, A, F, Fut>(
+    shard: &Rc<Shard<E>>,
+    asked: Vec<(usize, TopicId, PartitionId, Q)>,
+    ask: F,
+) -> Vec<(usize, Result<A, ErrorCode>)>
+where
+    E: Effects,
+    F: Fn(Rc<Partition<E>>, Q) -> Fut,
+    Fut: Future<Output = Result<A, ErrorCode>>,
+{
+    let ask = &ask;
+    join_all(asked.into_iter().map(|(place, topic_id, id, question)| {
+        let partition = shard.partition(topic_id, id);
+        async move {
+            match partition {
+                Ok(partition) => (place, ask(partition, question).await),
+                Err(code) => (place, Err(code)),
+            }
+        }
+    }))
+    .await
+}
+
+/// Partitions asked at once.
+const PIECE: usize = 128;

@@ -1,0 +1,436 @@
+//! Produce: appends record batches and answers when they are acknowledged.
+//!
+//! Everything up to the append happens in the order in which the requests of a connection arrive; only the wait for the
+//! acknowledgement overlaps with the requests behind it.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, LocalBoxFuture, join_all};
+use model::{Offset, PartitionId, TopicId};
+use net::protocol::produce::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
+};
+use net::protocol::{ApiKey, ErrorCode, RepairedText, Request};
+use runtime::{Clock, Effects};
+use storage::{AppendError, ClientBatch, RecordRules};
+
+use super::named_twice::Repeated;
+use super::request_limits::{admit, elements_max};
+use crate::api::errors::{append_error_code, broken_rules_code};
+use crate::clients::request::{CloseReason, Reply, RequestContext};
+use crate::metadata::is_internal;
+use crate::node::shard::Shard;
+use crate::replicas::partition::{AckWait, Acks};
+
+/// Advertised from 0 on because old librdkafka drops compression otherwise (KAFKA-18659); bodies below 3 are refused.
+pub const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+/// The lowest version whose body can be read.
+const VERSION_MIN: i16 = 3;
+
+/// Zstandard came with this version (KIP-110).
+const VERSION_ZSTD: i16 = 7;
+
+/// From this version on the response names the records that broke a rule (KIP-467).
+const VERSION_RECORD_ERRORS: i16 = 8;
+
+/// One partition's batch.
+struct Item<B> {
+    slot: usize,
+    topic_id: TopicId,
+    partition: PartitionId,
+    batch: B,
+}
+
+/// A batch on its way to the shard that owns its partition.
+type CheckedItem = Item<ClientBatch>;
+
+/// What became of one partition's batch.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Appended {
+        base_offset: Offset,
+        log_append_time: i64,
+        log_start: Offset,
+    },
+    Failed {
+        code: ErrorCode,
+        message: Option<String>,
+        records: Vec<(i32, String)>,
+    },
+    /// Some records break a rule of the topic; which ones is found out where the batch came from.
+    RecordsRefused(Box<(ClientBatch, RecordRules)>),
+}
+
+impl Outcome {
+    const fn failed(code: ErrorCode) -> Self {
+        Self::Failed { code, message: None, records: Vec::new() }
+    }
+
+    fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Failed { code, message: Some(message.into()), records: Vec::new() }
+    }
+}
+
+/// A topic of the request, with the place of its first partition in the list of outcomes.
+struct TopicSlots {
+    name: String,
+    topic_id: TopicId,
+    partitions: Vec<i32>,
+}
+
+/// The rest of a started request: yields the reply, or `None` for `acks=0`.
+pub type Pending<E> = LocalBoxFuture<'static, Result<Option<Reply<E>>, CloseReason>>;
+
+/// A request whose batches are appended here or on their way to other shards.
+pub struct Started<E: Effects> {
+    /// The rest of it.
+    pub pending: Pending<E>,
+    /// Some of it is on the way, and keeps the frame that it arrived in.
+    pub in_transit: bool,
+}
+
+/// Starts a produce request: when this completes, its batches are appended or on their way, in order.
+///
+/// # Errors
+/// The request cannot be read; the connection must be closed.
+pub async fn start<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    context: RequestContext,
+    body: &[u8],
+) -> Result<Started<E>, CloseReason> {
+    if context.api_version < VERSION_MIN {
+        return Err(CloseReason::Unsupported { name: "Produce", version: context.api_version });
+    }
+    let repaired = RepairedText::default();
+    let elements_max = elements_max(&shard.request_memory, ApiKey::Produce);
+    let (request, elements) =
+        ProduceRequest::decode_within(context.api_version, body, elements_max, &repaired)?;
+    let granted = admit(shard, ApiKey::Produce, elements, body.len()).await?;
+    let acks = match request.acks {
+        0 => Some(Acks::None),
+        1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    };
+    let (topics, mut outcomes, items) = sort_out(shard, &context, &request, acks.is_some());
+    let acks = acks.unwrap_or(Acks::None);
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let in_transit = items.iter().any(|(target, _)| *target != shard.index);
+    let mut calls = Vec::with_capacity(items.len());
+    for (target, items) in items {
+        let items = check(shard, items).await;
+        calls.push(append_on(shard, target, items, acks, timeout).await);
+    }
+    let shard = Rc::clone(shard);
+    // What is appended stands in the log's own memory.
+    let context = RequestContext { frame: Bytes::new(), ..context };
+    let no_reply = request.acks == 0;
+    let pending = Box::pin(async move {
+        let _granted = granted;
+        let answers = match calls.len() {
+            1 => calls.remove(0).await,
+            _ => join_all(calls).await.into_iter().flatten().collect(),
+        };
+        for (slot, outcome) in answers {
+            outcomes[slot] = name_offenders(&shard, outcome).await;
+        }
+        if no_reply {
+            let failed = outcomes.iter().find_map(|outcome| match outcome {
+                Outcome::Failed { code, .. } => Some(*code),
+                Outcome::Appended { .. } | Outcome::RecordsRefused(_) => None,
+            });
+            return failed.map_or(Ok(None), |code| Err(CloseReason::FailedWithoutReply(code)));
+        }
+        let response = respond(&shard, &context, topics, outcomes);
+        Reply::encode(&context, &response).map(Some)
+    });
+    Ok(Started { pending, in_transit })
+}
+
+type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item<Bytes>>)>);
+
+/// Finds the owner of every batch. What has none gets its error at once.
+fn sort_out<E: Effects>(
+    shard: &Shard<E>,
+    context: &RequestContext,
+    request: &ProduceRequest<'_>,
+    acks_valid: bool,
+) -> Sorted {
+    let image = shard.image();
+    let by_id = context.api_version >= 13;
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut outcomes = Vec::new();
+    let mut items: Vec<(usize, Vec<Item<Bytes>>)> = Vec::new();
+    let repeated = repeated_batches(request);
+    let mut place = 0;
+    for data in request.topic_data.iter() {
+        let topic = if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name) };
+        let mut slots =
+            TopicSlots { name: data.name.to_owned(), topic_id: data.topic_id, partitions: Vec::new() };
+        for partition in data.partition_data.iter() {
+            place += 1;
+            if repeated.is_superseded(place - 1) {
+                continue;
+            }
+            let slot = outcomes.len();
+            slots.partitions.push(partition.index);
+            let id = PartitionId(partition.index);
+            let outcome = match topic {
+                _ if !acks_valid => {
+                    Some(Outcome::refused(ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)"))
+                }
+                None if by_id => Some(Outcome::failed(ErrorCode::UnknownTopicId)),
+                None => Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition)),
+                Some(topic) if topic.partition(id).is_none() => {
+                    Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition))
+                }
+                Some(topic)
+                    if is_internal(&topic.name) && context.client_id.as_deref() != Some("__admin_client") =>
+                {
+                    Some(Outcome::failed(ErrorCode::InvalidTopicException))
+                }
+                Some(topic) => {
+                    match check_records(context.api_version, request.transactional_id, partition.records) {
+                        Err(outcome) => Some(outcome),
+                        Ok(records) => {
+                            let target = shard.owner(topic.id, id);
+                            let batch = context.frame.slice_ref(records);
+                            let item = Item { slot, topic_id: topic.id, partition: id, batch };
+                            match items.iter_mut().find(|(owner, _)| *owner == target) {
+                                Some((_, items)) => items.push(item),
+                                None => items.push((target, vec![item])),
+                            }
+                            None
+                        }
+                    }
+                }
+            };
+            outcomes.push(outcome.unwrap_or(Outcome::failed(ErrorCode::UnknownServerError)));
+        }
+        if !slots.partitions.is_empty() || data.partition_data.is_empty() {
+            topics.push(slots);
+        }
+    }
+    (topics, outcomes, items)
+}
+
+/// Partitions with several batches: of those Kafka takes the last.
+fn repeated_batches(request: &ProduceRequest<'_>) -> Repeated {
+    let named = request.topic_data.iter().flat_map(|data| {
+        data.partition_data.iter().map(move |partition| (partition.index, data.topic_id, data.name))
+    });
+    Repeated::of(named)
+}
+
+/// The rules that depend on the request rather than on the log.
+fn check_records<'a>(
+    version: i16,
+    transactional_id: Option<&str>,
+    records: Option<&'a [u8]>,
+) -> Result<&'a [u8], Outcome> {
+    let Some(records) = records.filter(|records| !records.is_empty()) else {
+        return Err(Outcome::refused(
+            ErrorCode::InvalidRecord,
+            format!(
+                "Produce requests with version {version} must have at least one record batch per partition"
+            ),
+        ));
+    };
+    let batch = model::RecordBatch::parse(records);
+    if batch.as_ref().is_ok_and(model::RecordBatch::is_transactional) {
+        if transactional_id.is_none() {
+            return Err(Outcome::failed(ErrorCode::TransactionalIdAuthorizationFailed));
+        }
+        // There is no coordinator that could ever end the transaction.
+        return Err(Outcome::refused(ErrorCode::InvalidTxnState, "transactions are not supported yet"));
+    }
+    if let Ok(batch) = batch
+        && batch.compression() == Some(model::Compression::Zstd)
+        && version < VERSION_ZSTD
+    {
+        return Err(Outcome::refused(
+            ErrorCode::UnsupportedCompressionType,
+            format!("Produce requests with version {version} are not allowed to use ZStandard compression"),
+        ));
+    }
+    Ok(records)
+}
+
+/// Looks at the records on the shard that received them; whoever sent a batch that takes long waits for it.
+async fn check<E: Effects>(shard: &Shard<E>, items: Vec<Item<Bytes>>) -> Vec<CheckedItem> {
+    let mut checked = Vec::with_capacity(items.len());
+    for Item { slot, topic_id, partition, batch } in items {
+        let batch = shard.records.check(batch).await;
+        checked.push(Item { slot, topic_id, partition, batch });
+    }
+    checked
+}
+
+/// Finds out which records of a refused batch break a rule.
+async fn name_offenders<E: Effects>(shard: &Shard<E>, outcome: Outcome) -> Outcome {
+    let Outcome::RecordsRefused(refused) = outcome else { return outcome };
+    let offenders = shard.records.offenders(&refused.0, refused.1).await;
+    let code = broken_rules_code(offenders.iter().map(|(_, rule)| *rule));
+    let records: Vec<(i32, String)> =
+        offenders.into_iter().map(|(index, rule)| (index, rule.to_string())).collect();
+    let first = records.first().map(|(index, rule)| format!("; record {index}: {rule}"));
+    let message = format!("one or more records have been rejected{}", first.unwrap_or_default());
+    Outcome::Failed { code, message: Some(message), records }
+}
+
+/// Sends the items to their shard, in order; the returned future yields their outcomes.
+async fn append_on<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    target: usize,
+    items: Vec<CheckedItem>,
+    acks: Acks,
+    timeout: Duration,
+) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+    let bytes = items.iter().map(|item| item.batch.bytes().len()).sum();
+    if target == shard.index {
+        shard.logs.admitted(bytes).await;
+        return Either::Left(append(shard, items, acks, timeout));
+    }
+    let append_there = move |shard: Rc<Shard<E>>| async move {
+        shard.logs.admitted(bytes).await;
+        append(&shard, items, acks, timeout).await
+    };
+    Either::Right(shard.send_call(target, append_there).await)
+}
+
+/// Appends the items before it returns; the returned future waits for their acknowledgement.
+fn append<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    items: Vec<CheckedItem>,
+    acks: Acks,
+    timeout: Duration,
+) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+    let deadline = shard.effects.clock().now() + timeout;
+    let now = shard.effects.clock().unix_ms();
+    let wait = AckWait::new(deadline);
+    let mut outcomes = Vec::with_capacity(items.len());
+    for item in items {
+        let outcome = append_one(shard, &item, acks, &wait, outcomes.len(), now);
+        outcomes.push((item.slot, outcome));
+    }
+    async move {
+        for (index, code) in wait.wait().await {
+            outcomes[index].1 = Outcome::failed(code);
+        }
+        outcomes
+    }
+}
+
+fn append_one<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    item: &CheckedItem,
+    acks: Acks,
+    wait: &Rc<AckWait>,
+    index: usize,
+    now: i64,
+) -> Outcome {
+    let partition = match shard.partition(item.topic_id, item.partition) {
+        Ok(partition) => partition,
+        Err(code) => {
+            let offline = shard.identity.offline.find(item.topic_id, item.partition);
+            let message = offline.map(|offline| offline.reason);
+            return Outcome::Failed { code, message, records: Vec::new() };
+        }
+    };
+    if !shard.takes_appends() {
+        return Outcome::failed(ErrorCode::NotLeaderOrFollower);
+    }
+    let log = &partition.log;
+    match log.append_checked(&item.batch, partition.leader_epoch(), now) {
+        Ok(info) => {
+            shard.stats.produced(item.batch.bytes().len(), info.last_offset.0 - info.first_offset.0 + 1);
+            partition.appended();
+            partition.wait_for_acks(acks, info.last_offset.plus(1), index, wait);
+            Outcome::Appended {
+                base_offset: info.first_offset,
+                log_append_time: info.log_append_time.unwrap_or(-1),
+                log_start: info.log_start_offset,
+            }
+        }
+        Err(error) => {
+            refused(&partition.name, &error);
+            if let AppendError::RecordsRefused(rules) = error {
+                return Outcome::RecordsRefused(Box::new((item.batch.clone(), rules)));
+            }
+            Outcome::refused(append_error_code(&error), error.to_string())
+        }
+    }
+}
+
+fn refused(partition: &model::TopicPartition, error: &AppendError) {
+    tracing::debug!(%partition, %error, "append refused");
+}
+
+fn respond<E: Effects>(
+    shard: &Shard<E>,
+    context: &RequestContext,
+    topics: Vec<TopicSlots>,
+    outcomes: Vec<Outcome>,
+) -> ProduceResponse {
+    let mut outcomes = outcomes.into_iter();
+    let mut moved = false;
+    let responses = topics
+        .into_iter()
+        .map(|topic| TopicProduceResponse {
+            partition_responses: topic
+                .partitions
+                .iter()
+                .zip(&mut outcomes)
+                .map(|(index, outcome)| {
+                    let response = partition_response(context.api_version, *index, outcome);
+                    moved |= response.error_code == ErrorCode::NotLeaderOrFollower.code();
+                    response
+                })
+                .collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+        })
+        .collect();
+    let mut node_endpoints = Vec::new();
+    if moved && context.api_version >= 10 {
+        let (host, port) = super::cluster::advertised(shard, context);
+        node_endpoints.push(NodeEndpoint { node_id: shard.identity.node_id.0, host, port, rack: None });
+    }
+    ProduceResponse { responses, throttle_time_ms: 0, node_endpoints }
+}
+
+fn partition_response(version: i16, index: i32, outcome: Outcome) -> PartitionProduceResponse {
+    let mut response = PartitionProduceResponse {
+        index,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        current_leader: LeaderIdAndEpoch::default(),
+        ..PartitionProduceResponse::default()
+    };
+    match outcome {
+        Outcome::Appended { base_offset, log_append_time, log_start } => {
+            response.base_offset = base_offset.0;
+            response.log_append_time_ms = log_append_time;
+            response.log_start_offset = log_start.0;
+        }
+        Outcome::Failed { code, message, records } => {
+            response.error_code = code.code();
+            if version >= VERSION_RECORD_ERRORS {
+                let named = |(batch_index, message)| BatchIndexAndErrorMessage {
+                    batch_index,
+                    batch_index_error_message: Some(message),
+                };
+                response.record_errors = records.into_iter().map(named).collect();
+            }
+            response.error_message = message;
+        }
+        Outcome::RecordsRefused(_) => unreachable!("its records have been named"),
+    }
+    response
+}

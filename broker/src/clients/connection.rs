@@ -1,0 +1,480 @@
+//! One client connection: receives frames, starts requests in order, sends responses in order.
+//!
+//! Two tasks share the connection's state: the reader receives and starts requests (and runs those that must not
+//! overlap with others), the writer sends responses whose turn has come.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use net::protocol::{ApiKey, RequestHeader, Segment, unsupported_api_versions_response};
+use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
+use runtime::sync::{Notify, Permit};
+use runtime::{Clock, Effects, Monotonic, Net, Stream};
+
+use crate::api::{self, produce};
+use crate::clients::connection_end::{DISCARD_TIME_MAX, discard};
+use crate::clients::outgoing::{ExternalPart, Outgoing};
+use crate::clients::request::{CloseReason, Reply, RequestContext};
+use crate::clients::request_memory::{FREE_BYTES, RequestGrant};
+use crate::clients::response_sender::ResponseSender;
+use crate::clients::slow_arrivals::{Arrival, PATIENCE};
+use crate::node::shard::Shard;
+
+type StreamOf<E> = <<E as Effects>::Net as Net>::Stream;
+
+/// One connection. Lives on the shard that accepted it.
+pub struct Connection<E: Effects> {
+    shard: Rc<Shard<E>>,
+    stream: StreamOf<E>,
+    id: u64,
+    /// The listener that accepted it, by its place in the settings.
+    listener: usize,
+    protocol: RefCell<net::Connection>,
+    /// Records and file parts of responses that have not been sent, by the token in their segments.
+    external: RefCell<HashMap<u64, ExternalPart<E>>>,
+    next_token: Cell<u64>,
+    /// A request was completed or a response sent: the reader may go on.
+    progress: Notify,
+    /// A response may be ready: the writer may go on.
+    ready: Notify,
+    /// The reader starts no more requests.
+    closing: Cell<bool>,
+    /// The writer sends no more.
+    closed: Cell<bool>,
+    ending: Cell<Ending>,
+    end_began: Notify,
+    last_active: Cell<Monotonic>,
+    /// Memory for the request that is arriving or expected, if it is large.
+    grant: RefCell<Option<RequestGrant>>,
+    /// While a large request has memory and all of it has not arrived: since when, less the time of its waits.
+    arriving: Cell<Option<Monotonic>>,
+    /// Small requests on their way to other shards.
+    in_transit_bytes: Cell<usize>,
+}
+
+impl<E: Effects> Connection<E> {
+    /// A new connection with the broker's limits.
+    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, id: u64, listener: usize) -> Rc<Self> {
+        let limits = ConnectionLimits {
+            request_bytes_max: shard.config().socket_request_bytes_max(),
+            ..ConnectionLimits::default()
+        };
+        let now = shard.effects.clock().now();
+        Rc::new(Self {
+            shard,
+            stream,
+            id,
+            listener,
+            protocol: RefCell::new(net::Connection::new(limits)),
+            external: RefCell::default(),
+            next_token: Cell::new(0),
+            progress: Notify::new(),
+            ready: Notify::new(),
+            closing: Cell::new(false),
+            closed: Cell::new(false),
+            ending: Cell::new(Ending::Open),
+            end_began: Notify::new(),
+            last_active: Cell::new(now),
+            grant: RefCell::default(),
+            arriving: Cell::new(None),
+            in_transit_bytes: Cell::new(0),
+        })
+    }
+
+    /// When the connection last received or sent something.
+    #[must_use]
+    pub fn last_active(&self) -> Monotonic {
+        self.last_active.get()
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.stream.peer_addr()
+    }
+
+    /// Whether no request is being worked on, and has not been for so long that its client has its answer.
+    #[must_use]
+    pub fn is_resting(&self, now: Monotonic) -> bool {
+        self.protocol.borrow().is_idle() && now.since(self.last_active.get()) > DISCARD_TIME_MAX
+    }
+
+    /// The large request that holds memory while it arrives.
+    #[must_use]
+    pub fn arrival(&self, now: Monotonic) -> Option<Arrival> {
+        let since = self.arriving.get().filter(|_| self.ending.get() != Ending::Aborted)?;
+        let bytes = self.protocol.borrow().buffered_bytes();
+        Some(Arrival { connection_id: self.id, bytes, received_for: now.since(since) })
+    }
+
+    /// Takes no more requests, answers those that were taken, then ends the connection.
+    pub fn finish(&self) {
+        if self.ending.get() == Ending::Open {
+            self.begin_end(Ending::Finishing);
+        }
+    }
+
+    /// Ends the connection at once.
+    pub fn abort(&self) {
+        self.stream.shutdown();
+        self.begin_end(Ending::Aborted);
+    }
+
+    fn begin_end(&self, ending: Ending) {
+        self.ending.set(ending);
+        self.end_began.notify_all();
+        self.ready.notify_one();
+        self.progress.notify_one();
+    }
+
+    /// Whether it sends no more.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether it is being ended.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.get() != Ending::Open
+    }
+
+    /// Waits until it is being ended.
+    pub async fn ending(&self) {
+        while !self.is_ending() {
+            self.end_began.notified().await;
+        }
+    }
+
+    /// Serves the connection until either side closes it.
+    pub async fn serve(self: Rc<Self>) {
+        let writer = Rc::clone(&self);
+        self.shard.effects.spawn(async move { writer.write().await });
+        if let Err(reason) = self.read().await {
+            self.shard.stats.closed_connection();
+            tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
+        }
+        // Responses to what came before still go out; the writer then ends the connection.
+        self.closing.set(true);
+        self.ready.notify_one();
+        while !self.closed.get() {
+            self.progress.notified().await;
+        }
+        drop(self.grant.take());
+        if self.ending.get() != Ending::Aborted {
+            discard(self.shard.effects.clock(), &self.stream).await;
+        }
+    }
+
+    async fn read(self: &Rc<Self>) -> Result<(), ReadEnd> {
+        while !self.closed.get() && !self.is_ending() {
+            let request = self.protocol.borrow_mut().next_request()?;
+            if let Some(request) = request {
+                self.start(request).await?;
+                continue;
+            }
+            if !self.protocol.borrow().wants_read() {
+                // It needs no more memory than it has. While it waits for its turn it may still have to give way.
+                if let Some(grant) = &mut *self.grant.borrow_mut() {
+                    grant.arrived();
+                }
+                self.progress.notified().await;
+                continue;
+            }
+            let room_max = self.reserve().await;
+            if self.is_ending() {
+                // Perhaps without the memory.
+                break;
+            }
+            let buffer = self.protocol.borrow_mut().take_buffer(room_max);
+            let (received, buffer) = self.stream.recv(buffer).await;
+            self.protocol.borrow_mut().received(buffer);
+            match received {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(bytes) => {
+                    self.last_active.set(self.shard.effects.clock().now());
+                    self.shard.stats.received(bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets memory for what is received next; yields the room that it may take. Until more has arrived than every
+    /// connection has room for anyway, an announced size alone gets none.
+    async fn reserve(&self) -> usize {
+        let (announced, wanted, arrived) = {
+            let protocol = self.protocol.borrow();
+            (protocol.next_request_bytes(), protocol.wanted(), protocol.buffered_bytes())
+        };
+        let granted = self.grant.borrow().as_ref().map_or(0, RequestGrant::bytes);
+        match announced {
+            Some(bytes) if bytes > FREE_BYTES => {
+                if arrived < FREE_BYTES && granted < arrived + wanted {
+                    return FREE_BYTES - arrived;
+                }
+                self.grow(arrived + wanted).await;
+            }
+            None if wanted > FREE_BYTES => {
+                let mut grant = self.grant.borrow_mut();
+                if grant.is_none() {
+                    *grant = self.shard.request_memory.try_expect(wanted);
+                }
+                if grant.is_none() {
+                    return FREE_BYTES;
+                }
+            }
+            _ => {}
+        }
+        usize::MAX
+    }
+
+    /// Waits for memory, at the expense of connections whose request arrives too slowly.
+    async fn grow(&self, to_bytes: usize) {
+        let clock = self.shard.effects.clock();
+        let began = clock.now();
+        let grant = self.grant.take();
+        let mut grant = grant.unwrap_or_else(|| self.shard.request_memory.begin());
+        let more_bytes = to_bytes.saturating_sub(grant.bytes());
+        let mut counted = began;
+        {
+            let mut growing = pin!(grant.grow(to_bytes));
+            while !self.is_ending() {
+                let (ending, patience) = (pin!(self.ending()), pin!(clock.sleep_until(counted + PATIENCE)));
+                if let Either::Left(_) = select(growing.as_mut(), select(ending, patience)).await {
+                    break;
+                }
+                let now = clock.now();
+                self.forgive(now.since(counted));
+                counted = now;
+                self.shard.connections.make_way(self.id, now, now.since(began), more_bytes);
+            }
+        }
+        self.forgive(clock.now().since(counted));
+        if self.arriving.get().is_none() {
+            self.arriving.set(Some(clock.now()));
+        }
+        *self.grant.borrow_mut() = Some(grant);
+    }
+
+    /// Does not count the time of a wait for memory when the request is judged.
+    fn forgive(&self, waited: Duration) {
+        self.arriving.set(self.arriving.get().map(|since| since + waited));
+    }
+
+    /// Starts a request and, unless it is a Produce, runs it to its end. A request that cannot be answered
+    /// completes without a response, so that those before it still go out.
+    async fn start(self: &Rc<Self>, request: StartedRequest) -> Result<(), CloseReason> {
+        let StartedRequest { slot, frame } = request;
+        let bytes = frame.len();
+        let mut grant = if bytes > FREE_BYTES { self.grant.take() } else { None };
+        if let Some(grant) = &mut grant {
+            grant.arrived();
+        }
+        self.arriving.set(None);
+        let started = self.shard.effects.clock().now();
+        match self.handle(frame).await {
+            Ok(Handled::Replied(key, reply)) => self.complete(slot, key, started, Some(reply)),
+            Ok(Handled::Producing(produce::Started { pending, in_transit })) => {
+                // What is appended here has been copied; what goes to other shards is kept by the message.
+                let grant = grant.filter(|_| in_transit);
+                let small =
+                    if in_transit && grant.is_none() { Some(self.send_along(bytes).await) } else { None };
+                let connection = Rc::clone(self);
+                self.shard.effects.spawn(async move {
+                    let outcome = pending.await;
+                    drop((grant, small));
+                    match outcome {
+                        Ok(reply) => connection.complete(slot, ApiKey::Produce, started, reply),
+                        Err(reason) => connection.fail(slot, &reason),
+                    }
+                });
+            }
+            Err(reason) => {
+                self.protocol.borrow_mut().complete(slot, Vec::new());
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Charges a small request that is on its way to another shard, unless it has the room that every connection has.
+    async fn send_along(self: &Rc<Self>, bytes: usize) -> InTransit<E> {
+        let total = self.in_transit_bytes.get() + bytes;
+        self.in_transit_bytes.set(total);
+        let memory = &self.shard.request_memory;
+        let charged = if total > FREE_BYTES { Some(memory.in_transit(bytes).await) } else { None };
+        InTransit { connection: Rc::clone(self), bytes, _charged: charged }
+    }
+
+    async fn handle(&self, frame: Bytes) -> Result<Handled<E>, CloseReason> {
+        let (header, body) = RequestHeader::decode(&frame)?;
+        let key = header.api_key;
+        let context = RequestContext {
+            api_version: header.api_version,
+            correlation_id: header.correlation_id,
+            client_id: header.client_id.map(Cow::into_owned),
+            local_addr: self.stream.local_addr(),
+            listener: self.listener,
+            peer_addr: self.stream.peer_addr(),
+            connection_id: self.id,
+            frame: frame.clone(),
+        };
+        if key == ApiKey::Produce {
+            return Ok(Handled::Producing(produce::start(&self.shard, context, body).await?));
+        }
+        if key == ApiKey::ApiVersions && !api::api_versions::VERSIONS.contains(&header.api_version) {
+            let segments = unsupported_api_versions_response(header.correlation_id)?;
+            return Ok(Handled::Replied(key, Reply { segments, external: Vec::new() }));
+        }
+        if key == ApiKey::Fetch {
+            self.all_sent().await;
+        }
+        let reply = api::dispatch(&self.shard, key, &context, body).await?;
+        Ok(Handled::Replied(key, reply))
+    }
+
+    /// Waits until the client has been sent all responses so far: records of one response at most are kept for it, as in
+    /// Kafka.
+    async fn all_sent(&self) {
+        while self.protocol.borrow().out_bytes() > 0 && !self.closed.get() {
+            self.progress.notified().await;
+        }
+    }
+
+    fn complete(&self, slot: Slot, key: ApiKey, started: Monotonic, reply: Option<Reply<E>>) {
+        let now = self.shard.effects.clock().now();
+        self.shard.stats.answered(key, now.since(started));
+        let segments = reply.map_or_else(Vec::new, |reply| self.adopt(reply));
+        self.protocol.borrow_mut().complete(slot, segments);
+        self.ready.notify_one();
+        self.progress.notify_one();
+    }
+
+    /// Gives the external parts of a reply tokens of this connection.
+    fn adopt(&self, reply: Reply<E>) -> Vec<Segment> {
+        let Reply { mut segments, external } = reply;
+        if external.is_empty() {
+            return segments;
+        }
+        let base = self.next_token.get();
+        self.next_token.set(base + external.len() as u64);
+        self.external.borrow_mut().extend((base..).zip(external));
+        for segment in &mut segments {
+            if let Segment::External { token, .. } = segment {
+                *token += base;
+            }
+        }
+        segments
+    }
+
+    fn fail(&self, slot: Slot, reason: &CloseReason) {
+        tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
+        self.shard.stats.closed_connection();
+        self.protocol.borrow_mut().complete(slot, Vec::new());
+        self.finish();
+    }
+
+    async fn write(self: Rc<Self>) {
+        loop {
+            let segments = self.ready_segments();
+            if segments.is_empty() {
+                if (self.closing.get() || self.is_ending()) && self.protocol.borrow().in_flight() == 0 {
+                    break;
+                }
+                self.ready.notified().await;
+                continue;
+            }
+            if self.send(segments).await.is_err() {
+                self.abort();
+                break;
+            }
+        }
+        self.stream.shutdown_send();
+        self.closed.set(true);
+        self.progress.notify_one();
+        self.shard.connections.note_answered();
+    }
+
+    /// Everything whose turn has come, up to a bound.
+    fn ready_segments(&self) -> Vec<Segment> {
+        let mut protocol = self.protocol.borrow_mut();
+        let mut ready = Vec::new();
+        while ready.len() < SEND_SEGMENTS_MAX
+            && let Some(segments) = protocol.next_ready()
+        {
+            ready.extend(segments);
+        }
+        ready
+    }
+
+    /// Sends responses that follow one another.
+    async fn send(&self, segments: Vec<Segment>) -> std::io::Result<()> {
+        let total = segments.iter().map(Segment::len).sum();
+        let line = segments.into_iter().map(|segment| {
+            Outgoing::new(segment, |token| {
+                self.external.borrow_mut().remove(&token).expect("adopted with the reply")
+            })
+        });
+        let line = line.collect();
+        let progressed = || self.last_active.set(self.shard.effects.clock().now());
+        let sender = ResponseSender { shard: &self.shard, stream: &self.stream, progressed };
+        sender.send(line).await?;
+        self.shard.stats.sent(total);
+        self.protocol.borrow_mut().sent(total);
+        self.progress.notify_one();
+        Ok(())
+    }
+}
+
+/// A small request on its way to another shard.
+struct InTransit<E: Effects> {
+    connection: Rc<Connection<E>>,
+    bytes: usize,
+    _charged: Option<Permit>,
+}
+
+impl<E: Effects> Drop for InTransit<E> {
+    fn drop(&mut self) {
+        let in_transit = &self.connection.in_transit_bytes;
+        in_transit.set(in_transit.get() - self.bytes);
+    }
+}
+
+/// How a connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It takes requests.
+    Open,
+    /// It answers those that it has taken and then sends no more; what still arrives is discarded.
+    Finishing,
+    /// Both directions are shut; what is being worked on cannot be answered any more.
+    Aborted,
+}
+
+/// How far a request has come when the next one may be looked at.
+enum Handled<E: Effects> {
+    /// To its end.
+    Replied(ApiKey, Reply<E>),
+    /// Its batches are appended; the acknowledgement is waited for.
+    Producing(produce::Started<E>),
+}
+
+/// Responses are gathered into one send until there are so many pieces.
+const SEND_SEGMENTS_MAX: usize = 512;
+
+/// Why the reader stopped before the client closed.
+#[derive(Debug, thiserror::Error)]
+enum ReadEnd {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Request(#[from] CloseReason),
+}

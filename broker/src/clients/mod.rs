@@ -1,0 +1,10 @@
+//! Connections of clients: listeners, requests on their way in, responses on their way out, and the memory of both.
+
+pub mod connection;
+pub(crate) mod connection_end;
+pub mod outgoing;
+pub mod request;
+pub mod request_memory;
+pub(crate) mod response_sender;
+pub mod server;
+pub mod slow_arrivals;

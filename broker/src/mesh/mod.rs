@@ -1,0 +1,3 @@
+//! How shards ask one another: calls, answers, who owns what.
+
+pub mod calls;

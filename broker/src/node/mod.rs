@@ -1,0 +1,4 @@
+//! A node from its start to its stop: what it may use, its process, its shards.
+
+pub mod process;
+pub mod shard;

@@ -1,0 +1,106 @@
+//! What one shard counts. Plain fields, written by the shard alone; `admin` renders them.
+
+pub mod publisher;
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use net::protocol::ApiKey;
+
+use crate::admin::LatencyHistogram;
+
+/// Counters of one shard. Lives on every shard.
+#[derive(Default)]
+pub struct Stats {
+    /// Bytes received from clients.
+    pub received_bytes: Cell<u64>,
+    /// Bytes sent to clients.
+    pub sent_bytes: Cell<u64>,
+    /// Bytes of record batches appended for clients.
+    pub produced_bytes: Cell<u64>,
+    /// Record batches appended for clients.
+    pub produced_batches: Cell<u64>,
+    /// Records appended for clients.
+    pub produced_records: Cell<u64>,
+    /// Bytes of record batches read for clients.
+    pub fetched_bytes: Cell<u64>,
+    /// Connections open now.
+    pub connections: Cell<u64>,
+    /// Connections accepted.
+    pub accepted: Cell<u64>,
+    /// Connections that we closed because of what was sent.
+    pub rejected: Cell<u64>,
+    /// Connections that found no room, or that the system could not give us.
+    pub refused: Cell<u64>,
+    latencies: RefCell<Vec<LatencyHistogram>>,
+}
+
+fn add(counter: &Cell<u64>, amount: usize) {
+    counter.set(counter.get() + amount as u64);
+}
+
+impl Stats {
+    /// Notes bytes from a client.
+    pub fn received(&self, bytes: usize) {
+        add(&self.received_bytes, bytes);
+    }
+
+    /// Notes bytes to a client.
+    pub fn sent(&self, bytes: usize) {
+        add(&self.sent_bytes, bytes);
+    }
+
+    /// Notes an appended batch of `records` records.
+    pub fn produced(&self, bytes: usize, records: i64) {
+        add(&self.produced_bytes, bytes);
+        add(&self.produced_batches, 1);
+        add(&self.produced_records, usize::try_from(records).unwrap_or(0));
+    }
+
+    /// Notes records read.
+    pub fn fetched(&self, bytes: usize) {
+        add(&self.fetched_bytes, bytes);
+    }
+
+    /// Notes a new connection.
+    pub fn connected(&self) {
+        add(&self.accepted, 1);
+        add(&self.connections, 1);
+    }
+
+    /// Notes the end of a connection.
+    pub fn disconnected(&self) {
+        self.connections.set(self.connections.get().saturating_sub(1));
+    }
+
+    /// Notes that we closed a connection.
+    pub fn closed_connection(&self) {
+        add(&self.rejected, 1);
+    }
+
+    /// Notes that a connection was not taken.
+    pub fn refused_connection(&self) {
+        add(&self.refused, 1);
+    }
+
+    /// Notes a finished request.
+    pub fn answered(&self, key: ApiKey, latency: Duration) {
+        let index = usize::try_from(key.code()).unwrap_or(0);
+        let mut latencies = self.latencies.borrow_mut();
+        if latencies.len() <= index {
+            latencies.resize_with(index + 1, LatencyHistogram::default);
+        }
+        latencies[index].record(latency);
+    }
+
+    /// The latencies of every API that was used.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<(ApiKey, LatencyHistogram)> {
+        let latencies = self.latencies.borrow();
+        let named = latencies.iter().enumerate().filter_map(|(code, histogram)| {
+            let key = i16::try_from(code).ok().and_then(|code| ApiKey::try_from(code).ok())?;
+            (histogram.count() > 0).then(|| (key, histogram.clone()))
+        });
+        named.collect()
+    }
+}

@@ -1,0 +1,502 @@
+//! One partition's log: appended on its shard, read from memory or disk, durable by the commit loop.
+//!
+//! The parts of its life are in files of their own: `append`, `read`, `timestamps`, `commit_loop`, `maintenance`,
+//! `retention`, `recovery`.
+
+pub(crate) mod append;
+pub(crate) mod leader_epoch_cache;
+pub(crate) mod read;
+pub(crate) mod read_memory;
+pub(crate) mod replay;
+pub(crate) mod timestamps;
+pub(crate) mod validation;
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+use model::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use runtime::sync::{Notify, Semaphore};
+use runtime::{Disk, Effects};
+
+use crate::commit::commit_loop::start_flush;
+use crate::dir::Checkpoint;
+use crate::log::leader_epoch_cache::LeaderEpochCache;
+use crate::producer::budget::ChargedProducers;
+use crate::producer::state::ProducerState;
+use crate::segment::{LogSegment, Stage};
+use crate::shard::Shard;
+use crate::{LogConfig, StorageError};
+
+/// Who appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer: every rule is checked.
+    Client,
+    /// The broker itself (coordinators, metadata): may write control records and several batches, and goes on while
+    /// the disk has less room than the reserve.
+    Internal,
+}
+
+/// Where an append went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendInfo {
+    /// The offset of the first record.
+    pub first_offset: Offset,
+    /// The offset of the last record.
+    pub last_offset: Offset,
+    /// The largest timestamp.
+    pub max_timestamp: i64,
+    /// The broker's time, if that is what records carry (`LogAppendTime`).
+    pub log_append_time: Option<i64>,
+    /// The start of the log.
+    pub log_start_offset: Offset,
+    /// The batch was stored before (idempotent producer); these are its offsets, nothing was appended.
+    pub duplicate: bool,
+}
+
+/// Record batches, whole ones, one behind the other.
+pub struct LogRead<E: Effects> {
+    /// The bytes, in order.
+    pub parts: Vec<ReadPart<E>>,
+    /// Bytes of all parts.
+    pub size_bytes: usize,
+    /// The log has more behind these bytes that might be read: the read has ended at a limit.
+    pub more: bool,
+}
+
+impl<E: Effects> LogRead<E> {
+    pub(crate) const fn nothing() -> Self {
+        Self { parts: Vec::new(), size_bytes: 0, more: false }
+    }
+}
+
+/// A piece of a read.
+pub enum ReadPart<E: Effects> {
+    /// Bytes in memory.
+    Memory(MemoryPart),
+    /// A range of a sealed segment's file, for sendfile.
+    File {
+        /// The file, opened for buffered reading.
+        file: <E::Disk as Disk>::File,
+        /// The first byte.
+        position: u64,
+        /// Bytes.
+        length: u64,
+    },
+}
+
+/// A slice of a larger piece of memory, all of which it keeps.
+#[derive(Debug, Clone)]
+pub struct MemoryPart {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Bytes of the append chunk or the read buffer that they lie in.
+    pub held_bytes: usize,
+}
+
+/// A record found by its timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// Where it is.
+    pub offset: Offset,
+    /// Its timestamp.
+    pub timestamp: i64,
+    /// The leader epoch it was appended in.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// What a log tells its owner, on the log's shard, from within the commit loop.
+pub trait LogListener {
+    /// Everything below `durable_end` is durable now.
+    fn durable(&self, durable_end: Offset);
+    /// Nothing will be written to the log any more.
+    fn failed(&self, error: &StorageError);
+    /// Retention or a deletion has moved the start of the log.
+    fn log_start_advanced(&self, log_start: Offset);
+}
+
+/// One partition's log. Lives on the partition's shard.
+pub struct Log<E: Effects> {
+    pub(crate) this: Weak<Self>,
+    pub(crate) tp: TopicPartition,
+    topic_id: TopicId,
+    pub(crate) dir: Rc<Path>,
+    pub(crate) shard: Rc<Shard<E>>,
+    config: RefCell<Rc<LogConfig>>,
+    pub(crate) state: RefCell<LogState<E>>,
+    listener: RefCell<Option<Rc<dyn LogListener>>>,
+    /// The commit queue or a task of it has the log; or its file is being cut.
+    pub(crate) committing: Cell<bool>,
+    /// A write to a segment is under way.
+    pub(crate) writing: Cell<bool>,
+    /// The older half of the journal that has bytes of the log that its segments do not have.
+    pub(crate) journal_half: Cell<Option<usize>>,
+    /// Entries of the journal in flight that have bytes of the log.
+    pub(crate) entries: Cell<u32>,
+    /// The journal may have entries with bytes of the log, needed or not.
+    pub(crate) journaled: Cell<bool>,
+    /// The shard's list of busy logs has it.
+    pub(crate) busy: Cell<bool>,
+    /// The shard's list of logs with open files has it.
+    pub(crate) files_noted: Cell<bool>,
+    /// One at a time: sealing, checkpoint, deletion, close.
+    pub(crate) maintenance: Semaphore,
+    /// One pass of retention at a time: only that removes segments.
+    pub(crate) retention: Semaphore,
+    /// Something became durable, or never will.
+    pub(crate) progress: Notify,
+}
+
+/// What changes in a log.
+///
+/// Invariant: `log_start <= durable_end <= log_end`, `written_end <= durable_end`; segments are contiguous by offset, never none; all but the
+/// last are sealed or wait in `to_seal`.
+pub(crate) struct LogState<E: Effects> {
+    pub(crate) segments: VecDeque<Rc<LogSegment<E>>>,
+    pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) durable_end: Offset,
+    /// Everything below is durable in the segments; what is not, up to `durable_end`, is in the journal.
+    pub(crate) written_end: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) recovery_point: Offset,
+    pub(crate) epochs: LeaderEpochCache,
+    pub(crate) epochs_dirty: bool,
+    pub(crate) producers: ChargedProducers,
+    /// Full segments that still have to be cut and given their indexes, with the producers as of their end.
+    pub(crate) to_seal: VecDeque<ToSeal<E>>,
+    /// Snapshots within segments, oldest first, each with the checkpoint change that made it the newest.
+    pub(crate) snapshots: Vec<(Offset, u64)>,
+    pub(crate) bytes_since_checkpoint: u64,
+    pub(crate) last_append_ms: u64,
+    pub(crate) last_checkpoint_ms: u64,
+    /// Writes since the log was opened.
+    pub(crate) writes: u64,
+    /// Average bytes per write, for deciding about prewriting.
+    pub(crate) write_bytes_average: u64,
+    /// Why the log takes no appends.
+    pub(crate) offline: Option<StorageError>,
+}
+
+/// A full segment and the producers as of its end.
+pub(crate) struct ToSeal<E: Effects> {
+    pub(crate) segment: Rc<LogSegment<E>>,
+    pub(crate) producers: ProducerState,
+}
+
+impl<E: Effects> Log<E> {
+    pub(crate) fn new(
+        shard: &Rc<Shard<E>>,
+        tp: TopicPartition,
+        topic_id: TopicId,
+        dir: Rc<Path>,
+        config: LogConfig,
+        state: LogState<E>,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            this: this.clone(),
+            tp,
+            topic_id,
+            dir,
+            shard: Rc::clone(shard),
+            config: RefCell::new(Rc::new(config)),
+            state: RefCell::new(state),
+            listener: RefCell::new(None),
+            committing: Cell::new(false),
+            writing: Cell::new(false),
+            journal_half: Cell::new(None),
+            entries: Cell::new(0),
+            journaled: Cell::new(false),
+            busy: Cell::new(false),
+            files_noted: Cell::new(false),
+            maintenance: Semaphore::new(1),
+            retention: Semaphore::new(1),
+            progress: Notify::new(),
+        })
+    }
+
+    /// The partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.tp
+    }
+
+    /// The topic's id.
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Rc<LogConfig> {
+        Rc::clone(&self.config.borrow())
+    }
+
+    /// Replaces the settings; they count from the next append on. Retention runs at once if its settings have changed.
+    pub fn set_config(&self, config: LogConfig) {
+        let retention =
+            |config: &LogConfig| (config.retention_ms, config.retention_bytes, config.delete_retention);
+        let wanted = retention(&config);
+        let before = self.config.replace(Rc::new(config));
+        if retention(&before) != wanted {
+            self.shard.retention_due.add(&self.tp);
+        }
+    }
+
+    /// The first offset that can be read.
+    pub fn log_start_offset(&self) -> Offset {
+        self.state.borrow().log_start
+    }
+
+    /// The offset that the next record gets.
+    pub fn log_end_offset(&self) -> Offset {
+        self.state.borrow().log_end
+    }
+
+    /// Everything below is on stable storage.
+    pub fn durable_end(&self) -> Offset {
+        self.state.borrow().durable_end
+    }
+
+    /// Bytes of all segments.
+    pub fn size_bytes(&self) -> u64 {
+        self.state.borrow().segments.iter().map(|segment| segment.size()).sum()
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.state.borrow().segments.len()
+    }
+
+    /// Why the log takes no appends, if it does not: damaged, closed, or its directory has failed.
+    pub fn offline(&self) -> Option<StorageError> {
+        if let Some(error) = &self.state.borrow().offline {
+            return Some(error.clone());
+        }
+        self.shard.dir_failure()
+    }
+
+    /// Whether the log was deleted or shut.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state.borrow().offline, Some(StorageError::Closed))
+    }
+
+    /// Ends a turn of the commit loop or of a cut.
+    pub(crate) fn rest(&self) {
+        self.committing.set(false);
+        if self.is_closed() {
+            // Its deletion waits for that.
+            self.progress.notify_all();
+        }
+    }
+
+    /// The end of `epoch` (or of the largest one before it), as OffsetForLeaderEpoch answers it.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        let state = self.state.borrow();
+        state.epochs.end_offset_for(epoch, state.log_end)
+    }
+
+    /// Notes that appends from now on are of `epoch`.
+    pub fn assign_epoch(&self, epoch: LeaderEpoch) {
+        let mut state = self.state.borrow_mut();
+        let start = state.log_end;
+        state.epochs_dirty |= state.epochs.assign(epoch, start);
+    }
+
+    /// The newest epoch in the log.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.borrow().epochs.latest()
+    }
+
+    /// Names who hears about progress; replaces the one before.
+    pub fn set_listener(&self, listener: Rc<dyn LogListener>) {
+        *self.listener.borrow_mut() = Some(listener);
+    }
+
+    /// Told by the broker: consumers may see up to here; retention does not pass it.
+    pub fn update_high_watermark(&self, high_watermark: Offset) {
+        let mut state = self.state.borrow_mut();
+        state.high_watermark = state.high_watermark.max(high_watermark.min(state.log_end));
+    }
+
+    /// The last high watermark told, or the one checkpointed before the restart.
+    pub fn high_watermark(&self) -> Offset {
+        self.state.borrow().high_watermark
+    }
+
+    /// Waits until everything appended so far is durable.
+    ///
+    /// # Errors
+    /// [`StorageError`] if that will not happen.
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        let end = self.log_end_offset();
+        self.durable_to(end).await
+    }
+
+    pub(crate) async fn durable_to(&self, end: Offset) -> Result<(), StorageError> {
+        while self.durable_end() < end {
+            if let Some(error) = self.offline() {
+                return Err(error);
+            }
+            self.progress.notified().await;
+        }
+        Ok(())
+    }
+
+    /// Has everything below `end` written to the segments, where whatever outlives the journal needs it.
+    pub(crate) async fn written_to(self: &Rc<Self>, end: Offset) -> Result<(), StorageError> {
+        while self.state.borrow().written_end < end {
+            self.write_on().await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Log::written_to`], but does not wait for a full disk: others may wait for this log, and make room.
+    pub(crate) async fn written_soon_to(self: &Rc<Self>, end: Offset) -> Result<(), StorageError> {
+        while self.state.borrow().written_end < end {
+            if self.shard.stalled.borrow().iter().any(|stalled| Rc::ptr_eq(stalled, self)) {
+                let busy = io::Error::new(io::ErrorKind::ResourceBusy, "a write waits to be tried again");
+                return Err(StorageError::io("write", &self.dir, &busy));
+            }
+            self.write_on().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_on(self: &Rc<Self>) -> Result<(), StorageError> {
+        if let Some(error) = self.offline() {
+            return Err(error);
+        }
+        start_flush(self);
+        self.progress.notified().await;
+        Ok(())
+    }
+
+    pub(crate) fn active(&self) -> Rc<LogSegment<E>> {
+        self.state.borrow().active()
+    }
+
+    pub(crate) fn notify_durable(&self, durable_end: Offset) {
+        self.progress.notify_all();
+        if let Some(listener) = self.listener() {
+            listener.durable(durable_end);
+        }
+    }
+
+    pub(crate) fn notify_failed(&self, error: &StorageError) {
+        self.progress.notify_all();
+        if let Some(listener) = self.listener() {
+            listener.failed(error);
+        }
+    }
+
+    /// Moves the start of the log; the checkpoint follows with the next one written.
+    pub(crate) fn move_log_start(&self, to: Offset) -> bool {
+        let moved = {
+            let mut state = self.state.borrow_mut();
+            let moved = to > state.log_start;
+            if moved {
+                state.log_start = to;
+                state.high_watermark = state.high_watermark.max(to);
+                state.epochs_dirty |= state.epochs.truncate_from_start(to);
+            }
+            moved
+        };
+        if moved {
+            self.shard.dir.set_checkpoint(Checkpoint::LogStart, &self.tp, to);
+            if let Some(listener) = self.listener() {
+                listener.log_start_advanced(to);
+            }
+        }
+        moved
+    }
+
+    fn listener(&self) -> Option<Rc<dyn LogListener>> {
+        self.listener.borrow().clone()
+    }
+
+    /// Checks what must always hold; for tests.
+    pub fn check_invariants(&self) {
+        let state = self.state.borrow();
+        assert!(state.log_start <= state.durable_end && state.durable_end <= state.log_end);
+        assert!(state.recovery_point <= state.written_end && state.written_end <= state.durable_end);
+        assert!(!state.segments.is_empty());
+        for (a, b) in state.segments.iter().zip(state.segments.iter().skip(1)) {
+            assert_eq!(a.next_offset(), b.base, "segments are contiguous");
+        }
+        assert_eq!(state.segments[state.segments.len() - 1].next_offset(), state.log_end);
+        let sealed = state.segments.len() - state.to_seal.len() - 1;
+        for (at, segment) in state.segments.iter().enumerate() {
+            let stage = match at {
+                _ if at < sealed => Stage::Sealed,
+                _ if at + 1 < state.segments.len() => Stage::Full,
+                _ => Stage::Active,
+            };
+            segment.check_invariants(stage);
+        }
+    }
+}
+
+impl<E: Effects> LogState<E> {
+    /// A log of one segment that ends, durably, at `end`.
+    pub(crate) fn new(segment: Rc<LogSegment<E>>, end: Offset, producers: ChargedProducers) -> Self {
+        Self {
+            segments: VecDeque::from([segment]),
+            log_start: end,
+            log_end: end,
+            durable_end: end,
+            written_end: end,
+            high_watermark: end,
+            recovery_point: end,
+            epochs: LeaderEpochCache::default(),
+            epochs_dirty: false,
+            producers,
+            to_seal: VecDeque::new(),
+            snapshots: Vec::new(),
+            bytes_since_checkpoint: 0,
+            last_append_ms: 0,
+            last_checkpoint_ms: 0,
+            writes: 0,
+            write_bytes_average: 0,
+            offline: None,
+        }
+    }
+
+    /// Counts a write of `bytes`.
+    pub(crate) fn note_write(&mut self, bytes: u64) {
+        self.writes += 1;
+        self.write_bytes_average = (self.write_bytes_average * 7 + bytes) / 8;
+    }
+
+    pub(crate) fn active(&self) -> Rc<LogSegment<E>> {
+        Rc::clone(self.segments.back().expect("a log always has a segment"))
+    }
+
+    /// The segment that holds `offset`, and its number.
+    pub(crate) fn floor(&self, offset: Offset) -> Option<(usize, Rc<LogSegment<E>>)> {
+        let at = self.segments.partition_point(|segment| segment.base <= offset).checked_sub(1)?;
+        Some((at, Rc::clone(&self.segments[at])))
+    }
+
+    /// The segments that wait to be sealed, and the active one.
+    pub(crate) fn unsealed(&self) -> impl Iterator<Item = Rc<LogSegment<E>>> {
+        let full = self.to_seal.iter().map(|full| Rc::clone(&full.segment));
+        full.chain([self.active()])
+    }
+
+    /// The first segment with bytes to be written. Empty segments may stand behind it.
+    pub(crate) fn first_dirty(&self) -> Option<Rc<LogSegment<E>>> {
+        let newest = self.segments.iter().rev();
+        let unfinished = newest.take_while(|segment| segment.size() == 0 || !segment.is_durable());
+        unfinished.filter(|segment| !segment.is_durable()).last().cloned()
+    }
+}
+
+impl<E: Effects> std::fmt::Debug for Log<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state: Ref<'_, LogState<E>> = self.state.borrow();
+        write!(f, "Log({}, {}..{}, durable {})", self.tp, state.log_start, state.log_end, state.durable_end)
+    }
+}

@@ -1,0 +1,304 @@
+//! All logs of one shard: opening, deleting, admission of memory, background work.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{TopicId, TopicPartition};
+use runtime::sync::Semaphore;
+use runtime::{Clock, Disk, Effects};
+
+use crate::commit::{commit_loop, journal};
+use crate::recovery::opening;
+use crate::segment::read_cache;
+use crate::shard::Shard;
+use crate::upkeep::{maintenance, producer_expiry, removal, retention, retention_due};
+use crate::{Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats};
+
+/// How often a log that finds no descriptors is opened again before that is told, and the pause before each.
+const OPEN_TRIES: u32 = 10;
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often free space is looked at.
+const SPACE_CHECK: Duration = Duration::from_secs(1);
+
+/// All logs of one shard. Lives on every shard.
+pub struct LogManager<E: Effects> {
+    pub(crate) shard: Rc<Shard<E>>,
+    /// Whoever holds it is the next to be admitted.
+    admission: Semaphore,
+}
+
+/// Logs and their shard hold each other.
+impl<E: Effects> Drop for LogManager<E> {
+    fn drop(&mut self) {
+        self.shard.forget_logs();
+    }
+}
+
+impl<E: Effects> LogManager<E> {
+    /// Starts the shard's commit loop, retention, checkpoints and the watch over free space.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the directory cannot be looked at.
+    pub async fn open(
+        effects: E,
+        dir: Arc<LogDir>,
+        options: LogManagerOptions,
+    ) -> Result<Rc<Self>, StorageError> {
+        if let Some(lock) = dir.lock() {
+            effects
+                .hold_open(lock)
+                .map_err(|error| StorageError::io("hold the lock of", dir.path(), &error))?;
+        }
+        let shard = Rc::new(Shard::new(effects, dir, options));
+        check_space(&shard).await?;
+        for path in shard.dir.take_leftovers() {
+            shard.unlink_at(shard.effects.clock().now(), path);
+        }
+        shard.spawn(commit_loop::run(Rc::clone(&shard)));
+        shard.spawn(maintenance::run(Rc::clone(&shard)));
+        shard.spawn(retention::unlink(Rc::clone(&shard)));
+        shard.spawn(retention_due::run(Rc::clone(&shard)));
+        shard.effects.spawn(retention::run(Rc::clone(&shard)));
+        shard.effects.spawn(producer_expiry::run(Rc::clone(&shard)));
+        shard.effects.spawn(read_cache::run(Rc::clone(&shard)));
+        shard.effects.spawn(watch_space(Rc::clone(&shard)));
+        Ok(Rc::new(Self { shard, admission: Semaphore::new(1) }))
+    }
+
+    /// Opens a log, creating or recovering it. A damaged log is opened all the same, to be read as far as it is
+    /// good: see [`Log::offline`].
+    ///
+    /// # Errors
+    /// [`StorageError::OtherTopic`] if the directory is that of another topic, see [`LogManager::set_aside`]; any other
+    /// [`StorageError`].
+    pub async fn open_log(
+        self: &Rc<Self>,
+        tp: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+    ) -> Result<Rc<Log<E>>, StorageError> {
+        if let Some(log) = self.log(&tp) {
+            return Ok(log);
+        }
+        let mut tries = 0;
+        let log = loop {
+            match opening::open(&self.shard, tp.clone(), topic_id, config.clone()).await {
+                // Others close their files soon.
+                Err(error) if error.is_busy() && tries < OPEN_TRIES => {
+                    tries += 1;
+                    tracing::debug!(partition = %tp, %error, "waits for descriptors");
+                    let clock = self.shard.effects.clock();
+                    clock.sleep_until(clock.now() + OPEN_PAUSE).await;
+                }
+                opened => break opened?,
+            }
+        };
+        self.shard.logs.borrow_mut().insert(tp, Rc::clone(&log));
+        // Has the recovery point follow, so that the next start is short.
+        log.mark_busy();
+        Ok(log)
+    }
+
+    /// Deletes a log: gone for good when this returns, unlinked later.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn delete_log(&self, tp: &TopicPartition) -> Result<(), StorageError> {
+        let Some(log) = self.shard.logs.borrow_mut().remove(tp) else { return Ok(()) };
+        log.state.borrow_mut().offline = Some(StorageError::Closed);
+        log.progress.notify_all();
+        let _permit = log.maintenance.acquire(1).await;
+        if self.shard.stalled.borrow_mut().extract_if(.., |stalled| Rc::ptr_eq(stalled, &log)).count() > 0 {
+            log.committing.set(false);
+        }
+        // What is under way finds its files by name.
+        let is_busy = || log.committing.get() || log.writing.get() || log.entries.get() > 0;
+        while is_busy() && !self.shard.dir.is_failed() {
+            log.progress.notified().await;
+        }
+        self.shard.journal.release(&log);
+        let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
+        for segment in segments {
+            let lag = segment.state.borrow().size - segment.state.borrow().acknowledged_size();
+            self.shard.stats.borrow_mut().durable_lag_bytes -= lag;
+            log.forget_memory(&segment);
+            segment.close_files();
+        }
+        if let Some(renamed) = removal::rename_away(&self.shard, tp, "delete").await? {
+            let delay = Duration::from_millis(log.config().file_delete_delay_ms);
+            self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
+        }
+        journal::end(&self.shard, &log).await
+    }
+
+    /// An open log.
+    pub fn log(&self, tp: &TopicPartition) -> Option<Rc<Log<E>>> {
+        self.shard.logs.borrow().get(tp).cloned()
+    }
+
+    /// All open logs, in order of name.
+    pub fn logs(&self) -> Vec<Rc<Log<E>>> {
+        self.shard.logs.borrow().values().cloned().collect()
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Arc<LogDir> {
+        &self.shard.dir
+    }
+
+    /// Waits until `bytes` may be appended, as far as memory goes, and drops cold cached chunks to make room. First come,
+    /// first served: an append right behind this wait keeps the order in which the waits began. Does not wait for a disk
+    /// that takes no writes: the append then says so.
+    pub async fn admitted(&self, bytes: usize) {
+        let shard = &self.shard;
+        let _turn = self.admission.acquire(1).await;
+        let clock = shard.effects.clock();
+        while !shard.make_room(bytes)
+            && shard.disk_full.get().is_none()
+            && !shard.dir.is_failed()
+            && !shard.closing.get()
+        {
+            // Chunks become evictable as writes complete, which is soon.
+            journal::empty(shard);
+            clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Runs a retention pass over all logs now.
+    ///
+    /// # Errors
+    /// [`StorageError`] of the first log that failed.
+    pub async fn apply_retention(&self) -> Result<(), StorageError> {
+        for log in self.logs() {
+            log.apply_retention().await?;
+        }
+        Ok(())
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> StorageStats {
+        let mut stats = *self.shard.stats.borrow();
+        let logs = self.shard.logs.borrow();
+        stats.logs = crate::segment::tail::to_u64(logs.len());
+        for log in logs.values() {
+            stats.segments += crate::segment::tail::to_u64(log.segment_count());
+            stats.log_bytes += log.size_bytes();
+        }
+        stats.chunk_bytes = crate::segment::tail::to_u64(self.shard.chunk_bytes.get());
+        stats.producers = crate::segment::tail::to_u64(self.shard.producers.used());
+        stats.read_cache_bytes = self.shard.read_cache.bytes();
+        stats.disk_full = self.shard.disk_full.get().is_some();
+        stats.failed = self.shard.dir.is_failed();
+        stats
+    }
+
+    /// Shuts all logs, many at a time; the last error, if any.
+    async fn shut_logs(&self) -> Result<(), StorageError> {
+        let at_once = self.shard.options.upkeep_max();
+        let (slots, outcome) = (Semaphore::new(at_once), Rc::new(RefCell::new(Ok(()))));
+        for log in self.logs() {
+            let slot = slots.acquire(1).await;
+            let outcome = Rc::clone(&outcome);
+            self.shard.spawn(async move {
+                if let Err(error) = log.shut().await {
+                    tracing::warn!(partition = %log.topic_partition(), %error, "could not be closed cleanly");
+                    *outcome.borrow_mut() = Err(error);
+                }
+                drop(slot);
+            });
+        }
+        let _all = slots.acquire(at_once).await;
+        outcome.borrow().clone()
+    }
+
+    /// Flushes and closes all logs. Afterwards [`LogDir::mark_clean`] may follow.
+    ///
+    /// # Errors
+    /// [`StorageError`], if something could not be written; the directory is then not clean.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        let mut outcome = self.shut_logs().await;
+        self.shard.closing.set(true);
+        self.shard.commit_wake.notify_one();
+        self.shard.busy_wake.notify_one();
+        self.shard.unlink_wake.notify_one();
+        self.shard.retention_due.close();
+        self.shard.read_cache.wake();
+        if self.shard.dir.is_failed() {
+            let reason = self.shard.dir.failure().map(|error| error.to_string()).unwrap_or_default();
+            outcome = Err(StorageError::DirectoryFailed(reason));
+        }
+        if outcome.is_ok() {
+            self.shard.tasks_finished().await;
+            outcome = journal::remove(&self.shard).await;
+        }
+        if outcome.is_ok() {
+            outcome = self.shard.dir.write_checkpoints(&self.shard.effects).await;
+        }
+        // Logs and shard hold each other.
+        self.shard.logs.borrow_mut().clear();
+        self.shard.busy.borrow_mut().clear();
+        self.shard.stalled.borrow_mut().clear();
+        outcome
+    }
+}
+
+/// Looks at free space now and then; takes writes up again when a full disk has room.
+async fn watch_space<E: Effects>(shard: Rc<Shard<E>>) {
+    let clock = shard.effects.clock().clone();
+    let weak = Rc::downgrade(&shard);
+    drop(shard);
+    loop {
+        clock.sleep_until(clock.now() + SPACE_CHECK).await;
+        let Some(shard) = weak.upgrade() else { return };
+        if shard.closing.get() {
+            return;
+        }
+        if let Err(error) = check_space(&shard).await {
+            tracing::warn!(%error, "free space could not be read");
+        }
+    }
+}
+
+/// Compares free space with the reserve and says how much may be appended before the next look.
+pub(crate) async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), StorageError> {
+    let path = shard.dir.path();
+    let space = shard.effects.disk().space(path).await;
+    let space = space.map_err(|error| StorageError::io("stat", path, &error))?;
+    let reserve = shard.options.disk_reserve_bytes;
+    {
+        let mut stats = shard.stats.borrow_mut();
+        stats.disk_available_bytes = space.available;
+        stats.disk_total_bytes = space.total;
+        stats.disk_reserve_bytes = reserve;
+    }
+    let credit = space.available.saturating_sub(reserve) / SPACE_SHARES;
+    shard.space_credit.set(credit.max(SPACE_CREDIT_MIN));
+    let was_full = shard.disk_full.get().is_some();
+    // After a full disk a little more than nothing must be there before it is tried again.
+    let enough = if was_full { reserve.max(MARGIN_BYTES) } else { reserve };
+    if space.available < enough {
+        shard.note_short_of_room(space.available);
+        return Ok(());
+    }
+    if was_full {
+        tracing::info!(path = %path.display(), available = space.available, "the disk has room again");
+        shard.disk_full.set(None);
+        shard.retention_due.forget_short();
+    }
+    let stalled = std::mem::take(&mut *shard.stalled.borrow_mut());
+    for log in stalled {
+        log.committing.set(false);
+        log.queue_commit();
+    }
+    Ok(())
+}
+
+/// What must be free before a full disk is tried again.
+const MARGIN_BYTES: u64 = 1 << 20;
+/// A shard may append this part of what is free above the reserve without a look: others append to the same disk.
+const SPACE_SHARES: u64 = 16;
+/// Near the reserve a look for every single batch would cost more than it saves.
+pub(crate) const SPACE_CREDIT_MIN: u64 = 1 << 20;
