@@ -21,6 +21,9 @@ pub enum FrameError {
         /// The limit.
         size_max: usize,
     },
+    /// Bytes with which another protocol begins; as a size they would be too large.
+    #[error("{0} instead of Kafka's protocol: this listener speaks plain Kafka")]
+    OtherProtocol(&'static str),
 }
 
 /// The incoming side of a connection.
@@ -137,7 +140,8 @@ impl FrameDecoder {
         let announced = i32::from_be_bytes(*prefix);
         match usize::try_from(announced) {
             Ok(0) | Err(_) => Err(FrameError::NotPositive(announced)),
-            Ok(size) if size > self.size_max => Err(FrameError::TooLarge { size, size_max: self.size_max }),
+            Ok(size) if size > self.size_max => Err(other_protocol(*prefix)
+                .map_or(FrameError::TooLarge { size, size_max: self.size_max }, FrameError::OtherProtocol)),
             Ok(size) => Ok(Some(size)),
         }
     }
@@ -145,6 +149,20 @@ impl FrameDecoder {
     /// The size of the next frame when all of it is there.
     fn whole_frame(&self) -> Result<Option<usize>, FrameError> {
         Ok(self.announced_size()?.filter(|size| self.buffer.len() - SIZE_BYTES >= *size))
+    }
+}
+
+/// What begins with these bytes, if they are told apart: the most common mistakes of a client's settings.
+const fn other_protocol(start: [u8; SIZE_BYTES]) -> Option<&'static str> {
+    match &start {
+        [0x16, 3, 0..=4, _] => Some("a TLS handshake"),
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"DELE" | b"OPTI" | b"CONN" | b"PATC" | b"TRAC" => {
+            Some("an HTTP request")
+        }
+        b"PRI " => Some("an HTTP/2 connection"),
+        b"AMQP" => Some("an AMQP connection"),
+        b"SSH-" => Some("an SSH connection"),
+        _ => None,
     }
 }
 
@@ -192,6 +210,20 @@ mod tests {
         let wire: Vec<u8> = contents.iter().flat_map(|content| frame(content)).collect();
         for piece in 1..=wire.len() {
             assert_eq!(frames(&wire, piece), contents, "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        for (start, expect) in [
+            (&b"GET / HTTP/1.1"[..], FrameError::OtherProtocol("an HTTP request")),
+            (b"\x16\x03\x01\x02\x00", FrameError::OtherProtocol("a TLS handshake")),
+            (b"AMQP\0\0\x09\x01", FrameError::OtherProtocol("an AMQP connection")),
+            (b"\x16\x04\x01\x02", FrameError::TooLarge { size: 0x1604_0102, size_max: 1 << 20 }),
+        ] {
+            let mut decoder = FrameDecoder::new(1 << 20, 64);
+            decoder.receive_copy(start);
+            assert_eq!(decoder.next_frame(), Err(expect));
         }
     }
 

@@ -158,8 +158,7 @@ impl<E: Effects> Connection<E> {
         let writer = Rc::clone(&self);
         self.shard.effects.spawn(async move { writer.write().await });
         if let Err(reason) = self.read().await {
-            self.shard.stats.closed_connection();
-            tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
+            self.note_closing(&reason);
         }
         // Responses to what came before still go out; the writer then ends the connection.
         self.closing.set(true);
@@ -375,9 +374,17 @@ impl<E: Effects> Connection<E> {
         segments
     }
 
-    fn fail(&self, slot: Slot, reason: &CloseReason) {
-        tracing::info!(peer = %self.stream.peer_addr(), %reason, "closing connection");
+    /// Counts a connection that is closed for what it sent, and logs it unless there are too many.
+    fn note_closing(&self, reason: &dyn std::fmt::Display) {
         self.shard.stats.closed_connection();
+        let now = self.shard.effects.clock().now();
+        if let Some(left_out) = self.shard.connections.closing_lines.next(now) {
+            tracing::info!(peer = %self.stream.peer_addr(), %reason, left_out, "closing connection");
+        }
+    }
+
+    fn fail(&self, slot: Slot, reason: &CloseReason) {
+        self.note_closing(reason);
         self.protocol.borrow_mut().complete(slot, Vec::new());
         self.finish();
     }

@@ -1,5 +1,6 @@
 //! Connections of clients: listeners, requests on their way in, responses on their way out, and the memory of both.
 
+pub mod closing_lines;
 pub mod connection;
 pub(crate) mod connection_end;
 pub mod outgoing;

@@ -17,6 +17,7 @@ use storage::{
     LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions, PRODUCER_BYTES,
 };
 
+use crate::clients::closing_lines::ClosingLines;
 use crate::clients::connection::Connection;
 use crate::clients::connection_end::DISCARD_TIME_MAX;
 use crate::clients::slow_arrivals::too_slow;
@@ -280,6 +281,8 @@ pub struct Connections<E: Effects> {
     open: RefCell<HashMap<u64, Rc<Connection<E>>>>,
     /// No more are accepted, and the log says so.
     full: Cell<bool>,
+    /// What is logged of connections that are closed.
+    pub(crate) closing_lines: ClosingLines,
     stopping: Notify,
     /// Open connections that may still send an answer.
     answering: Cell<usize>,
@@ -294,6 +297,7 @@ impl<E: Effects> Default for Connections<E> {
             next_id: Cell::new(1),
             open: RefCell::default(),
             full: Cell::new(false),
+            closing_lines: ClosingLines::default(),
             stopping: Notify::new(),
             answering: Cell::new(0),
             changed: Notify::new(),

@@ -145,6 +145,16 @@ impl BrokerConfig {
         self.layers.fixed.contains_key(key)
     }
 
+    /// Settings that were given at start and do not count, since clients have set them otherwise: the name, the value that
+    /// counts, the value given.
+    #[must_use]
+    pub fn overridden(&self) -> Vec<[&str; 3]> {
+        let Layers { fixed, dynamic_default, dynamic_broker, .. } = &self.layers;
+        let dynamic = |name| dynamic_broker.get(name).or_else(|| dynamic_default.get(name));
+        let both = fixed.iter().filter_map(|(name, given)| Some((name, dynamic(name)?, given)));
+        both.filter(|(_, counts, given)| counts != given).map(|(a, b, c)| [a.as_str(), b, c]).collect()
+    }
+
     /// The snapshot with other dynamic settings: those for all brokers and those for this one. `None` when nothing
     /// changes. Settings that this version does not accept (a newer one may have stored them) are left out with a warning.
     #[must_use]

@@ -201,7 +201,9 @@ fn dynamic_settings_make_a_new_snapshot() {
     assert_eq!(TopicConfig::resolve(&altered, &of(&[])).max_message_bytes, 300);
     assert!(BrokerConfig::with_dynamic(&altered, &of(&both), &of(&own)).is_none());
 
+    assert_eq!(altered.overridden(), [["message.max.bytes", "300", "100"]]);
     let back = BrokerConfig::with_dynamic(&altered, &of(&[]), &of(&[])).unwrap();
+    assert!(back.overridden().is_empty());
     assert_eq!(back, fixed);
 
     // Not accepted by this version, or settable at start only: left out.

@@ -20,7 +20,7 @@ use crate::cli::{Banner, IoMode, allowed_cores};
 use crate::clients::server::{
     ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other, take_down,
 };
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, StaticSettings, effective_settings};
 use crate::logging::{self, LogFormat, Loggers};
 use crate::mesh::calls::Job;
 use crate::node::shard::Shard;
@@ -72,6 +72,7 @@ pub fn serve(
     enough_descriptors(descriptors, cores.list.len()).map_err(anyhow::Error::msg)?;
     let listen = addresses(config)?;
     warn_of_exposure(&listen);
+    tell_settings(config);
     let readiness = Readiness::default();
     let board = Arc::new(StatsBoard::new(cores.list.len()));
     let admin = match config.admin_listen() {
@@ -218,6 +219,16 @@ fn warn_of_exposure(listen: &[SocketAddr]) {
              read, write and delete everything; keep it within a trusted network"
         );
     }
+}
+
+/// What somebody, or the machine, has set otherwise than the table of settings.
+fn tell_settings(config: &BrokerConfig) {
+    let settings: Vec<String> = effective_settings(config, &StaticSettings::default())
+        .into_iter()
+        .filter(|setting| !setting.is_default)
+        .map(|setting| format!("{}={}", setting.name, setting.value))
+        .collect();
+    tracing::info!(settings = settings.join(" "), "settings that are not defaults");
 }
 
 fn ports(shards: usize) -> Vec<Option<ShardPorts<UringEffects>>> {

@@ -257,6 +257,7 @@ impl<E: Effects> Shard<E> {
         );
         let broker_changed = config.is_some();
         if let Some(config) = config {
+            self.tell_overridden(&config);
             *self.config.borrow_mut() = Arc::new(config);
             self.topic_configs.borrow_mut().clear();
         }
@@ -275,6 +276,18 @@ impl<E: Effects> Shard<E> {
             if let Some(aligned) = aligned {
                 let _stopping = aligned.await;
             }
+        }
+    }
+
+    /// Logs which settings of the start have ceased to count, once for all shards.
+    fn tell_overridden(&self, config: &BrokerConfig) {
+        if self.index != 0 {
+            return;
+        }
+        let before = self.config();
+        let known = before.overridden();
+        for [key, counts, given] in config.overridden().into_iter().filter(|row| !known.contains(row)) {
+            tracing::warn!(%key, %counts, %given, "a setting given at start does not count: a client has set it, and that is kept");
         }
     }
 

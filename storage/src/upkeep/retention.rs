@@ -215,6 +215,8 @@ impl<E: Effects> Log<E> {
             (gone, start.max(state.log_start))
         };
         self.move_log_start(start);
+        let (segments, bytes) = (gone.len(), gone.iter().map(|segment| segment.size()).sum::<u64>());
+        tracing::info!(partition = %self.topic_partition(), segments, bytes, log_start = %start, "segments removed");
         // Whether or not their files can be renamed.
         gone.iter().for_each(|segment| self.forget_memory(segment));
         for segment in gone {

@@ -32,7 +32,7 @@ impl GroupCoordinator {
         let fx = &mut self.fx;
         let record = if !group.accepts(&request.member_id, fx.config.group_size_max) {
             fx.reply(token, JoinResponse::refused("", GroupError::GroupMaxSizeReached));
-            group.remove_member(&request.member_id, fx);
+            group.remove_member(&request.member_id, "the group is full", fx);
             group.complete_join_if_all_joined(fx)
         } else if !group.supports_protocols(&request.protocol_type, &request.protocols) {
             fx.reply(token, JoinResponse::refused(&request.member_id, GroupError::InconsistentGroupProtocol));

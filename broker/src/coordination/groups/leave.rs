@@ -52,7 +52,7 @@ impl ClassicGroup {
         if !self.pending_join.contains(&id) {
             self.validate_member(&id, instance_id)?;
         }
-        self.remove_member(&id, fx);
+        self.remove_member(&id, member.reason.as_deref().unwrap_or("it left"), fx);
         Ok(())
     }
 }

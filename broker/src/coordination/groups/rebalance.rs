@@ -81,7 +81,7 @@ impl ClassicGroup {
             return None;
         }
         for member_id in std::mem::take(&mut self.pending_sync) {
-            self.remove_member(&member_id, fx);
+            self.remove_member(&member_id, "it did not ask for its assignment in time", fx);
         }
         self.prepare_rebalance(fx)
     }
@@ -95,7 +95,7 @@ impl ClassicGroup {
         if self.member(member_id).is_none_or(Member::has_satisfied_heartbeat) {
             return None;
         }
-        self.remove_member(member_id, fx);
+        self.remove_member(member_id, "its session timed out", fx);
         match self.state {
             State::Stable | State::CompletingRebalance => self.prepare_rebalance(fx),
             State::PreparingRebalance => self.complete_join_if_only_that_was_missing(fx),
@@ -103,10 +103,13 @@ impl ClassicGroup {
         }
     }
 
-    /// Removes a member and answers whatever it waits for.
-    pub(super) fn remove_member(&mut self, member_id: &str, fx: &mut Effects) {
+    /// Removes a member, says why, and answers whatever it waits for.
+    pub(super) fn remove_member(&mut self, member_id: &str, why: &str, fx: &mut Effects) {
         fx.cancel_session(&self.id, member_id);
         let Some(removed) = self.remove(member_id) else { return };
+        // A reason is a client's text.
+        let why: String = why.chars().take(REASON_CHARS_MAX).collect();
+        tracing::info!(group = %self.id, member = %member_id, ?why, "member removed from its group");
         fx.reply_to(removed.awaiting_join, || JoinResponse::refused("", GroupError::UnknownMemberId));
         fx.reply_to(removed.awaiting_sync, || SyncResponse::refused(GroupError::UnknownMemberId));
     }
@@ -165,7 +168,7 @@ impl ClassicGroup {
         let gone: Vec<String> =
             self.members().filter(|(_, member)| is_gone(member)).map(|(id, _)| id.clone()).collect();
         for member_id in gone {
-            self.remove_member(&member_id, fx);
+            self.remove_member(&member_id, "it did not join the rebalance in time", fx);
         }
         if self.member_count() > 0 && !self.elect_joined_leader() {
             // Static members only, none of which has joined: nobody could compute an assignment. Their sessions
@@ -191,3 +194,6 @@ impl ClassicGroup {
         None
     }
 }
+
+/// What is logged of the reason that a client gives, as long as Kafka's clients send it (KIP-800).
+const REASON_CHARS_MAX: usize = 255;
