@@ -225,11 +225,15 @@ impl<E: Effects> Shard<E> {
     /// All open partitions of this shard.
     #[must_use]
     pub fn online_partitions(&self) -> Vec<Rc<Partition<E>>> {
+        self.online_where(|_| true)
+    }
+
+    fn online_where(&self, is_wanted: impl Fn(&Partition<E>) -> bool) -> Vec<Rc<Partition<E>>> {
         let partitions = self.partitions.borrow();
         partitions
             .values()
             .filter_map(|hosted| match hosted {
-                Hosted::Online(partition) => Some(Rc::clone(partition)),
+                Hosted::Online(partition) => is_wanted(partition).then(|| Rc::clone(partition)),
                 Hosted::Offline(_) => None,
             })
             .collect()
@@ -519,7 +523,7 @@ pub fn owner_shard(topic_id: TopicId, partition: PartitionId, shards: usize) -> 
 async fn expire_acks<E: Effects>(shard: Rc<Shard<E>>) {
     while !shard.stopping() {
         let now = shard.effects.clock().now();
-        for partition in shard.online_partitions() {
+        for partition in shard.online_where(Partition::has_waiting_producers) {
             partition.expire(now);
         }
         shard.effects.clock().sleep_until(now + EXPIRY_INTERVAL).await;

@@ -233,6 +233,12 @@ impl<E: Effects> Partition<E> {
         }
     }
 
+    /// Whether a request waits for an acknowledgement.
+    #[must_use]
+    pub fn has_waiting_producers(&self) -> bool {
+        [&self.leader_waiters, &self.all_waiters].into_iter().any(|waiters| !waiters.borrow().is_empty())
+    }
+
     /// Answers the requests whose time is up.
     pub fn expire(&self, now: Monotonic) {
         for waiters in [&self.leader_waiters, &self.all_waiters] {

@@ -1,32 +1,18 @@
 //! Forgets producers that have not written for `producer.id.expiration.ms`, in logs that are written and in those at rest.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use model::ProducerId;
 use runtime::{Clock, Effects};
 
 use crate::Log;
 use crate::shard::Shard;
+use crate::upkeep::every;
 
 /// Goes over all logs of the shard every now and then until it closes, a few producers at a time.
 pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
-    let pause = Duration::from_millis(shard.options.producer_expiry_check_ms.max(1));
-    // Keeps only a weak hold while it sleeps: the pause may be longer than the shard lives.
-    let clock = shard.effects.clock().clone();
-    let weak = Rc::downgrade(&shard);
-    drop(shard);
-    loop {
-        clock.sleep_until(clock.now() + pause).await;
-        let Some(shard) = weak.upgrade() else { return };
-        if shard.closing.get() {
-            return;
-        }
-        let logs: Vec<Rc<Log<E>>> = shard.logs.borrow().values().cloned().collect();
-        for log in logs {
-            log.expire_producers().await;
-        }
-    }
+    let pause_ms = shard.options.producer_expiry_check_ms;
+    every(shard, pause_ms, async |log| log.expire_producers().await).await;
 }
 
 impl<E: Effects> Log<E> {

@@ -13,6 +13,7 @@ use crate::log::Log;
 use crate::recovery::ENDINGS;
 use crate::segment::LogSegment;
 use crate::shard::Shard;
+use crate::upkeep::every;
 use crate::{ReadError, SealedRead, StorageError};
 
 /// Bytes that are given back to the file system at a time. It has to note each extent, and the device may have to discard
@@ -24,23 +25,14 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks all logs of the shard every now and then until it closes.
 pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
-    let pause = Duration::from_millis(shard.options.retention_check_ms.max(1));
-    // Keeps only a weak hold while it sleeps: the pause may be longer than the shard lives.
-    let clock = shard.effects.clock().clone();
-    let weak = Rc::downgrade(&shard);
-    drop(shard);
-    loop {
-        clock.sleep_until(clock.now() + pause).await;
-        let Some(shard) = weak.upgrade() else { return };
-        if shard.closing.get() {
-            return;
-        }
-        let logs: Vec<Rc<Log<E>>> = shard.logs.borrow().values().cloned().collect();
-        for log in logs {
-            if let Err(error) = log.apply_retention().await {
-                tracing::warn!(partition = %log.topic_partition(), %error, "retention failed");
-            }
-        }
+    let pause_ms = shard.options.retention_check_ms;
+    every(shard, pause_ms, apply).await;
+}
+
+/// Has retention applied to a log, and logs what keeps it from that.
+pub(super) async fn apply<E: Effects>(log: &Rc<Log<E>>) {
+    if let Err(error) = log.apply_retention().await {
+        tracing::warn!(partition = %log.topic_partition(), %error, "retention failed");
     }
 }
 

@@ -12,6 +12,7 @@ use runtime::{Effects, Monotonic};
 
 use crate::Log;
 use crate::shard::Shard;
+use crate::upkeep::retention;
 
 /// How often all logs are looked at while room is short.
 const SHORT_PAUSE: Duration = Duration::from_secs(30);
@@ -70,9 +71,7 @@ pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
             if shard.closing.get() {
                 return;
             }
-            if let Err(error) = log.apply_retention().await {
-                tracing::warn!(partition = %log.topic_partition(), %error, "retention failed");
-            }
+            retention::apply(&log).await;
         }
     }
 }
