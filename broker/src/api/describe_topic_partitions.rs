@@ -101,9 +101,8 @@ fn describe<E: Effects>(
         .take(limit)
         .map(|(id, image)| {
             let state = PartitionState::of(shard, topic.id, id, image);
-            let code = if state.has_leader() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
             DescribeTopicPartitionsResponsePartition {
-                error_code: code.code(),
+                error_code: state.error_code().code(),
                 partition_index: id.0,
                 leader_id: state.leader_id,
                 leader_epoch: image.leader_epoch.0,

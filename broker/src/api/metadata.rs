@@ -200,9 +200,8 @@ fn describe<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>, operations: b
         .map(|(id, image)| {
             let nodes = |nodes: &[model::NodeId]| nodes.iter().map(|node| node.0).collect();
             let state = PartitionState::of(shard, topic.id, id, image);
-            let code = if state.has_leader() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
             MetadataResponsePartition {
-                error_code: code.code(),
+                error_code: state.error_code().code(),
                 partition_index: id.0,
                 leader_id: state.leader_id,
                 leader_epoch: image.leader_epoch.0,

@@ -1,6 +1,7 @@
 //! What metadata says about a partition that this broker has, whole or not.
 
 use model::{PartitionId, TopicId};
+use net::protocol::ErrorCode;
 use runtime::Effects;
 
 use crate::metadata::PartitionImage;
@@ -46,8 +47,8 @@ impl PartitionState {
         }
     }
 
-    /// Whether somebody leads it.
-    pub(super) const fn has_leader(&self) -> bool {
-        self.leader_id != NO_LEADER
+    /// What a client is told of it.
+    pub(super) const fn error_code(&self) -> ErrorCode {
+        if self.leader_id == NO_LEADER { ErrorCode::LeaderNotAvailable } else { ErrorCode::None }
     }
 }
