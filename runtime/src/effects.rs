@@ -46,15 +46,6 @@ pub trait Effects: Clone + 'static {
     /// # Errors
     /// The kernel refuses.
     fn hold_open(&self, file: &Arc<fs::File>) -> io::Result<()>;
-    /// Runs a job that takes longer than a shard may be held, on a helper thread that has
-    /// nothing to do with files, one at a time. Simulated: at once.
-    ///
-    /// # Errors
-    /// The job panicked.
-    fn offload<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = io::Result<T>>;
     /// Runs a job that computes longer than a shard may be held and does nothing else, on one of a few threads. Simulated:
     /// at some time.
     ///

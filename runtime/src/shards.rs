@@ -67,7 +67,6 @@ where
     F: Fn(usize, UringEffects) -> Fut + Send + Clone + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    crate::uring::compute::start();
     let mut threads = Vec::new();
     let mut starts = Vec::new();
     for (shard, options) in options.into_iter().enumerate() {

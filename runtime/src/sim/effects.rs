@@ -98,10 +98,6 @@ impl Effects for SimEffects {
         Ok(())
     }
 
-    async fn offload<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        Ok(job())
-    }
-
     async fn compute<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let takes = Duration::from_nanos(self.random() % COMPUTE_NS_MAX);
         self.clock.sleep_until(self.clock.now() + takes).await;

@@ -98,6 +98,15 @@ pub(crate) fn unpin() {
     }
 }
 
+/// How many cores the process may use, although the current thread may be pinned to one.
+pub(crate) fn cores() -> usize {
+    match FREE.get() {
+        // SAFETY: the set is a valid one.
+        Some(Affinity(free)) => unsafe { libc::CPU_COUNT(free) }.unsigned_abs() as usize,
+        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    }
+}
+
 /// Ends the process without running anything more of it.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: no memory is involved, and it does not return.

@@ -1,4 +1,4 @@
-//! The threads of the process that may block: they open, create, rename, unlink and prewrite files, and unpack.
+//! The threads of the process beside its shards: they open, create, rename, unlink and prewrite files, and compute.
 //!
 //! Jobs go into lanes, each with threads of its own, so that what an acknowledgement waits for never stands behind what
 //! takes long. Within a lane jobs begin in the order in which they came; several run at the same time, since a slow disk
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::fd::unpin;
+use super::fd::{cores, unpin};
 
 /// Jobs that wait in a lane; closing descriptors may exceed it, since a destructor cannot wait.
 const JOBS_MAX: usize = 256;
@@ -28,19 +28,31 @@ pub(crate) enum Lane {
     Change,
     /// What nobody waits for: zeros, removals, closing.
     Bulk,
-    /// Work for the processor; the disk has no part in it.
+    /// What only computes, and longer than a shard may be held.
     Compute,
 }
 
-/// The lanes and how many threads each may have.
-static LANES: [Helper; 4] =
-    [Helper::new("urgent", 16), Helper::new("change", 8), Helper::new("bulk", 2), Helper::new("compute", 1)];
+/// How many threads a lane may have.
+#[derive(Debug, Clone, Copy)]
+enum Threads {
+    Fixed(usize),
+    /// One for so many cores of the process, since the shards should have most of them.
+    PerCores(usize),
+}
+
+/// The lanes, in the order of [`Lane`].
+static LANES: [Helper; 4] = [
+    Helper::new("urgent", Threads::Fixed(16)),
+    Helper::new("change", Threads::Fixed(8)),
+    Helper::new("bulk", Threads::Fixed(2)),
+    Helper::new("compute", Threads::PerCores(4)),
+];
 
 type Job = Box<dyn FnOnce() + Send>;
 
 struct Helper {
     name: &'static str,
-    threads_max: usize,
+    threads_max: Threads,
     queue: Mutex<Queue>,
     arrived: Condvar,
 }
@@ -59,9 +71,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Helper {
-    const fn new(name: &'static str, threads_max: usize) -> Self {
+    const fn new(name: &'static str, threads_max: Threads) -> Self {
         let queue = Queue { jobs: VecDeque::new(), waiting: VecDeque::new(), threads: 0, idle: 0 };
         Self { name, threads_max, queue: Mutex::new(queue), arrived: Condvar::new() }
+    }
+
+    fn threads_max(&self) -> usize {
+        match self.threads_max {
+            Threads::Fixed(threads) => threads,
+            Threads::PerCores(each) => cores().div_ceil(each),
+        }
     }
 
     fn of(lane: Lane) -> &'static Self {
@@ -95,7 +114,7 @@ impl Helper {
 
     fn push(&'static self, queue: &mut Queue, job: Job) {
         queue.jobs.push_back(job);
-        if queue.jobs.len() > queue.idle && queue.threads < self.threads_max {
+        if queue.jobs.len() > queue.idle && queue.threads < self.threads_max() {
             let started = std::thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work());
             // Where no further thread can be had, those that are there do the work.
             assert!(started.is_ok() || queue.threads > 0, "cannot start a thread: {:?}", started.err());

@@ -5,7 +5,6 @@
 
 mod address;
 mod clock;
-pub(crate) mod compute;
 mod dir_sync;
 mod disk;
 mod durable_write;
@@ -129,12 +128,8 @@ impl Effects for UringEffects {
         self.shard.reactor.hold_open(file)
     }
 
-    async fn offload<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        helper::run(helper::Lane::Compute, move || Ok(job())).await
-    }
-
     async fn compute<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        compute::run(job).await
+        helper::run(helper::Lane::Compute, move || Ok(job())).await
     }
 
     async fn send_file(

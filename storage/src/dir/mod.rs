@@ -312,7 +312,7 @@ impl LogDir {
             let file = self.path.join(CHECKPOINT_FILES[which]);
             let dir = Arc::clone(self);
             // With thousands of partitions that takes longer than a shard may be held.
-            let content = effects.offload(move || dir.format(which)).await;
+            let content = effects.compute(move || dir.format(which)).await;
             let content = content.map_err(|error| StorageError::io("format", &file, &error))?;
             if which == Checkpoint::LogStart as usize {
                 // The copy first: it must not be the older one when the other is damaged.

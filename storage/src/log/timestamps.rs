@@ -81,7 +81,7 @@ impl<E: Effects> Log<E> {
                 }
                 let batch = bytes.slice_ref(batch.bytes());
                 // Unpacking takes longer than the shard may be held.
-                let found = self.shard.effects.offload(move || first_in(&batch, timestamp, log_start)).await;
+                let found = self.shard.effects.compute(move || first_in(&batch, timestamp, log_start)).await;
                 let found = found.map_err(|error| {
                     ReadError::Storage(StorageError::io("unpack a batch of", &self.dir, &error))
                 })?;
