@@ -47,7 +47,6 @@ UPWARD = {
         **{(room, "shard"): CONTEXT for room in ("segment", "producer", "dir", "log", "commit", "recovery", "upkeep")},
     },
     "broker": {
-        ("api", "clients"): "a request's context and its reply are named in clients",
         **{(room, "node"): CONTEXT
            for room in ("stats", "metadata", "coordination", "mesh", "api", "clients")},
     },

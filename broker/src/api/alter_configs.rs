@@ -10,7 +10,7 @@ use runtime::Effects;
 use super::config_changes::{Change, alter};
 use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -2,7 +2,7 @@
 
 use runtime::Effects;
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// The host and port under which this client should reach this broker: what `advertised.listeners` says for the listener

@@ -9,7 +9,7 @@ use net::protocol::ErrorCode;
 use net::protocol::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use runtime::Effects;
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

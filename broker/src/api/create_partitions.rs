@@ -11,7 +11,7 @@ use runtime::{Clock, Effects};
 
 use super::named_twice::times_named;
 use crate::metadata::ControllerError;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

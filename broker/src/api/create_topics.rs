@@ -14,7 +14,7 @@ use super::named_twice::times_named;
 use super::pace::Pace;
 use crate::config::describe_topic;
 use crate::metadata::{ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -9,7 +9,7 @@ use runtime::Effects;
 
 use super::groups::{ask_about, code_of, explain, in_order_of};
 use crate::coordination::groups::{Request, Response};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

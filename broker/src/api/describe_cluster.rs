@@ -10,7 +10,7 @@ use net::protocol::describe_cluster::{
 use runtime::Effects;
 
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, advertised};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

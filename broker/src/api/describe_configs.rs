@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::loggers;
 use crate::config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
 use crate::metadata::ControllerError;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

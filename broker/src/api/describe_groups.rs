@@ -12,7 +12,7 @@ use runtime::Effects;
 use super::cluster::OPERATIONS_NOT_ASKED;
 use super::groups::{ask_about, explain, group_error_code, in_order_of};
 use crate::coordination::groups::{self, DescribedMember, GroupError, Request, Response};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -12,7 +12,7 @@ use net::protocol::describe_log_dirs::{
 };
 use runtime::{Disk, Effects};
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

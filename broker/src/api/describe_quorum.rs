@@ -12,7 +12,7 @@ use runtime::{Clock, Effects};
 
 use super::cluster::advertised;
 use crate::metadata::CLUSTER_METADATA;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

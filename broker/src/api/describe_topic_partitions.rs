@@ -14,7 +14,7 @@ use runtime::Effects;
 use super::cluster::{OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
 use super::partition_state::PartitionState;
 use crate::metadata::{TopicImage, validate_topic_name};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

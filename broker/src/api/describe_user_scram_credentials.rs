@@ -10,7 +10,7 @@ use net::protocol::describe_user_scram_credentials::{
 };
 use runtime::Effects;
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -10,7 +10,7 @@ use runtime::Effects;
 use super::cluster::advertised;
 use super::groups::{ensure_group_topic, locate};
 use crate::metadata::ControllerError;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

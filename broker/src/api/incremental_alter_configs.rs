@@ -14,7 +14,7 @@ use super::config_changes::{Change, alter};
 use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
 use crate::metadata::ControllerError;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -7,7 +7,7 @@ use net::protocol::ErrorCode;
 use net::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use runtime::Effects;
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -8,7 +8,7 @@ use runtime::Effects;
 
 use super::groups::group_error_code;
 use crate::coordination::groups::{self, GroupError, ListRequest, Request, Response};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -16,7 +16,7 @@ use super::named_twice::Repeated;
 use super::owners::ask_owners;
 use crate::api::errors::read_error_code;
 use crate::replicas::partition::Partition;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -8,7 +8,7 @@ use net::protocol::list_partition_reassignments::{
 };
 use runtime::Effects;
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use net::protocol::list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 use runtime::Effects;
 
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

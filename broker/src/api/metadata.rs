@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, advertised};
 use super::partition_state::PartitionState;
 use crate::metadata::{MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name};
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -10,7 +10,8 @@ use runtime::Effects;
 
 use request_limits::{admit, elements_max};
 
-use crate::clients::request::{CloseReason, Reply, RequestContext};
+use crate::api::reply::Reply;
+use crate::api::request::{CloseReason, RequestContext};
 use crate::node::shard::Shard;
 
 mod cluster;
@@ -22,7 +23,11 @@ mod named_twice;
 mod owners;
 mod pace;
 mod partition_state;
+pub mod reply;
+pub mod request;
 mod request_limits;
+pub mod request_memory;
+pub mod response_records;
 
 /// Declares the handlers: for each API its module and request type.
 macro_rules! handlers {

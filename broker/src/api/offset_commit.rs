@@ -14,7 +14,7 @@ use runtime::Effects;
 use super::groups::{ask, code_of};
 use crate::coordination::groups::{CommitPartition, CommitRequest, CommitResponse, CommitTopic, Request};
 use crate::metadata::TopicImage;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

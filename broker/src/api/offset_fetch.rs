@@ -16,7 +16,7 @@ use runtime::Effects;
 use super::groups::{ask, code_of};
 use crate::coordination::groups::{FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, FetchedTopic, Request};
 use crate::metadata::MetadataImage;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

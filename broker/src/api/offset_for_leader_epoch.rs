@@ -13,7 +13,7 @@ use runtime::Effects;
 use super::fetch::check_epoch;
 use super::owners::ask_owners;
 use crate::replicas::partition::Partition;
-use crate::clients::request::RequestContext;
+use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.

@@ -8,8 +8,8 @@ use net::protocol::ApiKey;
 use runtime::Effects;
 use runtime::sync::Permit;
 
-use crate::clients::request::CloseReason;
-use crate::clients::request_memory::{FREE_BYTES, RequestMemory};
+use crate::api::request::CloseReason;
+use crate::api::request_memory::{FREE_BYTES, RequestMemory};
 use crate::node::shard::Shard;
 
 /// The limits of one API.

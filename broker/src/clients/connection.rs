@@ -18,11 +18,13 @@ use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
 use runtime::sync::{Notify, Permit};
 use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
+use crate::api::reply::ExternalPart;
+use crate::api::reply::Reply;
+use crate::api::request::{CloseReason, RequestContext};
+use crate::api::request_memory::{FREE_BYTES, RequestGrant};
 use crate::api::{self, produce};
 use crate::clients::connection_end::{DISCARD_TIME_MAX, discard};
-use crate::clients::outgoing::{ExternalPart, Outgoing};
-use crate::clients::request::{CloseReason, Reply, RequestContext};
-use crate::clients::request_memory::{FREE_BYTES, RequestGrant};
+use crate::clients::outgoing::Outgoing;
 use crate::clients::response_sender::ResponseSender;
 use crate::clients::slow_arrivals::{Arrival, PATIENCE};
 use crate::node::shard::Shard;

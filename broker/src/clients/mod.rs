@@ -3,9 +3,7 @@
 pub mod closing_lines;
 pub mod connection;
 pub(crate) mod connection_end;
-pub mod outgoing;
-pub mod request;
-pub mod request_memory;
+pub(crate) mod outgoing;
 pub(crate) mod response_sender;
 pub mod server;
 pub mod slow_arrivals;

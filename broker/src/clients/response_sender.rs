@@ -12,7 +12,8 @@ use runtime::budget::BudgetWatch;
 use runtime::{Clock, Effects, Net, Stream};
 
 use crate::api::fetch::read::read_again;
-use crate::clients::outgoing::{Outgoing, Unsent};
+use crate::api::response_records::Unsent;
+use crate::clients::outgoing::Outgoing;
 use crate::node::shard::Shard;
 
 /// The sending side of one connection.

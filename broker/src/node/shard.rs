@@ -18,7 +18,7 @@ use storage::{Log, LogDir, LogManager, RecordChecker, StorageError};
 use crate::api::fetch::elements::FetchElements;
 use crate::api::fetch::memory::FetchMemory;
 use crate::api::fetch::session::FetchSessions;
-use crate::clients::request_memory::RequestMemory;
+use crate::api::request_memory::RequestMemory;
 use crate::clients::server::Connections;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordination::directory::Coordinators;

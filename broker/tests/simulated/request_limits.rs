@@ -4,7 +4,7 @@
 use std::pin::pin;
 
 use broker::api::dispatch;
-use broker::clients::request::RequestContext;
+use broker::api::request::RequestContext;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use net::protocol::alter_configs::{self, AlterConfigsRequest};

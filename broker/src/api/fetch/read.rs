@@ -9,7 +9,7 @@ use runtime::{Clock, Disk, Effects};
 use storage::{Log, LogRead, ReadError, ReadLimits, ReadMemory, ReadPart, StorageError};
 
 use crate::api::fetch::memory::Patience;
-use crate::clients::outgoing::Unsent;
+use crate::api::response_records::Unsent;
 use crate::node::shard::Shard;
 
 /// Records for a response.

@@ -1,12 +1,9 @@
-//! A request on its way through the broker, and what becomes of it.
+//! What a handler knows of a request, and why one is not answered.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use net::protocol::{EncodeError, ErrorCode, Response, Segment};
-use runtime::{Disk, Effects};
-
-use crate::clients::outgoing::ExternalPart;
+use net::protocol::{EncodeError, ErrorCode};
 
 /// What a handler knows of the request besides its body.
 #[derive(Debug, Clone)]
@@ -27,47 +24,6 @@ pub struct RequestContext {
     pub connection_id: u64,
     /// The whole frame, without its size.
     pub frame: Bytes,
-}
-
-/// A range of a file that stands in a response.
-pub struct FilePart<E: Effects> {
-    /// The file.
-    pub file: <E::Disk as Disk>::File,
-    /// The first byte.
-    pub position: u64,
-    /// How many bytes.
-    pub length: u64,
-}
-
-/// A response, ready to be sent.
-pub struct Reply<E: Effects> {
-    /// What goes on the wire; an external segment's token is an index into `external`.
-    pub segments: Vec<Segment>,
-    /// What the external segments stand for.
-    pub external: Vec<ExternalPart<E>>,
-}
-
-impl<E: Effects> Reply<E> {
-    /// Encodes a response without file parts.
-    ///
-    /// # Errors
-    /// The response cannot be expressed in the request's version.
-    pub fn encode<R: Response>(context: &RequestContext, response: &R) -> Result<Self, CloseReason> {
-        Self::encode_with_external(context, response, Vec::new())
-    }
-
-    /// Encodes a response whose external record parts are indexes into `external`.
-    ///
-    /// # Errors
-    /// The response cannot be expressed in the request's version.
-    pub fn encode_with_external<R: Response>(
-        context: &RequestContext,
-        response: &R,
-        external: Vec<ExternalPart<E>>,
-    ) -> Result<Self, CloseReason> {
-        let segments = net::protocol::encode_response(context.api_version, context.correlation_id, response)?;
-        Ok(Self { segments, external })
-    }
 }
 
 /// Why a connection is closed by us.
