@@ -26,9 +26,10 @@ pub use config::{CommitMode, LOCK_PATIENCE, LogConfig, LogDirOptions, LogManager
 pub use decompress::unpacked_records;
 pub use dir::LogDir;
 pub use error::{AppendError, ReadError, StorageError};
+pub use log::origin::AppendOrigin;
 pub use log::read::ReadLimits;
 pub use log::read_memory::{ReadMemory, Unmetered};
-pub use log::{AppendInfo, AppendOrigin, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
+pub use log::{AppendInfo, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
 pub use manager::LogManager;
 pub use producer::budget::PRODUCER_BYTES;
 pub use records::{BrokenRule, ClientBatch, RecordChecker, RecordRules};

@@ -424,7 +424,7 @@ fn records_are_found_by_timestamp_in_compressed_batches_in_bounded_memory() {
         for (partition, batch, origin, found) in [
             (0, zstd(of(&[0; 100])), AppendOrigin::Client, 1),
             (1, zstd(of(&vec![0; 40 << 20])), AppendOrigin::Client, 1),
-            (2, broken, AppendOrigin::Internal, 0),
+            (2, broken, AppendOrigin::Coordinator, 0),
         ] {
             let log = broker.log(partition, &LogConfig::default()).await;
             log.append(&batch, origin, LeaderEpoch(0), 1_000_000).unwrap();

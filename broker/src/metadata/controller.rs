@@ -383,7 +383,7 @@ impl<E: Effects> Controller<E> {
         // One batch, however large: a change is there as a whole or not at all.
         let batch = records::encode_batch(&records, now)
             .map_err(|error| ControllerError::new(ErrorCode::InvalidRequest, error.to_string()))?;
-        let appended = self.log.log.append(&batch, AppendOrigin::Internal, self.log.leader_epoch(), now);
+        let appended = self.log.log.append(&batch, AppendOrigin::Metadata, self.log.leader_epoch(), now);
         let info = appended.map_err(|error| {
             let message = format!("The metadata log refused the change: {error}");
             ControllerError::new(ErrorCode::KafkaStorageError, message)

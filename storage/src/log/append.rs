@@ -7,15 +7,16 @@ use model::{LeaderEpoch, TimestampType};
 use runtime::Effects;
 
 use crate::commit::journal;
-use crate::log::validation::{Appendable, client, header, internal, stored_times};
-use crate::log::{AppendInfo, AppendOrigin, Log, LogState, ToSeal};
+use crate::log::origin::AppendOrigin;
+use crate::log::validation::{Appendable, believed, client, header, stored_times};
+use crate::log::{AppendInfo, Log, LogState, ToSeal};
 use crate::segment::tail::to_u64;
 use crate::segment::{LogSegment, Stage};
 use crate::{AppendError, ClientBatch, LogConfig};
 
 impl<E: Effects> Log<E> {
     /// Appends batches in memory and wakes the commit loop. Does not wait; whether there is room in memory
-    /// is asked before, of [`crate::LogManager::admit`]. The records of a client are checked here and now: where that may
+    /// is asked before, of [`crate::LogManager::admitted`]. The records of a client are checked here and now: where that may
     /// take too long, [`crate::RecordChecker`] does it before [`Log::append_checked`].
     ///
     /// # Errors
@@ -27,14 +28,20 @@ impl<E: Effects> Log<E> {
         leader_epoch: LeaderEpoch,
         now_unix_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
-        if origin == AppendOrigin::Client {
+        if origin.is_client() {
             let sent = ClientBatch::check(Bytes::copy_from_slice(batches));
             return self.append_checked(&sent, leader_epoch, now_unix_ms);
         }
         self.check_writable(origin)?;
         let config = self.config();
-        let batches = internal(batches, &config)?;
-        let stored = self.store(&mut self.state.borrow_mut(), &batches, &config, leader_epoch, now_unix_ms);
+        let batches = believed(batches, &config)?;
+        let stored = {
+            let mut state = self.state.borrow_mut();
+            if origin.is_fenced_by_epoch() {
+                batches.iter().try_for_each(|one| state.producers.check_epoch(&one.batch))?;
+            }
+            self.store(&mut state, &batches, &config, leader_epoch, now_unix_ms)
+        };
         self.stored(stored, &batches)
     }
 
@@ -88,7 +95,7 @@ impl<E: Effects> Log<E> {
             return Err(AppendError::Storage(error));
         }
         match self.shard.disk_full.get() {
-            Some(available) if origin == AppendOrigin::Client => {
+            Some(available) if origin.stops_at_reserve() => {
                 Err(AppendError::DiskFull { available, reserve: self.shard.options.disk_reserve_bytes })
             }
             _ => Ok(()),

@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 pub(crate) mod leader_epoch_cache;
+pub(crate) mod origin;
 pub(crate) mod read;
 pub(crate) mod read_memory;
 pub(crate) mod replay;
@@ -30,16 +31,6 @@ use crate::producer::state::ProducerState;
 use crate::segment::{LogSegment, Stage};
 use crate::shard::Shard;
 use crate::{LogConfig, StorageError};
-
-/// Who appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppendOrigin {
-    /// A producer: every rule is checked.
-    Client,
-    /// The broker itself (coordinators, metadata): may write control records and several batches, and goes on while
-    /// the disk has less room than the reserve.
-    Internal,
-}
 
 /// Where an append went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,8 +36,8 @@ pub(crate) fn client<'a>(
     Ok(Appendable { batch, largest: facts.largest })
 }
 
-/// The batches that the broker itself writes: their records are believed.
-pub(crate) fn internal<'a>(bytes: &'a [u8], config: &LogConfig) -> Result<Vec<Appendable<'a>>, AppendError> {
+/// The batches that the broker itself writes: what they say of their records is believed.
+pub(crate) fn believed<'a>(bytes: &'a [u8], config: &LogConfig) -> Result<Vec<Appendable<'a>>, AppendError> {
     let mut batches = Vec::with_capacity(1);
     for batch in model::batches(bytes) {
         let batch = batch.map_err(AppendError::Corrupt)?;
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_broker_may_write_several_batches_and_control_records() {
         let bytes = [patched(22, &[0x20]), patched(0, &5i64.to_be_bytes())].concat();
-        let batches = internal(&bytes, &LogConfig::default()).unwrap();
+        let batches = believed(&bytes, &LogConfig::default()).unwrap();
         assert_eq!(batches.len(), 2);
     }
 
@@ -239,6 +239,6 @@ mod tests {
     #[test]
     fn what_the_broker_writes_is_believed() {
         let garbage = patched(61, &[0x7e]);
-        assert_eq!(internal(&garbage, &LogConfig::default()).unwrap()[0].largest, NOW);
+        assert_eq!(believed(&garbage, &LogConfig::default()).unwrap()[0].largest, NOW);
     }
 }

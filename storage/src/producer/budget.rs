@@ -73,6 +73,11 @@ impl ChargedProducers {
         self.state.check(batch, offset)
     }
 
+    /// See [`ProducerState::check_epoch`].
+    pub(crate) fn check_epoch(&self, batch: &RecordBatch<'_>) -> Result<(), AppendError> {
+        self.state.check_epoch(batch)
+    }
+
     /// See [`ProducerState::record`].
     pub(crate) fn record(
         &mut self,

@@ -100,6 +100,14 @@ impl ProducerEntry {
         }
     }
 
+    fn check_epoch(&self, batch: &RecordBatch<'_>) -> Result<(), AppendError> {
+        let (producer_id, incoming, current) = (batch.producer_id(), batch.producer_epoch(), self.epoch);
+        if incoming < current {
+            return Err(AppendError::InvalidProducerEpoch { producer_id, incoming, current });
+        }
+        Ok(())
+    }
+
     pub(crate) fn newest(&self) -> BatchMetadata {
         self.batches.as_slice().last().copied().unwrap_or(BatchMetadata::NONE)
     }
@@ -157,13 +165,7 @@ impl ProducerState {
                 return Ok(Some(*known));
             }
         }
-        if epoch < entry.epoch {
-            return Err(AppendError::InvalidProducerEpoch {
-                producer_id,
-                incoming: epoch,
-                current: entry.epoch,
-            });
-        }
+        entry.check_epoch(batch)?;
         let current = entry.newest().last_sequence;
         let in_order = if epoch == entry.epoch { is_next(current, first) } else { first.0 == 0 };
         if in_order {
@@ -171,6 +173,11 @@ impl ProducerState {
         } else {
             Err(AppendError::OutOfOrderSequence { producer_id, incoming: first, current, offset })
         }
+    }
+
+    /// Refuses a batch of an epoch before the last one that its producer has written in.
+    pub(crate) fn check_epoch(&self, batch: &RecordBatch<'_>) -> Result<(), AppendError> {
+        self.producers.get(batch.producer_id()).map_or(Ok(()), |entry| entry.check_epoch(batch))
     }
 
     /// Notes a batch that is in the log, with its final offsets and the largest timestamp that it has there.

@@ -253,7 +253,7 @@ impl<E: Effects> GroupService<E> {
             batch.record(now, Some(&record.key), record.value.as_deref())
         });
         let epoch = self.partition.leader_epoch();
-        match log.append(&batch.build(), AppendOrigin::Internal, epoch, now) {
+        match log.append(&batch.build(), AppendOrigin::Coordinator, epoch, now) {
             Ok(info) => {
                 self.partition.appended();
                 Ok(info.last_offset.plus(1))

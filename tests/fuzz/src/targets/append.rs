@@ -18,7 +18,8 @@ pub(crate) fn case(mutator: &mut Mutator) {
         let mut appended = 0;
         for _ in 0..8 {
             let batch = damaged_batch(mutator);
-            let origin = *mutator.pick(&[AppendOrigin::Client, AppendOrigin::Client, AppendOrigin::Internal]);
+            let origin =
+                *mutator.pick(&[AppendOrigin::Client, AppendOrigin::Client, AppendOrigin::Coordinator]);
             let end = log.log_end_offset();
             match log.append(&batch, origin, LeaderEpoch(0), TIMESTAMP) {
                 Ok(info) if !info.duplicate => {

@@ -1,0 +1,45 @@
+//! Who appends, and what that decides.
+//!
+//! | rule | client | coordinator | metadata |
+//! |---|---|---|---|
+//! | every record is looked at, and must keep the topic's rules for times and keys | yes | | |
+//! | one batch of data, not of control records | yes | | |
+//! | a batch that is in the log already is only named, and sequences have no gaps | yes | | |
+//! | refused while the disk has less room than the reserve | yes | | |
+//! | refused from a producer's epoch before its last | yes | yes | |
+//!
+//! All have their batches within `max.message.bytes` and a segment, with as many records as offsets and a right checksum.
+
+/// Who appends (Kafka's `AppendOrigin`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer.
+    Client,
+    /// A coordinator of this broker: of groups, of transactions.
+    Coordinator,
+    /// The metadata's log (Kafka's `RAFT_LEADER`).
+    Metadata,
+}
+
+impl AppendOrigin {
+    /// Whether batches come from outside: each is checked record by record, comes alone, and may be a repetition.
+    pub(crate) const fn is_client(self) -> bool {
+        matches!(self, Self::Client)
+    }
+
+    /// Whether the last of the room on the disk is not for it.
+    pub(crate) const fn stops_at_reserve(self) -> bool {
+        match self {
+            Self::Client => true,
+            Self::Coordinator | Self::Metadata => false,
+        }
+    }
+
+    /// Whether a producer that has a newer epoch keeps it from writing in an older one.
+    pub(crate) const fn is_fenced_by_epoch(self) -> bool {
+        match self {
+            Self::Client | Self::Coordinator => true,
+            Self::Metadata => false,
+        }
+    }
+}
