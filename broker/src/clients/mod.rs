@@ -3,7 +3,8 @@
 pub mod closing_lines;
 pub mod connection;
 pub(crate) mod connection_end;
+pub mod connections;
+pub mod listener;
 pub(crate) mod outgoing;
 pub(crate) mod response_sender;
-pub mod server;
 pub mod slow_arrivals;

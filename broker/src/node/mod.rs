@@ -2,3 +2,5 @@
 
 pub mod process;
 pub mod shard;
+pub mod start;
+pub mod stop;

@@ -17,13 +17,12 @@ use runtime::{
 use crate::admin::{AdminServer, Readiness, StatsBoard};
 use crate::cli::start_plan::StartPlan;
 use crate::cli::{Banner, IoMode, allowed_cores};
-use crate::clients::server::{
-    ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other, take_down,
-};
 use crate::config::{BrokerConfig, StaticSettings, effective_settings};
 use crate::logging::{self, LogFormat, Loggers};
 use crate::mesh::calls::Job;
 use crate::node::shard::Shard;
+use crate::node::start::{ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other};
+use crate::node::stop::take_down;
 use crate::stats::publisher::publish;
 
 /// Jobs that one shard may have on their way to another; a full ring holds back the sender.

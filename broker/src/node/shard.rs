@@ -19,7 +19,7 @@ use crate::api::fetch::elements::FetchElements;
 use crate::api::fetch::memory::FetchMemory;
 use crate::api::fetch::session::FetchSessions;
 use crate::api::request_memory::RequestMemory;
-use crate::clients::server::Connections;
+use crate::clients::connections::Connections;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::coordination::directory::Coordinators;
 use crate::logging::Loggers;

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use broker::clients::server::{ShardPorts, StartOptions, bring_up, start_first, start_other, take_down};
 use broker::config::BrokerConfig;
 use broker::node::shard::Shard;
+use broker::node::start::{ShardPorts, StartOptions, bring_up, start_first, start_other};
+use broker::node::stop::take_down;
 use bytes::{BufMut, Bytes, BytesMut};
 use net::FrameDecoder;
 use net::protocol::{Decode, Encode, Request, Response, Segment, decode_response_frame, encode_request};

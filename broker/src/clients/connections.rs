@@ -1,0 +1,185 @@
+//! The client connections of one shard: how many there may be, which are ended, and their end when the broker stops.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use runtime::sync::Notify;
+use runtime::{Clock, Effects, Monotonic, Net};
+
+use crate::clients::closing_lines::ClosingLines;
+use crate::clients::connection::Connection;
+use crate::clients::connection_end::DISCARD_TIME_MAX;
+use crate::clients::slow_arrivals::too_slow;
+use crate::node::shard::Shard;
+
+/// The listeners and connections of one shard.
+pub struct Connections<E: Effects> {
+    next_id: Cell<u64>,
+    open: RefCell<HashMap<u64, Rc<Connection<E>>>>,
+    /// No more are accepted, and the log says so.
+    full: Cell<bool>,
+    /// What is logged of connections that are closed.
+    pub(crate) closing_lines: ClosingLines,
+    /// No more are accepted, since the broker stops.
+    pub(crate) stopping: Notify,
+    /// Open connections that may still send an answer.
+    answering: Cell<usize>,
+    changed: Notify,
+    /// The broker has been taken down; shards may end.
+    pub ended: Notify,
+}
+
+impl<E: Effects> Default for Connections<E> {
+    fn default() -> Self {
+        Self {
+            next_id: Cell::new(1),
+            open: RefCell::default(),
+            full: Cell::new(false),
+            closing_lines: ClosingLines::default(),
+            stopping: Notify::new(),
+            answering: Cell::new(0),
+            changed: Notify::new(),
+            ended: Notify::new(),
+        }
+    }
+}
+
+impl<E: Effects> Connections<E> {
+    /// Stops accepting and taking requests; waits a while until those that were taken are answered.
+    pub(crate) async fn finish(&self, shard: &Rc<Shard<E>>) {
+        shard.stop();
+        // Members that wait for a rebalance would otherwise hold up the end.
+        shard.coordinators.resign_all();
+        self.stopping.notify_all();
+        let now = shard.effects.clock().now();
+        for connection in self.all() {
+            if connection.is_resting(now) {
+                connection.abort();
+            } else {
+                connection.finish();
+            }
+        }
+        self.wait_until(shard, DRAIN, || self.answering.get() == 0).await;
+        for connection in self.all() {
+            if !connection.is_answered() {
+                connection.abort();
+            }
+        }
+    }
+
+    /// Waits until the clients have closed their side, those that do so soon.
+    pub(crate) async fn end(&self, shard: &Rc<Shard<E>>) {
+        self.wait_until(shard, DISCARD_TIME_MAX, || self.open.borrow().is_empty()).await;
+    }
+
+    async fn wait_until(&self, shard: &Rc<Shard<E>>, time_max: Duration, is_reached: impl Fn() -> bool) {
+        let deadline = shard.effects.clock().now() + time_max;
+        while !is_reached() {
+            let sleep = std::pin::pin!(shard.effects.clock().sleep_until(deadline));
+            let changed = std::pin::pin!(self.changed.notified());
+            if let Either::Left(_) = select(sleep, changed).await {
+                break;
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Rc<Connection<E>>> {
+        self.open.borrow().values().map(Rc::clone).collect()
+    }
+
+    /// A connection has sent its last answer.
+    pub fn note_answered(&self) {
+        self.answering.set(self.answering.get() - 1);
+        self.changed.notify_all();
+    }
+
+    /// Open connections of this shard.
+    pub fn count(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// An open connection of this shard.
+    pub fn get(&self, id: u64) -> Option<Rc<Connection<E>>> {
+        self.open.borrow().get(&id).map(Rc::clone)
+    }
+
+    /// Ends connections whose large request arrives too slowly, for the one that has been waiting for memory for `waited`.
+    pub fn make_way(&self, waiting: u64, now: Monotonic, waited: Duration, wanted_bytes: usize) {
+        let open = self.open.borrow();
+        let arrivals = open.iter().filter(|(id, _)| **id != waiting);
+        let arrivals = arrivals.filter_map(|(_, connection)| connection.arrival(now)).collect();
+        for id in too_slow(arrivals, waited, wanted_bytes) {
+            let connection = &open[&id];
+            tracing::warn!(peer = %connection.peer_addr(), "a large request arrived too slowly while others wait for its memory");
+            connection.abort();
+        }
+    }
+
+    /// Whether there is room for no other connection on this shard. Says so in the log when that begins.
+    pub(crate) fn is_full(&self, shard: &Shard<E>) -> bool {
+        let (configured, descriptors) = (shard.config().max_connections(), shard.identity.descriptors / 2);
+        let shard_max = configured.min(descriptors).div_ceil(shard.identity.shards);
+        let open = self.count();
+        let is_full = open >= shard_max;
+        if is_full && !self.full.replace(true) {
+            if configured <= descriptors {
+                tracing::warn!(open, "max.connections is reached: further connections are closed at once");
+            } else {
+                tracing::warn!(
+                    open,
+                    descriptors,
+                    "connections use half of the descriptors that the process may have, the other half is for logs: further connections are closed at once; raise `ulimit -n`"
+                );
+            }
+        }
+        // Not at every connection that takes the place of another.
+        if open < shard_max - shard_max / 10 {
+            self.full.set(false);
+        }
+        is_full
+    }
+
+    /// Serves a connection that was accepted.
+    pub(crate) fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream, listener: usize) {
+        self.answering.set(self.answering.get() + 1);
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        let connection = Connection::new(Rc::clone(shard), stream, id, listener);
+        self.open.borrow_mut().insert(id, Rc::clone(&connection));
+        shard.stats.connected();
+        let shard = Rc::clone(shard);
+        let effects = shard.effects.clone();
+        effects.spawn(async move {
+            connection.serve().await;
+            shard.fetch_waits.cancel((shard.index, id));
+            shard.connections.open.borrow_mut().remove(&id);
+            shard.connections.changed.notify_all();
+            shard.stats.disconnected();
+        });
+    }
+}
+
+/// Ends connections without traffic, until the broker stops.
+pub async fn close_idle<E: Effects>(shard: Rc<Shard<E>>) {
+    while !shard.stopping() {
+        let now = shard.effects.clock().now();
+        if let Some(idle_max) = shard.config().connection_idle_max() {
+            for connection in shard.connections.all() {
+                // Whatever it waits for: a client that is gone, or does not read, must not keep what it holds.
+                if now.since(connection.last_active()) > idle_max {
+                    connection.abort();
+                }
+            }
+        }
+        shard.effects.clock().sleep_until(now + IDLE_CHECK).await;
+    }
+}
+
+/// How long a shutdown waits for requests that are being worked on.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How often idle connections are looked for.
+const IDLE_CHECK: Duration = Duration::from_secs(10);

@@ -1,0 +1,57 @@
+//! Listeners: every shard has a socket for each, and the kernel deals the connections out.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use runtime::{Clock, Effects, ListenOptions, Listener, Net};
+
+use crate::node::shard::Shard;
+
+/// Opens the listener at this place in the settings on this shard.
+pub fn listen<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    (listener, address, v6_only): (usize, SocketAddr, bool),
+) -> Result<SocketAddr, String> {
+    let backlog = i32::try_from(shard.config().socket_backlog()).unwrap_or(i32::MAX);
+    let options = ListenOptions { reuse_port: true, backlog, v6_only };
+    let socket = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
+    let bound = socket.local_addr();
+    shard.effects.spawn(accept(Rc::clone(shard), socket, listener));
+    Ok(bound)
+}
+
+async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listener, listener: usize) {
+    while !shard.stopping() {
+        let accepted = {
+            let accept = std::pin::pin!(socket.accept());
+            let stopping = std::pin::pin!(shard.connections.stopping.notified());
+            match select(accept, stopping).await {
+                Either::Left((accepted, _)) => accepted,
+                Either::Right(_) => return,
+            }
+        };
+        match accepted {
+            Ok(stream) => {
+                if shard.stopping() {
+                    continue;
+                }
+                if shard.connections.is_full(&shard) {
+                    shard.stats.refused_connection();
+                } else {
+                    shard.connections.add(&shard, stream, listener);
+                }
+            }
+            Err(error) => {
+                shard.stats.refused_connection();
+                tracing::warn!(%error, "cannot accept connections");
+                let clock = shard.effects.clock();
+                clock.sleep_until(clock.now() + ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The pause after the system refused to accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,244 @@
+//! The start of a node: opens the data directory, then the logs on all shards, then the listeners.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
+use runtime::mesh::MeshPort;
+use runtime::{Clock, Effects};
+use storage::{
+    LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions, PRODUCER_BYTES,
+};
+
+use crate::clients::connections::close_idle;
+use crate::clients::listener::listen;
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::logging::Loggers;
+use crate::mesh::calls::Job;
+use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
+use crate::node::shard::{Identity, Shard};
+use crate::replicas::offline_partitions::OfflinePartitions;
+use crate::replicas::partition::Partition;
+
+/// What every shard is started with.
+#[derive(Clone)]
+pub struct StartOptions {
+    /// The broker's static settings.
+    pub config: Arc<BrokerConfig>,
+    /// The addresses to listen on, one for each of the configured listeners.
+    pub listen: Vec<SocketAddr>,
+    /// Whether the data directory is locked; off under simulation.
+    pub lock: bool,
+    /// Descriptors that the process may have: half are for connections, half for logs.
+    pub descriptors: usize,
+    /// Memory of each shard that keeps what fetches read from disk.
+    pub read_cache_bytes: u64,
+    /// The levels of the log, which clients may change.
+    pub loggers: Arc<Loggers>,
+}
+
+/// Tells every shard how the start of shard 0 went.
+pub type StartSignal = Option<Arc<Identity>>;
+
+/// A shard's two meshes: for the start and for everything after it.
+pub struct ShardPorts<E: Effects> {
+    /// From shard 0: go, or give up.
+    pub start: MeshPort<StartSignal>,
+    /// Calls between shards.
+    pub calls: MeshPort<Job<E>>,
+}
+
+/// Opens the data directory and replays the metadata: the part of the start that only shard 0 does.
+///
+/// # Errors
+/// What is wrong with the directory, in words for its owner.
+pub async fn start_first<E: Effects>(
+    effects: E,
+    options: &StartOptions,
+    ports: ShardPorts<E>,
+    shards: usize,
+) -> anyhow::Result<Rc<Shard<E>>> {
+    let opened = open_first(&effects, options, shards).await;
+    let (identity, logs, controller) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            for target in 1..shards {
+                ports.start.send(target, None).await;
+            }
+            return Err(error);
+        }
+    };
+    for target in 1..shards {
+        ports.start.send(target, Some(Arc::clone(&identity))).await;
+    }
+    let config = Arc::clone(&options.config);
+    Ok(Shard::new(0, effects, identity, config, logs, ports.calls, Some(controller)))
+}
+
+type Opened<E> = (Arc<Identity>, Rc<LogManager<E>>, Rc<Controller<E>>);
+
+async fn open_first<E: Effects>(
+    effects: &E,
+    options: &StartOptions,
+    shards: usize,
+) -> anyhow::Result<Opened<E>> {
+    let config = &options.config;
+    let node_id = NodeId(config.node_id());
+    let dir_options =
+        LogDirOptions { node_id, cluster_id: None, lock: options.lock.then_some(LOCK_PATIENCE) };
+    let log_dir = LogDir::open(effects, config.log_dir(), dir_options).await?;
+    // Before the first logs are opened, which then remove what is left of deleted partitions.
+    let found = log_dir.partitions(effects).await?;
+    let cluster_id = log_dir.cluster_id().to_owned();
+    let StartOptions { descriptors, read_cache_bytes, .. } = *options;
+    let loggers = Arc::clone(&options.loggers);
+    let identity = Arc::new(Identity {
+        node_id,
+        cluster_id,
+        log_dir,
+        shards,
+        descriptors,
+        read_cache_bytes,
+        loggers,
+        offline: OfflinePartitions::default(),
+    });
+    let logs = open_logs(effects, &identity, config).await?;
+    let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
+    let log_config = LogConfig {
+        retention_ms: None,
+        retention_bytes: None,
+        delete_retention: false,
+        // A change is one batch.
+        max_message_bytes: usize::MAX,
+        ..LogConfig::default()
+    };
+    let log = logs.open_log(name, METADATA_TOPIC_ID, log_config).await.context("the metadata log")?;
+    if let Some(error) = log.offline() {
+        return Err(error).context("the metadata log is damaged; restore the directory from a copy");
+    }
+    let topic_config = TopicConfig::resolve(config, &BTreeMap::new());
+    let partition = Partition::lead(effects.clone(), node_id, LeaderEpoch(0), log, &topic_config);
+    let controller = Controller::load(partition).await?;
+    warn_of_unknown(&found, &*controller.image().await);
+    Ok((identity, logs, Rc::new(controller)))
+}
+
+/// Names the directories that no topic accounts for: a deletion was cut off, or the metadata is not what it was. They
+/// stay, and a topic of their name stays offline.
+fn warn_of_unknown(found: &[TopicPartition], image: &MetadataImage) {
+    let is_unknown = |tp: &&TopicPartition| {
+        let topic = image.topic(&tp.topic);
+        &*tp.topic != CLUSTER_METADATA && topic.is_none_or(|topic| topic.partition(tp.partition).is_none())
+    };
+    let unknown: Vec<String> = found.iter().filter(is_unknown).map(TopicPartition::dir_name).collect();
+    if !unknown.is_empty() {
+        let first = unknown[..unknown.len().min(UNKNOWN_NAMED_MAX)].join(", ");
+        tracing::warn!(count = unknown.len(), first, "partitions on disk belong to no known topic");
+    }
+}
+
+async fn open_logs<E: Effects>(
+    effects: &E,
+    identity: &Arc<Identity>,
+    config: &BrokerConfig,
+) -> anyhow::Result<Rc<LogManager<E>>> {
+    let options = log_manager_options(identity, config);
+    Ok(LogManager::open(effects.clone(), Arc::clone(&identity.log_dir), options).await?)
+}
+
+fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManagerOptions {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let defaults = LogManagerOptions::default();
+    let files = identity.descriptors / 2 / identity.shards.max(1);
+    LogManagerOptions {
+        sealed_read: config.sealed_read(),
+        // A sealed segment has up to two files open; the rest is for what is written beside the logs.
+        active_open_max: defaults.active_open_max.min(files / 8 * 3),
+        sealed_open_max: defaults.sealed_open_max.min(files / 8),
+        // The rest of the budget is for what comes in and for reads of old data.
+        append_bytes_max: config.memory_per_shard_bytes() / 2,
+        read_cache_bytes: identity.read_cache_bytes,
+        disk_reserve_bytes: config.disk_reserve_bytes(),
+        retention_check_ms: millis(config.retention_check_interval()),
+        checkpoint_bytes: config.checkpoint_bytes(),
+        checkpoint_ms: millis(config.checkpoint_interval()),
+        producer_id_expiration_ms: millis(config.producer_id_expiration()),
+        producer_expiry_check_ms: millis(config.producer_expiry_check_interval()),
+        producers_max: config.memory_per_shard_bytes() / PRODUCERS_SHARE / PRODUCER_BYTES,
+        unlink_pause: config.unlink_pause(),
+        journal_bytes: config.journal_bytes_per_shard(),
+        ..defaults
+    }
+}
+
+/// Waits for shard 0 and starts another shard.
+///
+/// # Errors
+/// `None` if shard 0 gave up; else what went wrong here.
+pub async fn start_other<E: Effects>(
+    index: usize,
+    effects: E,
+    options: &StartOptions,
+    ports: ShardPorts<E>,
+) -> anyhow::Result<Option<Rc<Shard<E>>>> {
+    let (_, identity) = ports.start.recv().await;
+    let Some(identity) = identity else { return Ok(None) };
+    let logs = open_logs(&effects, &identity, &options.config).await?;
+    let config = Arc::clone(&options.config);
+    Ok(Some(Shard::new(index, effects, identity, config, logs, ports.calls, None)))
+}
+
+/// Opens all partitions on all shards, then all listeners; runs on shard 0.
+///
+/// # Errors
+/// An address that cannot be listened on.
+pub async fn bring_up<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    options: &StartOptions,
+) -> anyhow::Result<Vec<SocketAddr>> {
+    let controller = shard.controller.as_ref().context("only shard 0 brings the broker up")?;
+    let image = controller.image().await;
+    let topics: Vec<TopicId> = image.topics().map(|topic| topic.id).collect();
+    let partitions = image.partition_count();
+    let began = shard.effects.clock().now();
+    shard
+        .call_all(move |shard| {
+            let (image, topics) = (Arc::clone(&image), topics.clone());
+            shard.apply_image(image, topics)
+        })
+        .await;
+    if partitions > 0 {
+        let took_ms = shard.effects.clock().now().since(began).as_millis();
+        let clean = shard.identity.log_dir.was_clean();
+        tracing::info!(partitions, clean, took_ms, "logs opened");
+    }
+    let mut bound = Vec::new();
+    for (listener, address) in options.listen.iter().enumerate() {
+        let mut address = *address;
+        // Else clients of an IPv4 listener on the same port could end up with this one.
+        let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        let v6_only = address.is_ipv6() && address.port() != 0 && options.listen.iter().any(shares);
+        for target in 0..shard.identity.shards {
+            let wanted = (listener, address, v6_only);
+            let listening = shard.call(target, move |shard| async move { listen(&shard, wanted) }).await;
+            // Port 0 is chosen by the first shard, the others join it.
+            address = listening.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
+        }
+        bound.push(address);
+    }
+    shard.call_all(|shard| async move { shard.effects.spawn(close_idle(Rc::clone(&shard))) }).await;
+    Ok(bound)
+}
+
+/// Kafka's id of the metadata topic.
+const METADATA_TOPIC_ID: TopicId = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/// Directories of no known topic that the start names.
+const UNKNOWN_NAMED_MAX: usize = 10;
+
+/// The part of a shard's memory that may go to what is remembered of producers.
+const PRODUCERS_SHARE: usize = 8;
