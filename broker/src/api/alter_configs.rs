@@ -7,10 +7,11 @@ use std::rc::Rc;
 use net::protocol::alter_configs::{AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse};
 use runtime::Effects;
 
-use super::config_changes::{Change, alter};
+use super::config_changes::alter;
 use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
 use crate::api::request::RequestContext;
+use crate::metadata::decide::ConfigChange;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.
@@ -31,7 +32,7 @@ pub async fn handle<E: Effects>(
             op: AlterOp::Set,
             value: config.value.map(str::to_owned),
         });
-        let change = Change::Replace(set.collect());
+        let change = ConfigChange::Replace(set.collect());
         let error = alter(shard, named, times[&named], change, request.validate_only).await.err();
         responses.push(AlterConfigsResourceResponse {
             error_code: error.as_ref().map_or(0, |error| error.code.code()),

@@ -1,38 +1,15 @@
 //! How IncrementalAlterConfigs and AlterConfigs change the settings of a resource.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use net::protocol::ErrorCode;
 use runtime::Effects;
 
-use super::config_resources::{Resource, TYPE_TOPIC, refused, resource};
+use super::config_resources::{Resource, TYPE_TOPIC, resource};
 use super::loggers;
-use crate::config::{Alteration, BrokerScope, ConfigError, Scope, Settings, alter_broker, alter_topic};
 use crate::metadata::ControllerError;
+use crate::metadata::decide::{AlterBrokerConfigs, AlterTopicConfigs, ConfigChange};
 use crate::node::shard::Shard;
-
-/// How a resource's own settings change.
-#[derive(Debug, Clone)]
-pub(super) enum Change {
-    /// One by one.
-    Incremental(Vec<Alteration>),
-    /// All at once: what is not named goes back to its default (AlterConfigs).
-    Replace(Vec<Alteration>),
-}
-
-impl Change {
-    fn apply(
-        &self,
-        current: &Settings,
-        alter: impl FnOnce(&Settings, &[Alteration]) -> Result<Settings, ConfigError>,
-    ) -> Result<Settings, ConfigError> {
-        match self {
-            Self::Incremental(changes) => alter(current, changes),
-            Self::Replace(changes) => alter(&BTreeMap::new(), changes),
-        }
-    }
-}
 
 /// Changes the settings of one resource, which the request names `times` times.
 ///
@@ -42,7 +19,7 @@ pub(super) async fn alter<E: Effects>(
     shard: &Rc<Shard<E>>,
     (kind, name): (i8, &str),
     times: usize,
-    change: Change,
+    change: ConfigChange,
     validate_only: bool,
 ) -> Result<(), ControllerError> {
     let invalid = |message: &str| Err(ControllerError::new(ErrorCode::InvalidRequest, message));
@@ -50,18 +27,18 @@ pub(super) async fn alter<E: Effects>(
         return invalid("Each resource must appear at most once.");
     }
     let node = shard.identity.node_id;
-    let (scope, of) = match (kind, name) {
+    let of = match (kind, name) {
         (TYPE_TOPIC, "") => return invalid("Default topic resources are not allowed."),
         _ => match resource(kind, name, node)? {
             Resource::Topic(name) => return alter_topic_configs(shard, name, change, validate_only).await,
-            Resource::ThisBroker => (BrokerScope::ThisBroker, Some(node)),
-            Resource::AllBrokers => (BrokerScope::AllBrokers, None),
+            Resource::ThisBroker => Some(node),
+            Resource::AllBrokers => None,
             Resource::Loggers => {
                 return match change {
-                    Change::Incremental(changes) => {
+                    ConfigChange::Incremental(changes) => {
                         loggers::alter(&shard.identity.loggers, &changes, validate_only)
                     }
-                    Change::Replace(_) => invalid(&format!("Unknown resource type {kind}")),
+                    ConfigChange::Replace(_) => invalid(&format!("Unknown resource type {kind}")),
                 };
             }
             Resource::Unconfigured => {
@@ -69,15 +46,10 @@ pub(super) async fn alter<E: Effects>(
             }
         },
     };
+    let command = AlterBrokerConfigs { node: of, change };
     shard
         .call_controller(move |shard, controller| async move {
-            let config = shard.config();
-            let alter = |current: &Settings| {
-                let altered =
-                    change.apply(current, |current, changes| alter_broker(&config, scope, current, changes));
-                altered.map_err(|error| refused(Scope::Broker, &error))
-            };
-            controller.alter_broker_configs(&shard, of, alter, validate_only).await
+            controller.change(&shard, command, validate_only, None).await
         })
         .await
 }
@@ -85,18 +57,13 @@ pub(super) async fn alter<E: Effects>(
 async fn alter_topic_configs<E: Effects>(
     shard: &Rc<Shard<E>>,
     name: String,
-    change: Change,
+    change: ConfigChange,
     validate_only: bool,
 ) -> Result<(), ControllerError> {
+    let command = AlterTopicConfigs { name, change };
     shard
         .call_controller(move |shard, controller| async move {
-            let config = shard.config();
-            let alter = |current: &Settings| {
-                let altered =
-                    change.apply(current, |current, changes| alter_topic(&config, current, changes));
-                altered.map_err(|error| refused(Scope::Topic, &error))
-            };
-            controller.alter_topic_configs(&shard, &name, alter, validate_only).await
+            controller.change(&shard, command, validate_only, None).await
         })
         .await
 }

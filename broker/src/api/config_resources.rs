@@ -3,7 +3,6 @@
 use model::NodeId;
 use net::protocol::ErrorCode;
 
-use crate::config::{ConfigError, ConfigErrorKind, Scope};
 use crate::metadata::{ControllerError, validate_topic_name};
 
 /// Kafka's `ConfigResource.Type`.
@@ -66,15 +65,4 @@ fn logger_resource(name: &str, node: NodeId) -> Result<Resource, ControllerError
         Err(_) => format!("Node id must be an integer, but it is: {name}"),
     };
     Err(ControllerError::new(ErrorCode::InvalidRequest, message))
-}
-
-/// Kafka's code for a refused config, with the message that names the value.
-#[must_use]
-pub(super) fn refused(scope: Scope, error: &ConfigError) -> ControllerError {
-    let code = match error.kind() {
-        _ if scope == Scope::Broker => ErrorCode::InvalidRequest,
-        ConfigErrorKind::InvalidRequest | ConfigErrorKind::ReadOnly => ErrorCode::InvalidRequest,
-        _ => ErrorCode::InvalidConfig,
-    };
-    ControllerError::new(code, error.message())
 }

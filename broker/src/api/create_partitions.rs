@@ -12,6 +12,7 @@ use runtime::{Clock, Effects};
 use super::named_twice::times_named;
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
+use crate::metadata::decide::CreatePartitions;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.
@@ -45,9 +46,8 @@ pub async fn handle<E: Effects>(
             .map(|assignments| assignments.iter().map(|one| one.broker_ids.iter().collect()).collect());
         let outcome = shard
             .call_controller_within(remaining_ms(), move |shard, controller, deadline| async move {
-                controller
-                    .create_partitions(&shard, &name, count, assignments, validate_only, deadline)
-                    .await
+                let command = CreatePartitions { name, count, assignments };
+                controller.change(&shard, command, validate_only, Some(deadline)).await
             })
             .await;
         let error = outcome.unwrap_or_else(|| Err(ControllerError::timed_out())).err();

@@ -11,6 +11,7 @@ use runtime::Effects;
 use super::named_twice::times_named;
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
+use crate::metadata::decide::DeleteTopics;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.
@@ -70,7 +71,7 @@ pub async fn handle<E: Effects>(
     if !ids.is_empty() {
         let outcome = shard
             .call_controller_within(request.timeout_ms, move |shard, controller, deadline| async move {
-                controller.delete_topics(&shard, ids, deadline).await
+                controller.change(&shard, DeleteTopics { ids }, false, Some(deadline)).await
             })
             .await;
         if let Err(error) = outcome.unwrap_or_else(|| Err(ControllerError::timed_out())) {

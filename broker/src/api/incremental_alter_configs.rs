@@ -10,11 +10,12 @@ use net::protocol::incremental_alter_configs::{
 };
 use runtime::Effects;
 
-use super::config_changes::{Change, alter};
+use super::config_changes::alter;
 use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
+use crate::metadata::decide::ConfigChange;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.
@@ -32,7 +33,7 @@ pub async fn handle<E: Effects>(
         let named = (asked.resource_type, asked.resource_name);
         let outcome = match alterations(&asked) {
             Ok(changes) => {
-                alter(shard, named, times[&named], Change::Incremental(changes), request.validate_only).await
+                alter(shard, named, times[&named], ConfigChange::Incremental(changes), request.validate_only).await
             }
             Err(error) => Err(error),
         };

@@ -20,8 +20,8 @@ pub(super) struct PartitionState {
     pub(super) offline: Vec<i32>,
 }
 
-/// Kafka's value for a partition that nobody leads.
-const NO_LEADER: i32 = -1;
+/// See [`PartitionImage::NO_LEADER`].
+const NO_LEADER: i32 = PartitionImage::NO_LEADER.0;
 
 impl PartitionState {
     /// The state of a partition as the metadata and its owner have it. What can be read still has a leader, but nothing

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::{LeaderEpoch, NodeId, PartitionId, RecordBatch, TopicId};
 
-use super::is_internal;
 use super::records::{self, MetadataRecord};
+use super::topic_name::is_internal;
 
 /// One partition as the metadata has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,25 @@ pub struct PartitionImage {
     pub partition_epoch: i32,
 }
 
+impl PartitionImage {
+    /// Kafka's value for a partition that nobody leads.
+    pub const NO_LEADER: NodeId = NodeId(-1);
+
+    fn check_invariants(&self) {
+        let is_replica = |node: &NodeId| self.replicas.contains(node);
+        let distinct: BTreeSet<_> = self.replicas.iter().collect();
+        assert!(!self.replicas.is_empty(), "no replicas: {self:?}");
+        assert_eq!(distinct.len(), self.replicas.len(), "a replica twice: {self:?}");
+        assert!(self.isr.iter().all(is_replica), "in sync without being a replica: {self:?}");
+        assert!(
+            self.leader == Self::NO_LEADER || self.isr.contains(&self.leader),
+            "the leader is not in sync: {self:?}"
+        );
+    }
+}
+
 /// One topic as the metadata has it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicImage {
     /// The name.
     pub name: Arc<str>,
@@ -52,7 +69,10 @@ impl TopicImage {
 }
 
 /// All metadata at one moment. Lives on every shard, as one shared snapshot.
-#[derive(Debug, Clone, Default)]
+///
+/// Invariant: names and ids lead to the same topics; a topic has partitions, and is not one that was removed; the replicas
+/// of a partition are distinct, and those in sync, with the leader, are among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetadataImage {
     topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
     names: HashMap<TopicId, Arc<str>>,
@@ -102,6 +122,33 @@ impl MetadataImage {
     #[must_use]
     pub fn partition_count(&self) -> usize {
         self.topics.values().map(|topic| topic.partitions.len()).sum()
+    }
+
+    /// The image after these records.
+    #[must_use]
+    pub fn with(&self, records: &[MetadataRecord]) -> Self {
+        let mut builder = ImageBuilder::from_image(self);
+        for record in records {
+            builder.apply(record);
+        }
+        builder.build()
+    }
+
+    /// Checks the invariant, for tests: it looks at everything.
+    ///
+    /// # Panics
+    /// It does not hold.
+    pub fn check_invariants(&self) {
+        assert_eq!(self.names.len(), self.topics.len(), "an id for each name");
+        for (name, topic) in &self.topics {
+            assert_eq!(name, &topic.name, "a topic under another name");
+            assert_eq!(self.names.get(&topic.id), Some(name), "the id leads elsewhere");
+            assert!(!self.was_removed(topic.id), "{name} was removed");
+            assert_eq!(topic.internal, is_internal(name), "{name}");
+            assert!(!topic.partitions.is_empty(), "{name} has no partitions");
+            topic.partitions.iter().for_each(PartitionImage::check_invariants);
+        }
+        assert!(self.next_producer_id >= 0);
     }
 }
 

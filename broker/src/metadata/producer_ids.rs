@@ -7,7 +7,8 @@ use futures_util::lock::Mutex;
 use model::ProducerId;
 use runtime::Effects;
 
-use crate::metadata::{ControllerError, PRODUCER_ID_BLOCK};
+use super::decide::{AllocateProducerIds, PRODUCER_ID_BLOCK};
+use crate::metadata::ControllerError;
 use crate::node::shard::Shard;
 
 /// The shard's block. Lives on every shard.
@@ -27,9 +28,9 @@ impl ProducerIds {
         let _one_at_a_time = self.refill.lock().await;
         if self.next.get() == self.end.get() {
             let first = shard
-                .call_controller(
-                    |shard, controller| async move { controller.allocate_producer_ids(&shard).await },
-                )
+                .call_controller(|shard, controller| async move {
+                    controller.change(&shard, AllocateProducerIds, false, None).await
+                })
                 .await?;
             self.next.set(first);
             self.end.set(first + PRODUCER_ID_BLOCK);

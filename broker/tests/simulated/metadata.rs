@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use net::protocol::ErrorCode;
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use net::protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
@@ -15,6 +16,10 @@ use runtime::{Clock, Effects};
 
 use crate::harness::{Broker, Client, in_world};
 use crate::records::{create_topic, fetch, produce, values};
+
+fn named(code: i16) -> ErrorCode {
+    ErrorCode::try_from(code).expect("a code of Kafka's")
+}
 
 pub(crate) async fn topics(client: &mut Client) -> Vec<(String, usize)> {
     let request = MetadataRequest { topics: None, ..MetadataRequest::default() };
@@ -34,13 +39,13 @@ pub(crate) async fn delete(client: &mut Client, name: &str) {
     assert_eq!(response.responses[0].error_code, 0, "{response:?}");
 }
 
-async fn set_retention(client: &mut Client, topic: &str, value: &str) -> i16 {
+async fn set_retention(client: &mut Client, topic: &str, value: &str) -> ErrorCode {
     let configs = [AlterableConfig { name: "retention.ms", config_operation: 0, value: Some(value) }];
     let resources =
         [AlterConfigsResource { resource_type: 2, resource_name: topic, configs: (&configs[..]).into() }];
     let request = IncrementalAlterConfigsRequest { resources: (&resources[..]).into(), validate_only: false };
     let response = client.call(1, &request).await.expect("an answer");
-    response.responses[0].error_code
+    named(response.responses[0].error_code)
 }
 
 #[test]
@@ -62,8 +67,8 @@ fn topics_and_settings_survive_any_end() {
                 create_topic(&mut client, &name, i32::try_from(round + 1).expect("small")).await;
                 create_topic(&mut client, "gone", 2).await;
                 assert_eq!(produce(&mut client, &name, &[0], -1, "v").await, Some(vec![(0, 0)]));
-                assert_eq!(set_retention(&mut client, &name, "1234567890123456").await, 0);
-                assert_eq!(set_retention(&mut client, &name, "a week").await, 40);
+                assert_eq!(set_retention(&mut client, &name, "1234567890123456").await, ErrorCode::None);
+                assert_eq!(set_retention(&mut client, &name, "a week").await, ErrorCode::InvalidConfig);
                 assert_eq!(produce(&mut client, "gone", &[0], -1, "v").await, Some(vec![(0, 0)]));
                 delete(&mut client, "gone").await;
                 if clean {
@@ -95,7 +100,7 @@ fn producer_ids_are_never_given_twice() {
 }
 
 /// Creates topics with so many partitions each; yields the error codes.
-async fn create(client: &mut Client, topics: &[(&str, i32)], timeout_ms: i32) -> Vec<i16> {
+async fn create(client: &mut Client, topics: &[(&str, i32)], timeout_ms: i32) -> Vec<ErrorCode> {
     let topics: Vec<_> = topics
         .iter()
         .map(|(name, num_partitions)| CreatableTopic {
@@ -107,13 +112,13 @@ async fn create(client: &mut Client, topics: &[(&str, i32)], timeout_ms: i32) ->
         .collect();
     let request = CreateTopicsRequest { topics: (&topics[..]).into(), timeout_ms, validate_only: false };
     let response = client.call(7, &request).await.expect("an answer");
-    response.topics.iter().map(|topic| topic.error_code).collect()
+    response.topics.iter().map(|topic| named(topic.error_code)).collect()
 }
 
-async fn create_partitions(client: &mut Client, name: &str, count: i32, timeout_ms: i32) -> i16 {
+async fn create_partitions(client: &mut Client, name: &str, count: i32, timeout_ms: i32) -> ErrorCode {
     let topics = [CreatePartitionsTopic { name, count, assignments: None }];
     let request = CreatePartitionsRequest { topics: (&topics[..]).into(), timeout_ms, validate_only: false };
-    client.call(3, &request).await.expect("an answer").results[0].error_code
+    named(client.call(3, &request).await.expect("an answer").results[0].error_code)
 }
 
 #[test]
@@ -121,14 +126,15 @@ fn requests_for_too_many_partitions_are_refused_as_a_whole() {
     in_world(16, async |world| {
         let broker = Broker::start(world.node("broker"), 2, &[]).await;
         let mut client = Client::connect(&world.node("client"), broker.address).await;
-        assert_eq!(create(&mut client, &[("a", 5_000), ("b", 5_000), ("c", 1)], 1_000).await, [44, 44, 44]);
-        assert_eq!(create(&mut client, &[("a", 10_001)], 1_000).await, [44]);
+        let too_many = create(&mut client, &[("a", 5_000), ("b", 5_000), ("c", 1)], 1_000).await;
+        assert_eq!(too_many, [ErrorCode::PolicyViolation; 3]);
+        assert_eq!(create(&mut client, &[("a", 10_001)], 1_000).await, [ErrorCode::PolicyViolation]);
         assert_eq!(
             create(&mut client, &[("a", 2), ("b", 0)], 1_000).await,
-            [0, 37],
+            [ErrorCode::None, ErrorCode::InvalidPartitions],
             "each on its own merits"
         );
-        assert_eq!(create_partitions(&mut client, "a", 10_003, 1_000).await, 44);
+        assert_eq!(create_partitions(&mut client, "a", 10_003, 1_000).await, ErrorCode::PolicyViolation);
         assert_eq!(topics(&mut client).await, [("a".to_owned(), 2)]);
         broker.stop().await;
     });
@@ -141,12 +147,12 @@ fn a_change_outlives_the_time_its_client_waits() {
         let mut client = Client::connect(&world.node("client"), broker.address).await;
         let mut other = Client::connect(&world.node("client"), broker.address).await;
         for timeout_ms in [0, -1] {
-            assert_eq!(create(&mut client, &[("t", 3)], timeout_ms).await, [7]);
+            assert_eq!(create(&mut client, &[("t", 3)], timeout_ms).await, [ErrorCode::RequestTimedOut]);
             assert_eq!(topics(&mut client).await, [], "nothing began");
         }
         let slow = Fault::new(OpKind::Meta, FaultKind::Slow(Duration::from_secs(2)));
         world.disk("broker").inject(slow.on("/t-"));
-        assert_eq!(create(&mut client, &[("t", 3)], 100).await, [7]);
+        assert_eq!(create(&mut client, &[("t", 3)], 100).await, [ErrorCode::RequestTimedOut]);
         assert_eq!(topics(&mut client).await, [("t".to_owned(), 3)], "it goes on");
         // Others do not wait for it.
         let clock = world.node("client").clock().clone();
@@ -154,8 +160,8 @@ fn a_change_outlives_the_time_its_client_waits() {
         let response = other.call(4, &InitProducerIdRequest::default()).await.expect("an answer");
         assert_eq!(response.error_code, 0);
         assert!(clock.now().since(before) < Duration::from_secs(1));
-        assert_eq!(create_partitions(&mut client, "t", 5, 100).await, 7);
-        assert_eq!(create_partitions(&mut client, "t", 6, 100_000).await, 0);
+        assert_eq!(create_partitions(&mut client, "t", 5, 100).await, ErrorCode::RequestTimedOut);
+        assert_eq!(create_partitions(&mut client, "t", 6, 100_000).await, ErrorCode::None);
         for partition in 0..6 {
             let produced = produce(&mut client, "t", &[partition], -1, "v").await;
             assert_eq!(produced, Some(vec![(0, 0)]), "partition {partition}");
@@ -174,7 +180,11 @@ fn a_topic_may_go_and_come_again_while_it_is_being_created() {
             world.disk("broker").inject(slow.on("/t-"));
             for _ in 0..3 {
                 let timeout_ms = 1 + i32::try_from(world.node("client").random() % 400).expect("small");
-                assert_ne!(create(&mut client, &[("t", 5)], timeout_ms).await, [36], "it was deleted");
+                assert_ne!(
+                    create(&mut client, &[("t", 5)], timeout_ms).await,
+                    [ErrorCode::TopicAlreadyExists],
+                    "it was deleted"
+                );
                 let topics = [DeleteTopicState { name: Some("t"), ..DeleteTopicState::default() }];
                 let request = DeleteTopicsRequest {
                     topics: (&topics[..]).into(),
@@ -182,9 +192,12 @@ fn a_topic_may_go_and_come_again_while_it_is_being_created() {
                     ..DeleteTopicsRequest::default()
                 };
                 let response = client.call(6, &request).await.expect("an answer");
-                assert!([0, 3, 7].contains(&response.responses[0].error_code), "{response:?}");
+                let code = named(response.responses[0].error_code);
+                let expected =
+                    [ErrorCode::None, ErrorCode::UnknownTopicOrPartition, ErrorCode::RequestTimedOut];
+                assert!(expected.contains(&code), "{response:?}");
             }
-            assert_eq!(create(&mut client, &[("t", 5)], 100_000).await, [0]);
+            assert_eq!(create(&mut client, &[("t", 5)], 100_000).await, [ErrorCode::None]);
             for partition in 0..5 {
                 let produced = produce(&mut client, "t", &[partition], -1, "v").await;
                 assert_eq!(produced, Some(vec![(0, 0)]), "seed {seed} partition {partition}");
