@@ -61,11 +61,6 @@ impl Known {
         }
     }
 
-    /// Whether the log has acknowledged something since it waits for the disk, and so has synced what was there before.
-    fn is_synced(&self) -> bool {
-        self.fsync && (self.fsync_from == 0 || self.acknowledged > self.fsync_from)
-    }
-
     /// What a log that is there from `start` to `end` must hold; what is not there is forgotten.
     fn expected(&mut self, start: i64, end: i64, at: &str) -> Vec<(i64, Bytes)> {
         if self.deleting && end == 0 {
@@ -104,11 +99,7 @@ impl LogListener for Listener {
 }
 
 async fn open(broker: &Broker, index: usize, known: &Shared) -> Rc<Log<SimEffects>> {
-    let (id, mut config) = (known.borrow().id, known.borrow().config());
-    if !known.borrow().is_synced() {
-        // A power cut right behind the change: nothing of what was there before had to be synced yet.
-        config.commit_mode = CommitMode::Kafka;
-    }
+    let (id, config) = (known.borrow().id, known.borrow().config());
     let log = broker.manager.open_log(partition(index), id, config).await.unwrap();
     log.set_listener(Rc::new(Listener(Rc::clone(known))));
     log
@@ -218,8 +209,6 @@ async fn verify(broker: &Broker, all: &[Shared], at: &str) {
         log.check_invariants();
         let (start, end) = (log.log_start_offset().0, log.log_end_offset().0);
         let expected = known.borrow_mut().expected(start, end, &format!("{at} log {index}"));
-        // Opening it has synced it.
-        log.set_config(known.borrow().config());
         let found = read_all(&log, Offset(start), 1 << 20).await.unwrap();
         assert!(found == expected, "{at} log {index}: {start}..{end}, {} of {}", found.len(), expected.len());
     }

@@ -238,6 +238,9 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
         CommitMode::Kafka if log.journal_half.get().is_none() => Durability::Buffered,
         _ => Durability::Durable,
     };
+    if durability == Durability::Buffered {
+        log.mark_unsynced().await?;
+    }
     let clock = log.shard.effects.clock();
     let started = clock.now();
     log.shard.stats.borrow_mut().writes_in_flight += 1;

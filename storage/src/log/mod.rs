@@ -10,6 +10,7 @@ pub(crate) mod read;
 pub(crate) mod read_memory;
 pub(crate) mod replay;
 pub(crate) mod timestamps;
+pub(crate) mod unsynced;
 pub(crate) mod validation;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -26,6 +27,7 @@ use runtime::{Disk, Effects};
 use crate::commit::commit_loop::start_flush;
 use crate::dir::Checkpoint;
 use crate::log::leader_epoch_cache::LeaderEpochCache;
+use crate::log::unsynced::Unsynced;
 use crate::producer::budget::ChargedProducers;
 use crate::producer::state::ProducerState;
 use crate::segment::{LogSegment, Stage};
@@ -134,6 +136,7 @@ pub struct Log<E: Effects> {
     pub(crate) busy: Cell<bool>,
     /// The shard's list of logs with open files has it.
     pub(crate) files_noted: Cell<bool>,
+    pub(crate) unsynced: Unsynced,
     /// One at a time: sealing, checkpoint, deletion, close.
     pub(crate) maintenance: Semaphore,
     /// One pass of retention at a time: only that removes segments.
@@ -187,6 +190,7 @@ impl<E: Effects> Log<E> {
         dir: Rc<Path>,
         config: LogConfig,
         state: LogState<E>,
+        unsynced: Unsynced,
     ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -204,6 +208,7 @@ impl<E: Effects> Log<E> {
             journaled: Cell::new(false),
             busy: Cell::new(false),
             files_noted: Cell::new(false),
+            unsynced,
             maintenance: Semaphore::new(1),
             retention: Semaphore::new(1),
             progress: Notify::new(),

@@ -16,6 +16,7 @@ use runtime::{Clock, DirEntry, Disk, Effects, File, OpenOptions};
 use crate::dir::Checkpoint;
 use crate::dir::checkpoint::{LEADER_EPOCH_FILE, parse_epochs};
 use crate::log::leader_epoch_cache::LeaderEpochCache;
+use crate::log::unsynced::UNSYNCED_FILE;
 use crate::log::{Log, LogState, ToSeal};
 use crate::producer::budget::ChargedProducers;
 use crate::producer::snapshot::{BATCHES_ENDING, decode, remove_snapshot};
@@ -42,6 +43,8 @@ struct Recovery<'a, E: Effects> {
     config: &'a LogConfig,
     /// The partition's directory.
     entries: &'a [DirEntry],
+    /// The log does not wait for the disk, or did not when it was last written.
+    unsynced: bool,
     recovery_point: Offset,
     /// Where the producers' snapshot is from.
     snapshot: Offset,
@@ -100,6 +103,8 @@ pub(crate) async fn recover<E: Effects>(
         dir: Rc::clone(dir),
         config,
         entries,
+        unsynced: config.commit_mode == CommitMode::Kafka
+            || entries.iter().any(|entry| entry.name == UNSYNCED_FILE),
         recovery_point,
         snapshot: first,
         producers: ChargedProducers::new(&shard.producers),
@@ -294,7 +299,7 @@ impl<E: Effects> Recovery<'_, E> {
     /// Whether what stands at `offset` need not be durable. Without waiting for the disk, a power cut may leave anything;
     /// Kafka cuts the log there. But below the recovery point everything was synced, whatever the log waits for.
     fn is_unsynced(&self, offset: Offset) -> bool {
-        self.config.commit_mode == CommitMode::Kafka && offset >= self.recovery_point
+        self.unsynced && offset >= self.recovery_point
     }
 
     /// Whether the segment ends before the data does that was durable.

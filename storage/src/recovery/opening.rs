@@ -9,6 +9,7 @@ use runtime::{Clock, DirEntry, Disk, Effects, NewDir};
 
 use crate::dir::Checkpoint;
 use crate::dir::checkpoint::{PARTITION_METADATA_FILE, format_partition_metadata};
+use crate::log::unsynced::{UNSYNCED_FILE, Unsynced};
 use crate::log::{Log, LogState};
 use crate::producer::budget::ChargedProducers;
 use crate::recovery::{recover, segment_files};
@@ -44,7 +45,13 @@ pub(crate) async fn open<E: Effects>(
     } else {
         recover(shard, &tp, &dir, &config, &entries, &files).await?
     };
-    Ok(Log::new(shard, tp, topic_id, dir, config, state))
+    let unsynced = Unsynced::new(entries.iter().any(|entry| entry.name == UNSYNCED_FILE));
+    let log = Log::new(shard, tp, topic_id, dir, config, state, unsynced);
+    if log.offline().is_none() {
+        // What a recovery has found it has synced.
+        log.unmark_synced().await?;
+    }
+    Ok(log)
 }
 
 /// Refuses to create a partition that the checkpoints know: they forget a partition before its directory is renamed or a

@@ -194,7 +194,7 @@ impl<E: Effects> Log<E> {
         self.write_index_entries(&active, counts).await?;
         self.move_recovery_point(target, target);
         self.shard.stats.borrow_mut().checkpoints += 1;
-        Ok(())
+        self.unmark_synced().await
     }
 
     fn move_recovery_point(&self, to: Offset, snapshot: Offset) {
