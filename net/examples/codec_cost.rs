@@ -44,9 +44,8 @@ fn walk(frame: &[u8]) -> usize {
 }
 
 fn encode<R: Response>(version: i16, response: &R) -> usize {
-    let segments =
-        encode_response_into(BytesMut::with_capacity(4096), version, 1, response).expect("encodes");
-    segments.iter().map(Segment::len).sum()
+    let encoded = encode_response_into(BytesMut::with_capacity(4096), version, 1, response).expect("encodes");
+    encoded.segments.iter().map(Segment::len).sum()
 }
 
 fn flat(segments: &[Segment]) -> Vec<u8> {

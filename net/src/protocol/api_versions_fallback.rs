@@ -3,15 +3,14 @@
 use super::error::EncodeError;
 use super::generated::api_versions::{ApiVersion, ApiVersionsResponse};
 use super::generated::{ApiKey, ErrorCode};
-use super::message::encode_response;
-use super::writer::Segment;
+use super::message::{EncodedResponse, encode_response};
 
 /// Answers an `ApiVersions` request of a version that does not exist, as Kafka does: in version 0, with error 35
 /// and only the versions of `ApiVersions` itself, so that the client can ask again.
 ///
 /// # Errors
 /// None in practice: version 0 can express the response.
-pub fn unsupported_api_versions_response(correlation_id: i32) -> Result<Vec<Segment>, EncodeError> {
+pub fn unsupported_api_versions_response(correlation_id: i32) -> Result<EncodedResponse, EncodeError> {
     let key = ApiKey::ApiVersions;
     let response = ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),

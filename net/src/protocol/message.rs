@@ -2,6 +2,7 @@
 
 use super::decode::Decode;
 use super::error::{DecodeError, EncodeError};
+use super::error_counts::ErrorCounts;
 use super::generated::ApiKey;
 use super::reader::Reader;
 use super::repaired_text::RepairedText;
@@ -139,7 +140,16 @@ pub fn encode_message<M: Message + Encode + ?Sized>(
     Ok(())
 }
 
-/// A whole response frame: size, header, body, with record parts left where they are.
+/// A response frame, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedResponse {
+    /// Size, header, body, with record parts left where they are.
+    pub segments: Vec<Segment>,
+    /// The result codes in it.
+    pub errors: ErrorCounts,
+}
+
+/// Writes a whole response frame.
 ///
 /// # Errors
 /// When `version` does not exist or cannot express the response.
@@ -147,7 +157,7 @@ pub fn encode_response<R: Response>(
     version: i16,
     correlation_id: i32,
     response: &R,
-) -> Result<Vec<Segment>, EncodeError> {
+) -> Result<EncodedResponse, EncodeError> {
     encode_response_into(BytesMut::with_capacity(FRAME_BUFFER_BYTES), version, correlation_id, response)
 }
 
@@ -160,7 +170,7 @@ pub fn encode_response_into<R: Response>(
     version: i16,
     correlation_id: i32,
     response: &R,
-) -> Result<Vec<Segment>, EncodeError> {
+) -> Result<EncodedResponse, EncodeError> {
     buffer.clear();
     buffer.extend_from_slice(&[0; FRAME_SIZE_BYTES]);
     let mut writer = Writer::new(buffer, version, R::API_KEY.response_header_version(version) == 1);
@@ -168,7 +178,8 @@ pub fn encode_response_into<R: Response>(
     writer.begin_tags();
     response.encode(version, &mut writer)?;
     writer.patch_frame_size();
-    writer.finish()
+    let errors = writer.take_error_codes();
+    Ok(EncodedResponse { segments: writer.finish()?, errors })
 }
 
 /// A whole request frame: size, header, body.

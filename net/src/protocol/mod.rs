@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod error;
 mod error_code;
+mod error_counts;
 mod generated;
 mod header;
 mod message;
@@ -36,10 +37,12 @@ pub use decode::Decode;
 pub use encode::Encode;
 pub use error::{DecodeError, EncodeError};
 pub use error_code::UnknownErrorCode;
+pub use error_counts::ErrorCounts;
 pub use generated::*;
 pub use header::RequestHeader;
 pub use message::{
-    Message, Request, Response, decode_message, encode_message, encode_response, encode_response_into,
+    EncodedResponse, Message, Request, Response, decode_message, encode_message, encode_response,
+    encode_response_into,
 };
 #[cfg(any(test, feature = "client"))]
 pub use message::{decode_response_frame, encode_request};

@@ -106,7 +106,7 @@ fn error_codes_are_those_of_kafka() {
 /// The bytes that Apache Kafka 4.3.1 sent, with this release's highest version.
 #[test]
 fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
-    let segments = unsupported_api_versions_response(0x01020304).unwrap();
+    let segments = unsupported_api_versions_response(0x01020304).unwrap().segments;
     assert_eq!(
         flat(&segments),
         b"\x00\x00\x00\x10\x01\x02\x03\x04\x00\x23\x00\x00\x00\x01\x00\x12\x00\x00\x00\x05"
@@ -128,12 +128,12 @@ fn record_bytes_are_not_copied_into_a_response() {
     for version in fetch::FetchResponse::MIN_VERSION..=fetch::FetchResponse::MAX_VERSION {
         let external = RecordsPart::External { token: 7, length: 200 };
         let parts = [RecordsPart::Memory(memory.clone()), external, RecordsPart::Memory(Bytes::new())];
-        let with_holes = encode_response(version, 1, &fetch_response(parts.into_iter().collect())).unwrap();
+        let with_holes = encode_response(version, 1, &fetch_response(parts.into_iter().collect())).unwrap().segments;
         let shared =
             with_holes.iter().filter(|s| matches!(s, Segment::Bytes(b) if b.as_ptr() == memory.as_ptr()));
         assert_eq!(shared.count(), 2, "both partitions send the same memory");
         let frame = flat(&with_holes);
-        let plain = encode_response(version, 1, &fetch_response(Bytes::from(vec![7; 500]).into())).unwrap();
+        let plain = encode_response(version, 1, &fetch_response(Bytes::from(vec![7; 500]).into())).unwrap().segments;
         assert_eq!(frame, flat(&plain), "version {version}");
         assert_eq!(frame[..4], u32::try_from(frame.len() - 4).unwrap().to_be_bytes());
         let (correlation, back) =
@@ -206,6 +206,32 @@ fn what_a_version_cannot_express_is_an_error() {
     assert_eq!(encode_response(3, 1, &long), Err(EncodeError::TooLong { length: 40_000 }));
     let error = EncodeError::UnsupportedVersion { message: "FindCoordinatorResponse", version: 7 };
     assert_eq!(encode_response(7, 1, &long), Err(error));
+}
+
+#[test]
+fn error_codes_are_counted_as_they_are_written() {
+    let partition = |code: ErrorCode| fetch::PartitionData { error_code: code.code(), ..Default::default() };
+    let codes = [ErrorCode::None, ErrorCode::OffsetOutOfRange, ErrorCode::KafkaStorageError, ErrorCode::OffsetOutOfRange];
+    let topic =
+        fetch::FetchableTopicResponse { partitions: codes.map(partition).into(), ..Default::default() };
+    let response = fetch::FetchResponse {
+        error_code: ErrorCode::FetchSessionIdNotFound.code(),
+        responses: vec![topic],
+        ..Default::default()
+    };
+    let counted = |version| {
+        let errors = encode_response(version, 1, &response).unwrap().errors;
+        let mut counts: Vec<_> = errors.iter().collect();
+        counts.sort_unstable();
+        counts
+    };
+    let of_partitions = [(ErrorCode::OffsetOutOfRange, 2), (ErrorCode::KafkaStorageError, 1)];
+    assert_eq!(counted(6), of_partitions, "this version has no code for the whole");
+    assert_eq!(counted(7), [of_partitions[0], of_partitions[1], (ErrorCode::FetchSessionIdNotFound, 1)]);
+    assert!(encode_response(7, 1, &fetch::FetchResponse::default()).unwrap().errors.is_empty());
+    let strange = heartbeat::HeartbeatResponse { error_code: i16::MAX, ..Default::default() };
+    let errors = encode_response(4, 1, &strange).unwrap().errors;
+    assert_eq!(errors.iter().collect::<Vec<_>>(), [(ErrorCode::UnknownServerError, 1)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::encode::Encode;
 use super::error::EncodeError;
+use super::error_counts::ErrorCounts;
 use super::record_parts::{Records, RecordsPart};
 
 /// A run of bytes of a finished message, to be sent in order.
@@ -48,6 +49,7 @@ pub struct Writer {
     holes_bytes: usize,
     version: i16,
     flexible: bool,
+    error_codes: ErrorCounts,
     error: Option<EncodeError>,
 }
 
@@ -59,7 +61,15 @@ impl Writer {
     /// Writes a message of `version` behind whatever `buffer` holds already.
     #[must_use]
     pub const fn new(buffer: BytesMut, version: i16, flexible: bool) -> Self {
-        Self { buffer, holes: Vec::new(), holes_bytes: 0, version, flexible, error: None }
+        Self {
+            buffer,
+            holes: Vec::new(),
+            holes_bytes: 0,
+            version,
+            flexible,
+            error_codes: ErrorCounts::new(),
+            error: None,
+        }
     }
 
     /// The version that is written.
@@ -84,6 +94,20 @@ impl Writer {
     #[inline]
     pub fn put<T: Encode + ?Sized>(&mut self, value: &T) {
         value.write(self);
+    }
+
+    /// Writes the result code of a response or of a part of it, and counts it.
+    #[inline]
+    pub fn put_error_code(&mut self, code: i16) {
+        self.put(&code);
+        if code != 0 {
+            self.error_codes.add(code);
+        }
+    }
+
+    /// Takes what [`Writer::put_error_code`] has counted.
+    pub(super) fn take_error_codes(&mut self) -> ErrorCounts {
+        std::mem::take(&mut self.error_codes)
     }
 
     /// Writes bytes as they are.

@@ -89,8 +89,8 @@ fn fetch_request(results: &mut Results, count: i32) {
 
 fn encode<R: Response>(version: i16, response: &R) -> usize {
     let buffer = BytesMut::with_capacity(4_096);
-    let segments = encode_response_into(buffer, version, 1, response).expect("encodes");
-    segments.iter().map(Segment::len).sum()
+    let encoded = encode_response_into(buffer, version, 1, response).expect("encodes");
+    encoded.segments.iter().map(Segment::len).sum()
 }
 
 fn flat(segments: &[Segment]) -> Vec<u8> {

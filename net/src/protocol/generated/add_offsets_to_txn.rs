@@ -65,7 +65,7 @@ impl<'a> Decode<'a> for AddOffsetsToTxnResponse {
 impl Encode for AddOffsetsToTxnResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.begin_tags();
     }
 }

@@ -180,7 +180,7 @@ impl Encode for AddPartitionsToTxnResponse {
         let v = w.version();
         w.put(&self.throttle_time_ms);
         if v >= 4 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         }
         if v >= 4 {
             w.put(&self.results_by_transaction);

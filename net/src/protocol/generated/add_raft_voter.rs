@@ -116,7 +116,7 @@ impl<'a> Decode<'a> for AddRaftVoterResponse {
 impl Encode for AddRaftVoterResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

@@ -150,7 +150,7 @@ impl<'a> Decode<'a> for ResponseEntryData {
 
 impl Encode for ResponseEntryData {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.entity);
         w.begin_tags();

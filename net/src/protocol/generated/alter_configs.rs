@@ -133,7 +133,7 @@ impl<'a> Decode<'a> for AlterConfigsResourceResponse {
 
 impl Encode for AlterConfigsResourceResponse {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.resource_type);
         w.put(&self.resource_name);

@@ -146,7 +146,7 @@ impl Encode for AlterPartitionReassignmentsResponse {
         if v >= 1 {
             w.put(&self.allow_replication_factor_change);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.responses);
         w.begin_tags();
@@ -195,7 +195,7 @@ impl<'a> Decode<'a> for ReassignablePartitionResponse {
 impl Encode for ReassignablePartitionResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

@@ -146,7 +146,7 @@ impl<'a> Decode<'a> for AlterReplicaLogDirPartitionResult {
 impl Encode for AlterReplicaLogDirPartitionResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.begin_tags();
     }
 }

@@ -109,7 +109,7 @@ impl<'a> Decode<'a> for AlterShareGroupOffsetsResponse {
 impl Encode for AlterShareGroupOffsetsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.responses);
         w.begin_tags();
@@ -160,7 +160,7 @@ impl<'a> Decode<'a> for AlterShareGroupOffsetsResponsePartition {
 impl Encode for AlterShareGroupOffsetsResponsePartition {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

@@ -138,7 +138,7 @@ impl<'a> Decode<'a> for AlterUserScramCredentialsResult {
 impl Encode for AlterUserScramCredentialsResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.user);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

@@ -118,7 +118,7 @@ impl<'a> Decode<'a> for ApiVersionsResponse {
 impl Encode for ApiVersionsResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.api_keys);
         if v >= 1 {
             w.put(&self.throttle_time_ms);

@@ -142,7 +142,7 @@ impl<'a> Decode<'a> for ConsumerGroupHeartbeatResponse {
 impl Encode for ConsumerGroupHeartbeatResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.member_id);
         w.put(&self.member_epoch);

@@ -131,7 +131,7 @@ impl<'a> Decode<'a> for AclCreationResult {
 
 impl Encode for AclCreationResult {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

@@ -120,7 +120,7 @@ impl<'a> Decode<'a> for CreateDelegationTokenResponse {
 impl Encode for CreateDelegationTokenResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.principal_type);
         w.put(&self.principal_name);
         if v >= 3 {

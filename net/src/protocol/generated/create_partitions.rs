@@ -128,7 +128,7 @@ impl<'a> Decode<'a> for CreatePartitionsTopicResult {
 impl Encode for CreatePartitionsTopicResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.name);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

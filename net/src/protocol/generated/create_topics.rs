@@ -209,7 +209,7 @@ impl Encode for CreatableTopicResult {
         if v >= 7 {
             w.put(&self.topic_id);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         if v >= 5 {
             w.put(&self.num_partitions);

@@ -132,7 +132,7 @@ impl<'a> Decode<'a> for DeleteAclsFilterResult {
 
 impl Encode for DeleteAclsFilterResult {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.matching_acls);
         w.begin_tags();
@@ -189,7 +189,7 @@ impl<'a> Decode<'a> for DeleteAclsMatchingAcl {
 
 impl Encode for DeleteAclsMatchingAcl {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.resource_type);
         w.put(&self.resource_name);

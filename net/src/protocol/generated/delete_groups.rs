@@ -84,7 +84,7 @@ impl Encode for DeletableGroupResult {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.group_id);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 3 {
             w.put(&self.error_message);
         }

@@ -150,7 +150,7 @@ impl Encode for DeleteRecordsPartitionResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
         w.put(&self.low_watermark);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.begin_tags();
     }
 }

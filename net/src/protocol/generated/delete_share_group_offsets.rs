@@ -84,7 +84,7 @@ impl<'a> Decode<'a> for DeleteShareGroupOffsetsResponse {
 impl Encode for DeleteShareGroupOffsetsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.responses);
         w.begin_tags();
@@ -113,7 +113,7 @@ impl Encode for DeleteShareGroupOffsetsResponseTopic {
     fn write(&self, w: &mut Writer) {
         w.put(&self.topic_name);
         w.put(&self.topic_id);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

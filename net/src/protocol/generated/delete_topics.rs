@@ -151,7 +151,7 @@ impl Encode for DeletableTopicResult {
         if v >= 6 {
             w.put(&self.topic_id);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 5 {
             w.put(&self.error_message);
         }

@@ -95,7 +95,7 @@ impl<'a> Decode<'a> for DescribeAclsResponse {
 impl Encode for DescribeAclsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.resources);
         w.begin_tags();

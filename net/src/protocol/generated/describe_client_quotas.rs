@@ -88,7 +88,7 @@ impl<'a> Decode<'a> for DescribeClientQuotasResponse {
 impl Encode for DescribeClientQuotasResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.entries);
         w.begin_tags();

@@ -110,7 +110,7 @@ impl Encode for DescribeClusterResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         if v >= 1 {
             w.put(&self.endpoint_type);

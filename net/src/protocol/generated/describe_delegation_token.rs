@@ -77,7 +77,7 @@ impl<'a> Decode<'a> for DescribeDelegationTokenResponse {
 
 impl Encode for DescribeDelegationTokenResponse {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.tokens);
         w.put(&self.throttle_time_ms);
         w.begin_tags();

@@ -121,7 +121,7 @@ impl<'a> Decode<'a> for DescribedGroup {
 impl Encode for DescribedGroup {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 6 {
             w.put(&self.error_message);
         } else if self.error_message.is_some() {

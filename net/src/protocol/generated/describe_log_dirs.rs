@@ -85,7 +85,7 @@ impl Encode for DescribeLogDirsResponse {
         let v = w.version();
         w.put(&self.throttle_time_ms);
         if v >= 3 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         }
         w.put(&self.results);
         w.begin_tags();
@@ -135,7 +135,7 @@ impl<'a> Decode<'a> for DescribeLogDirsResult {
 impl Encode for DescribeLogDirsResult {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.log_dir);
         w.put(&self.topics);
         if v >= 4 {

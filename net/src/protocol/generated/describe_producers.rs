@@ -130,7 +130,7 @@ impl<'a> Decode<'a> for PartitionResponse {
 impl Encode for PartitionResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.active_producers);
         w.begin_tags();

@@ -106,7 +106,7 @@ impl<'a> Decode<'a> for DescribeQuorumResponse {
 impl Encode for DescribeQuorumResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 2 {
             w.put(&self.error_message);
         }
@@ -178,7 +178,7 @@ impl Encode for ResponsePartitionData {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 2 {
             w.put(&self.error_message);
         }

@@ -126,7 +126,7 @@ impl Encode for DescribeShareGroupOffsetsResponseGroup {
     fn write(&self, w: &mut Writer) {
         w.put(&self.group_id);
         w.put(&self.topics);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }
@@ -206,7 +206,7 @@ impl Encode for DescribeShareGroupOffsetsResponsePartition {
         if v >= 1 {
             w.put(&self.lag);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

@@ -169,7 +169,7 @@ impl<'a> Decode<'a> for DescribeTopicPartitionsResponseTopic {
 
 impl Encode for DescribeTopicPartitionsResponseTopic {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.name);
         w.put(&self.topic_id);
         w.put(&self.is_internal);
@@ -229,7 +229,7 @@ impl<'a> Decode<'a> for DescribeTopicPartitionsResponsePartition {
 
 impl Encode for DescribeTopicPartitionsResponsePartition {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.partition_index);
         w.put(&self.leader_id);
         w.put(&self.leader_epoch);

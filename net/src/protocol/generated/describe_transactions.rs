@@ -91,7 +91,7 @@ impl<'a> Decode<'a> for TransactionState {
 
 impl Encode for TransactionState {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.transactional_id);
         w.put(&self.transaction_state);
         w.put(&self.transaction_timeout_ms);

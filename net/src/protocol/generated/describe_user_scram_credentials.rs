@@ -82,7 +82,7 @@ impl<'a> Decode<'a> for DescribeUserScramCredentialsResponse {
 impl Encode for DescribeUserScramCredentialsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.results);
         w.begin_tags();
@@ -114,7 +114,7 @@ impl<'a> Decode<'a> for DescribeUserScramCredentialsResult {
 impl Encode for DescribeUserScramCredentialsResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.user);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.credential_infos);
         w.begin_tags();

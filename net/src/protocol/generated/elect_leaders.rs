@@ -105,7 +105,7 @@ impl Encode for ElectLeadersResponse {
         let v = w.version();
         w.put(&self.throttle_time_ms);
         if v >= 1 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }
@@ -156,7 +156,7 @@ impl<'a> Decode<'a> for PartitionResult {
 impl Encode for PartitionResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_id);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

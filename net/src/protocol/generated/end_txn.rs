@@ -80,7 +80,7 @@ impl Encode for EndTxnResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 5 {
             w.put(&self.producer_id);
         }

@@ -56,7 +56,7 @@ impl<'a> Decode<'a> for ExpireDelegationTokenResponse {
 
 impl Encode for ExpireDelegationTokenResponse {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.expiry_timestamp_ms);
         w.put(&self.throttle_time_ms);
         w.begin_tags();

@@ -358,7 +358,7 @@ impl Encode for FetchResponse {
         let v = w.version();
         w.put(&self.throttle_time_ms);
         if v >= 7 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         }
         if v >= 7 {
             w.put(&self.session_id);
@@ -482,7 +482,7 @@ impl Encode for PartitionData {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.high_watermark);
         w.put(&self.last_stable_offset);
         if v >= 5 {

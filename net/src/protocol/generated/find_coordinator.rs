@@ -94,7 +94,7 @@ impl Encode for FindCoordinatorResponse {
             w.put(&self.throttle_time_ms);
         }
         if v <= 3 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }
@@ -176,7 +176,7 @@ impl Encode for Coordinator {
             w.not_in_version("port");
         }
         if v >= 4 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }

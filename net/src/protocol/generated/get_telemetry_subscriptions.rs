@@ -71,7 +71,7 @@ impl<'a> Decode<'a> for GetTelemetrySubscriptionsResponse {
 impl Encode for GetTelemetrySubscriptionsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.client_instance_id);
         w.put(&self.subscription_id);
         w.put(&self.accepted_compression_types);

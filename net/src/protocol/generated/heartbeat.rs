@@ -75,7 +75,7 @@ impl Encode for HeartbeatResponse {
         if v >= 1 {
             w.put(&self.throttle_time_ms);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.begin_tags();
     }
 }

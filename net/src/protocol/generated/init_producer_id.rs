@@ -128,7 +128,7 @@ impl Encode for InitProducerIdResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.producer_id);
         w.put(&self.producer_epoch);
         if v >= 6 {

@@ -149,7 +149,7 @@ impl<'a> Decode<'a> for PartitionResult {
 impl Encode for PartitionResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

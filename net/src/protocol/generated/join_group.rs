@@ -162,7 +162,7 @@ impl Encode for JoinGroupResponse {
         if v >= 2 {
             w.put(&self.throttle_time_ms);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.generation_id);
         if v >= 7 {
             w.put(&self.protocol_type);

@@ -122,7 +122,7 @@ impl Encode for LeaveGroupResponse {
         if v >= 1 {
             w.put(&self.throttle_time_ms);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 3 {
             w.put(&self.members);
         } else if !self.members.is_empty() {
@@ -167,7 +167,7 @@ impl Encode for MemberResponse {
             w.not_in_version("group_instance_id");
         }
         if v >= 3 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }

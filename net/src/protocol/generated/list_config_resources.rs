@@ -61,7 +61,7 @@ impl<'a> Decode<'a> for ListConfigResourcesResponse {
 impl Encode for ListConfigResourcesResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.config_resources);
         w.begin_tags();
     }

@@ -78,7 +78,7 @@ impl Encode for ListGroupsResponse {
         if v >= 1 {
             w.put(&self.throttle_time_ms);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.groups);
         w.begin_tags();
     }

@@ -202,7 +202,7 @@ impl Encode for ListOffsetsPartitionResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.timestamp);
         w.put(&self.offset);
         if v >= 4 {

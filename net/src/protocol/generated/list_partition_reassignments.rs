@@ -92,7 +92,7 @@ impl<'a> Decode<'a> for ListPartitionReassignmentsResponse {
 impl Encode for ListPartitionReassignmentsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.topics);
         w.begin_tags();

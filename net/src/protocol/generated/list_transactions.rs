@@ -93,7 +93,7 @@ impl<'a> Decode<'a> for ListTransactionsResponse {
 impl Encode for ListTransactionsResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.unknown_state_filters);
         w.put(&self.transaction_states);
         w.begin_tags();

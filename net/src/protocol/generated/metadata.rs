@@ -179,7 +179,7 @@ impl Encode for MetadataResponse {
             w.not_in_version("cluster_authorized_operations");
         }
         if v >= 13 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         }
         w.begin_tags();
     }
@@ -264,7 +264,7 @@ impl<'a> Decode<'a> for MetadataResponseTopic {
 impl Encode for MetadataResponseTopic {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 12 {
             w.put(&self.name);
         } else {
@@ -332,7 +332,7 @@ impl<'a> Decode<'a> for MetadataResponsePartition {
 impl Encode for MetadataResponsePartition {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.partition_index);
         w.put(&self.leader_id);
         if v >= 7 {

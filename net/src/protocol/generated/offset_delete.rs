@@ -89,7 +89,7 @@ impl<'a> Decode<'a> for OffsetDeleteResponse {
 
 impl Encode for OffsetDeleteResponse {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.throttle_time_ms);
         w.put(&self.topics);
     }
@@ -131,7 +131,7 @@ impl<'a> Decode<'a> for OffsetDeleteResponsePartition {
 impl Encode for OffsetDeleteResponsePartition {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
     }
 }
 

@@ -241,7 +241,7 @@ impl Encode for OffsetFetchResponse {
             w.not_in_version("topics");
         }
         if (2..=7).contains(&v) {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         }
         if v >= 8 {
             w.put(&self.groups);
@@ -347,7 +347,7 @@ impl Encode for OffsetFetchResponsePartition {
             w.not_in_version("metadata");
         }
         if v <= 7 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }
@@ -390,7 +390,7 @@ impl Encode for OffsetFetchResponseGroup {
             w.not_in_version("topics");
         }
         if v >= 8 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }
@@ -496,7 +496,7 @@ impl Encode for OffsetFetchResponsePartitions {
             w.not_in_version("metadata");
         }
         if v >= 8 {
-            w.put(&self.error_code);
+            w.put_error_code(self.error_code);
         } else if self.error_code != 0 {
             w.not_in_version("error_code");
         }

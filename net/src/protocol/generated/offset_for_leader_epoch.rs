@@ -174,7 +174,7 @@ impl<'a> Decode<'a> for EpochEndOffset {
 
 impl Encode for EpochEndOffset {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.partition);
         w.put(&self.leader_epoch);
         w.put(&self.end_offset);

@@ -240,7 +240,7 @@ impl Encode for PartitionProduceResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.base_offset);
         w.put(&self.log_append_time_ms);
         if v >= 5 {

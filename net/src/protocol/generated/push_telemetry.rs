@@ -68,7 +68,7 @@ impl<'a> Decode<'a> for PushTelemetryResponse {
 impl Encode for PushTelemetryResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.begin_tags();
     }
 }

@@ -175,7 +175,7 @@ impl Encode for PartitionResult {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.partition);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.state_epoch);
         w.put(&self.leader_epoch);

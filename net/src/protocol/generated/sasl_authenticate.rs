@@ -62,7 +62,7 @@ impl<'a> Decode<'a> for SaslAuthenticateResponse {
 impl Encode for SaslAuthenticateResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.auth_bytes);
         if v >= 1 {

@@ -48,7 +48,7 @@ impl<'a> Decode<'a> for SaslHandshakeResponse {
 
 impl Encode for SaslHandshakeResponse {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.mechanisms);
     }
 }

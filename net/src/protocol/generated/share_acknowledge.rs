@@ -158,7 +158,7 @@ impl Encode for ShareAcknowledgeResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         if v >= 2 {
             w.put(&self.acquisition_lock_timeout_ms);
@@ -217,7 +217,7 @@ impl<'a> Decode<'a> for PartitionData {
 impl Encode for PartitionData {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.current_leader);
         w.begin_tags();

@@ -221,7 +221,7 @@ impl<'a> Decode<'a> for ShareFetchResponse {
 impl Encode for ShareFetchResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.acquisition_lock_timeout_ms);
         w.put(&self.responses);
@@ -286,7 +286,7 @@ impl<'a> Decode<'a> for PartitionData {
 impl Encode for PartitionData {
     fn write(&self, w: &mut Writer) {
         w.put(&self.partition_index);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.acknowledge_error_code);
         w.put(&self.acknowledge_error_message);

@@ -111,7 +111,7 @@ impl<'a> Decode<'a> for DescribedGroup {
 
 impl Encode for DescribedGroup {
     fn write(&self, w: &mut Writer) {
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.group_id);
         w.put(&self.group_state);

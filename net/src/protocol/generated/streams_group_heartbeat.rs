@@ -429,7 +429,7 @@ impl Encode for StreamsGroupHeartbeatResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.put(&self.member_id);
         w.put(&self.member_epoch);

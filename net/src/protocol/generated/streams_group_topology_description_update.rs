@@ -173,7 +173,7 @@ impl<'a> Decode<'a> for StreamsGroupTopologyDescriptionUpdateResponse {
 impl Encode for StreamsGroupTopologyDescriptionUpdateResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

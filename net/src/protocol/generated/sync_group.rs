@@ -120,7 +120,7 @@ impl Encode for SyncGroupResponse {
         if v >= 1 {
             w.put(&self.throttle_time_ms);
         }
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         if v >= 5 {
             w.put(&self.protocol_type);
         }

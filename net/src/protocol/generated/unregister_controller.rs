@@ -55,7 +55,7 @@ impl<'a> Decode<'a> for UnregisterControllerResponse {
 impl Encode for UnregisterControllerResponse {
     fn write(&self, w: &mut Writer) {
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }

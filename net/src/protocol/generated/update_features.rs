@@ -131,7 +131,7 @@ impl Encode for UpdateFeaturesResponse {
     fn write(&self, w: &mut Writer) {
         let v = w.version();
         w.put(&self.throttle_time_ms);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         if v <= 1 {
             w.put(&self.results);
@@ -159,7 +159,7 @@ impl<'a> Decode<'a> for UpdatableFeatureResult {
 impl Encode for UpdatableFeatureResult {
     fn write(&self, w: &mut Writer) {
         w.put(&self.feature);
-        w.put(&self.error_code);
+        w.put_error_code(self.error_code);
         w.put(&self.error_message);
         w.begin_tags();
     }
