@@ -46,6 +46,7 @@ pub fn render_metrics(version: &str, ready: bool, process: ProcessStats, shards:
     );
     out.sample("millrace_log_lines_dropped_total", &[], process.log_lines_dropped);
     requests(&mut out, shards);
+    errors(&mut out, shards);
     for metric in PER_SHARD {
         out.family(metric.name, metric.kind, metric.help);
         for stats in shards {
@@ -157,6 +158,22 @@ fn requests(out: &mut Exposition, shards: &[ShardStats]) {
     for (api, latency) in &by_api {
         let buckets = latency.cumulative().map(|(micros, total)| (seconds(micros, 1e6), total));
         out.histogram(name, &[("api", api)], buckets, latency.count(), latency.sum().as_secs_f64());
+    }
+}
+
+fn errors(out: &mut Exposition, shards: &[ShardStats]) {
+    let name = "millrace_request_errors_total";
+    out.family(
+        name,
+        Kind::Counter,
+        "Error codes in answers, one for each partition or group that they are told for.",
+    );
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for error in shards.iter().flat_map(|stats| &stats.errors) {
+        *counts.entry((error.api, error.error)).or_default() += error.count;
+    }
+    for ((api, error), count) in &counts {
+        out.sample(name, &[("api", api), ("error", error)], count);
     }
 }
 

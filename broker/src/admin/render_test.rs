@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::grammar;
 use super::super::latency_histogram::LatencyHistogram;
-use super::super::shard_stats::{ApiStats, TopicStats};
+use super::super::shard_stats::{ApiStats, ErrorStats, TopicStats};
 use super::*;
 
 fn shard(shard: usize) -> ShardStats {
@@ -13,6 +13,7 @@ fn shard(shard: usize) -> ShardStats {
     latency.record(Duration::from_micros(100));
     latency.record(Duration::from_millis(3));
     stats.requests.push(ApiStats { api: "Produce", latency });
+    stats.errors.push(ErrorStats { api: "Fetch", error: "OFFSET_OUT_OF_RANGE", count: 4 });
     for bytes in [1, 4096, 1 << 39] {
         stats.storage.commit_write_bytes.record(bytes);
         stats.storage.commit_write_ns.record(bytes);
@@ -47,6 +48,7 @@ fn the_samples_are_there() {
         "millrace_request_seconds_bucket{api=\"Produce\",le=\"0.004096\"} 4",
         "millrace_request_seconds_count{api=\"Produce\"} 4",
         "millrace_request_seconds_sum{api=\"Produce\"} 0.0062",
+        "millrace_request_errors_total{api=\"Fetch\",error=\"OFFSET_OUT_OF_RANGE\"} 8",
         "millrace_commit_write_bytes_bucket{le=\"4095\"} 2",
         "millrace_commit_write_bytes_bucket{le=\"8191\"} 4",
         "millrace_commit_write_bytes_bucket{le=\"67108863\"} 4",

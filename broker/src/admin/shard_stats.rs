@@ -12,6 +12,8 @@ pub struct ShardStats {
     pub shard: usize,
     /// Every API that was used.
     pub requests: Vec<ApiStats>,
+    /// Every error that was told.
+    pub errors: Vec<ErrorStats>,
     /// Bytes received from clients.
     pub received_bytes: u64,
     /// Bytes sent to clients.
@@ -66,6 +68,17 @@ pub struct ApiStats {
     pub api: &'static str,
     /// From the arrival of a request to its answer; the count is the number of requests.
     pub latency: LatencyHistogram,
+}
+
+/// One error in the answers of one API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorStats {
+    /// Kafka's name of the API.
+    pub api: &'static str,
+    /// Kafka's name of the error.
+    pub error: &'static str,
+    /// How often it was told: a response may tell one for each of its partitions.
+    pub count: u64,
 }
 
 /// What a shard holds of one topic.

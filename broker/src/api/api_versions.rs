@@ -13,6 +13,9 @@ use crate::node::shard::Shard;
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;
 
+/// From this version on the client says what it runs (KIP-511).
+const VERSION_SOFTWARE: i16 = 3;
+
 /// From this version on the client may say which cluster and node it means to talk to (KIP-1242).
 const VERSION_IDENTITY: i16 = 5;
 
@@ -23,10 +26,12 @@ pub async fn handle<E: Effects>(
     request: ApiVersionsRequest<'_>,
 ) -> ApiVersionsResponse {
     let refused = |code: ErrorCode| ApiVersionsResponse { error_code: code.code(), ..Default::default() };
-    if context.api_version >= 3
-        && !(is_software_name(request.client_software_name) && is_software_name(request.client_software_version))
-    {
-        return refused(ErrorCode::InvalidRequest);
+    if context.api_version >= VERSION_SOFTWARE {
+        let [name, version] = [request.client_software_name, request.client_software_version];
+        if !(is_software_name(name) && is_software_name(version)) {
+            return refused(ErrorCode::InvalidRequest);
+        }
+        context.session.note_software(name, version);
     }
     if context.api_version >= VERSION_IDENTITY {
         let other_cluster = request.cluster_id.is_some_and(|id| id != shard.identity.cluster_id);

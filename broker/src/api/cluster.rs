@@ -9,12 +9,12 @@ use crate::node::shard::Shard;
 /// that it has connected to, or else the address that it has connected to.
 #[must_use]
 pub(super) fn advertised<E: Effects>(shard: &Shard<E>, context: &RequestContext) -> (String, i32) {
-    match shard.config().advertised_for(context.listener) {
+    match shard.config().advertised_for(&context.session.listener) {
         Some(listener) => (listener.host.clone(), i32::from(listener.port)),
         None => {
             // An IPv4 client of a dual-stack listener shows up as ::ffff:a.b.c.d.
-            let address = context.local_addr.ip().to_canonical();
-            (address.to_string(), i32::from(context.local_addr.port()))
+            let address = context.session.local_addr.ip().to_canonical();
+            (address.to_string(), i32::from(context.session.local_addr.port()))
         }
     }
 }

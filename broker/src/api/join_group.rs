@@ -42,8 +42,8 @@ pub async fn handle<E: Effects>(
         group_id: request.group_id.to_owned(),
         member_id: request.member_id.to_owned(),
         group_instance_id: request.group_instance_id.map(str::to_owned),
-        client_id: context.client_id.clone().unwrap_or_default(),
-        client_host: client_host(context.peer_addr.ip()),
+        client_id: context.client_id.as_deref().unwrap_or_default().to_owned(),
+        client_host: client_host(context.session.peer_addr.ip()),
         protocol_type: request.protocol_type.to_owned(),
         protocols: request
             .protocols

@@ -5,10 +5,11 @@ pub(crate) mod errors;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use net::protocol::{ApiKey, RepairedText, Request};
 use runtime::Effects;
 
-use request_limits::{admit, elements_max};
+use dispatch::{Handled, admit};
 
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
@@ -17,6 +18,7 @@ use crate::node::shard::Shard;
 mod cluster;
 mod config_changes;
 mod config_resources;
+pub mod dispatch;
 mod groups;
 mod loggers;
 mod named_twice;
@@ -28,6 +30,7 @@ pub mod request;
 mod request_limits;
 pub mod request_memory;
 pub mod response_records;
+pub mod session;
 
 /// Declares the handlers: for each API its module and request type.
 macro_rules! handlers {
@@ -46,36 +49,30 @@ macro_rules! handlers {
             offered
         }
 
-        /// Handles a request of any API but Produce, from the decoded body to the encoded reply.
-        ///
-        /// # Errors
-        /// The request is malformed or not offered; the connection must be closed.
-        pub async fn dispatch<E: Effects>(
+        /// Has the handler of its API answer a request.
+        async fn handle<E: Effects>(
             shard: &Rc<Shard<E>>,
-            key: ApiKey,
             context: &RequestContext,
-            body: &[u8],
-        ) -> Result<Reply<E>, CloseReason> {
-            let version = context.api_version;
+            body: &Bytes,
+        ) -> Result<Handled<E>, CloseReason> {
             let repaired = RepairedText::default();
-            let elements_max = elements_max(&shard.request_memory, key);
-            match key {
-                ApiKey::Fetch if fetch::VERSIONS.contains(&version) => {
-                    let (request, _) = Request::decode_within(version, body, elements_max, &repaired)?;
-                    Box::pin(fetch::handle(shard, context, request)).await
+            match context.api_key {
+                ApiKey::Produce => {
+                    let (request, granted) =
+                        admit(shard, context, produce::VERSIONS_READ, body, &repaired).await?;
+                    Ok(Handled::Started(produce::start(shard, context, request, granted, body).await))
                 }
-                $(key if key == <net::protocol::$module::$request as Request>::API_KEY
-                    && $module::VERSIONS.contains(&version) =>
-                {
-                    let decoded = <net::protocol::$module::$request as Request>::decode_within(
-                        version, body, elements_max, &repaired,
-                    );
-                    let (request, elements) = decoded?;
-                    let _granted = admit(shard, key, elements, body.len()).await?;
+                ApiKey::Fetch => {
+                    let (request, _granted) = admit(shard, context, fetch::VERSIONS, body, &repaired).await?;
+                    Box::pin(fetch::handle(shard, context, request)).await.map(Handled::Replied)
+                }
+                $(key if key == <net::protocol::$module::$request as Request>::API_KEY => {
+                    let (request, _granted): (net::protocol::$module::$request, _) =
+                        admit(shard, context, $module::VERSIONS, body, &repaired).await?;
                     let response = Box::pin($module::handle(shard, context, request)).await;
-                    Reply::encode(context, &response)
+                    Reply::encode(context, &response).map(Handled::Replied)
                 })*
-                _ => Err(CloseReason::Unsupported { name: key.name(), version }),
+                key => Err(CloseReason::Unsupported { name: key.name(), version: context.api_version }),
             }
         }
     };

@@ -8,18 +8,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, LocalBoxFuture, join_all};
+use futures_util::future::{Either, join_all};
 use model::{Offset, PartitionId, TopicId};
+use net::protocol::ErrorCode;
 use net::protocol::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceResponse,
 };
-use net::protocol::{ApiKey, ErrorCode, RepairedText, Request};
+use runtime::sync::Permit;
 use runtime::{Clock, Effects};
 use storage::{AppendError, ClientBatch, RecordRules};
 
 use super::named_twice::Repeated;
-use super::request_limits::{admit, elements_max};
+use crate::api::dispatch::Started;
 use crate::api::errors::{append_error_code, broken_rules_code};
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
@@ -30,8 +31,8 @@ use crate::replicas::partition::{AckWait, Acks};
 /// Advertised from 0 on because old librdkafka drops compression otherwise (KAFKA-18659); bodies below 3 are refused.
 pub const VERSIONS: RangeInclusive<i16> = 0..=13;
 
-/// The lowest version whose body can be read.
-const VERSION_MIN: i16 = 3;
+/// The versions whose body can be read.
+pub(super) const VERSIONS_READ: RangeInclusive<i16> = 3..=13;
 
 /// Zstandard came with this version (KIP-110).
 const VERSION_ZSTD: i16 = 7;
@@ -84,41 +85,22 @@ struct TopicSlots {
     partitions: Vec<i32>,
 }
 
-/// The rest of a started request: yields the reply, or `None` for `acks=0`.
-pub type Pending<E> = LocalBoxFuture<'static, Result<Option<Reply<E>>, CloseReason>>;
-
-/// A request whose batches are appended here or on their way to other shards.
-pub struct Started<E: Effects> {
-    /// The rest of it.
-    pub pending: Pending<E>,
-    /// Some of it is on the way, and keeps the frame that it arrived in.
-    pub in_transit: bool,
-}
-
-/// Starts a produce request: when this completes, its batches are appended or on their way, in order.
-///
-/// # Errors
-/// The request cannot be read; the connection must be closed.
-pub async fn start<E: Effects>(
+/// Starts a produce request: when this completes, its batches are appended or on their way, in order. `granted` is kept
+/// until the answer is built.
+pub(super) async fn start<E: Effects>(
     shard: &Rc<Shard<E>>,
-    context: RequestContext,
-    body: &[u8],
-) -> Result<Started<E>, CloseReason> {
-    if context.api_version < VERSION_MIN {
-        return Err(CloseReason::Unsupported { name: "Produce", version: context.api_version });
-    }
-    let repaired = RepairedText::default();
-    let elements_max = elements_max(&shard.request_memory, ApiKey::Produce);
-    let (request, elements) =
-        ProduceRequest::decode_within(context.api_version, body, elements_max, &repaired)?;
-    let granted = admit(shard, ApiKey::Produce, elements, body.len()).await?;
+    context: &RequestContext,
+    request: ProduceRequest<'_>,
+    granted: Option<Permit>,
+    body: &Bytes,
+) -> Started<E> {
     let acks = match request.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),
         -1 => Some(Acks::All),
         _ => None,
     };
-    let (topics, mut outcomes, items) = sort_out(shard, &context, &request, acks.is_some());
+    let (topics, mut outcomes, items) = sort_out(shard, context, &request, body, acks.is_some());
     let acks = acks.unwrap_or(Acks::None);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let in_transit = items.iter().any(|(target, _)| *target != shard.index);
@@ -128,8 +110,7 @@ pub async fn start<E: Effects>(
         calls.push(append_on(shard, target, items, acks, timeout).await);
     }
     let shard = Rc::clone(shard);
-    // What is appended stands in the log's own memory.
-    let context = RequestContext { frame: Bytes::new(), ..context };
+    let context = context.clone();
     let no_reply = request.acks == 0;
     let pending = Box::pin(async move {
         let _granted = granted;
@@ -150,7 +131,7 @@ pub async fn start<E: Effects>(
         let response = respond(&shard, &context, topics, outcomes);
         Reply::encode(&context, &response).map(Some)
     });
-    Ok(Started { pending, in_transit })
+    Started { pending, in_transit }
 }
 
 type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item<Bytes>>)>);
@@ -160,6 +141,7 @@ fn sort_out<E: Effects>(
     shard: &Shard<E>,
     context: &RequestContext,
     request: &ProduceRequest<'_>,
+    body: &Bytes,
     acks_valid: bool,
 ) -> Sorted {
     let image = shard.image();
@@ -200,7 +182,7 @@ fn sort_out<E: Effects>(
                         Err(outcome) => Some(outcome),
                         Ok(records) => {
                             let target = shard.owner(topic.id, id);
-                            let batch = context.frame.slice_ref(records);
+                            let batch = body.slice_ref(records);
                             let item = Item { slot, topic_id: topic.id, partition: id, batch };
                             match items.iter_mut().find(|(owner, _)| *owner == target) {
                                 Some((_, items)) => items.push(item),

@@ -1,17 +1,18 @@
 //! A response that is ready to be sent, and what stands in it beside its own bytes: records, and ranges of files.
 
-use net::protocol::{Response, Segment};
+use net::protocol::{
+    EncodedResponse, ErrorCounts, Response, Segment, encode_response, unsupported_api_versions_response,
+};
 use runtime::{Disk, Effects};
 
 use crate::api::request::{CloseReason, RequestContext};
 use crate::api::response_records::ResponseRecords;
 
-/// A response, ready to be sent.
+/// A response, ready to be sent. Only encoding makes one, so that its errors are known.
 pub struct Reply<E: Effects> {
-    /// What goes on the wire; an external segment's token is an index into `external`.
-    pub segments: Vec<Segment>,
-    /// What the external segments stand for.
-    pub external: Vec<ExternalPart<E>>,
+    segments: Vec<Segment>,
+    external: Vec<ExternalPart<E>>,
+    errors: ErrorCounts,
 }
 
 impl<E: Effects> Reply<E> {
@@ -32,8 +33,32 @@ impl<E: Effects> Reply<E> {
         response: &R,
         external: Vec<ExternalPart<E>>,
     ) -> Result<Self, CloseReason> {
-        let segments = net::protocol::encode_response(context.api_version, context.correlation_id, response)?;
-        Ok(Self { segments, external })
+        Ok(Self::of(encode_response(context.api_version, context.correlation_id, response)?, external))
+    }
+
+    /// Answers ApiVersions of a version that is not offered.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(super) fn unsupported_api_versions(context: &RequestContext) -> Result<Self, CloseReason> {
+        Ok(Self::of(unsupported_api_versions_response(context.correlation_id)?, Vec::new()))
+    }
+
+    fn of(encoded: EncodedResponse, external: Vec<ExternalPart<E>>) -> Self {
+        let EncodedResponse { segments, errors } = encoded;
+        Self { segments, external, errors }
+    }
+
+    /// The error codes in it.
+    #[must_use]
+    pub const fn errors(&self) -> &ErrorCounts {
+        &self.errors
+    }
+
+    /// What goes on the wire, and what its external segments stand for: their tokens are indexes into it.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Segment>, Vec<ExternalPart<E>>) {
+        (self.segments, self.external)
     }
 }
 

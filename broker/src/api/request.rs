@@ -1,29 +1,38 @@
 //! What a handler knows of a request, and why one is not answered.
 
-use std::net::SocketAddr;
+use std::rc::Rc;
 
-use bytes::Bytes;
-use net::protocol::{EncodeError, ErrorCode};
+use net::protocol::{ApiKey, EncodeError, ErrorCode, RequestHeader};
+
+use crate::api::session::Session;
 
 /// What a handler knows of the request besides its body.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
+    /// The connection that it came on.
+    pub session: Rc<Session>,
+    /// Which API it is of.
+    pub api_key: ApiKey,
     /// The version of the body.
     pub api_version: i16,
     /// What the client will know the response by.
     pub correlation_id: i32,
     /// The client's name for itself.
-    pub client_id: Option<String>,
-    /// The address that the client connected to.
-    pub local_addr: SocketAddr,
-    /// The listener that accepted the connection, by its place in the settings.
-    pub listener: usize,
-    /// The client's own address.
-    pub peer_addr: SocketAddr,
-    /// The connection's number on its shard.
-    pub connection_id: u64,
-    /// The whole frame, without its size.
-    pub frame: Bytes,
+    pub client_id: Option<Rc<str>>,
+}
+
+impl RequestContext {
+    /// A request with this header.
+    #[must_use]
+    pub fn new(session: &Rc<Session>, header: &RequestHeader<'_>) -> Self {
+        Self {
+            session: Rc::clone(session),
+            api_key: header.api_key,
+            api_version: header.api_version,
+            correlation_id: header.correlation_id,
+            client_id: session.note_client_id(header.client_id.as_deref()),
+        }
+    }
 }
 
 /// Why a connection is closed by us.

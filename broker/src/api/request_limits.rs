@@ -1,16 +1,13 @@
-//! How much a request may ask for, API by API. `dispatch` and Produce apply this before a handler sees the request, so that no
-//! handler can forget it: elements are counted while the request is decoded, and what an answer to so many takes is granted
+//! How much a request may ask for, API by API. `dispatch` applies this before a handler sees the request: elements are counted while the request is decoded, and what an answer to so many takes is granted
 //! before anything is built.
 //!
 //! A request beyond its limit cannot be answered (the answer would be as large) and ends the connection with a line in the log.
 
 use net::protocol::ApiKey;
-use runtime::Effects;
 use runtime::sync::Permit;
 
 use crate::api::request::CloseReason;
 use crate::api::request_memory::{FREE_BYTES, RequestMemory};
-use crate::node::shard::Shard;
 
 /// The limits of one API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +61,12 @@ pub(crate) fn elements_max(memory: &RequestMemory, key: ApiKey) -> usize {
 ///
 /// # Errors
 /// The request itself is too large to be copied.
-pub(crate) async fn admit<E: Effects>(
-    shard: &Shard<E>,
+pub(crate) async fn grant(
+    memory: &RequestMemory,
     key: ApiKey,
     elements: usize,
     body_bytes: usize,
 ) -> Result<Option<Permit>, CloseReason> {
-    let memory = &shard.request_memory;
     // The strings and bytes of a request stand in what is built, and again in the response. Records are sliced.
     let copied_bytes = if matches!(key, ApiKey::Produce | ApiKey::Fetch) { 0 } else { body_bytes * 2 };
     if copied_bytes > memory.building_bytes_max().max(COPIED_BYTES_FLOOR) {

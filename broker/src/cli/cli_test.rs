@@ -59,14 +59,9 @@ fn flags_become_settings() {
 fn listeners_on_the_command_line_may_have_names() {
     let shown = |line: &str| {
         let config = serve(line).broker_config().map_err(|error| error.to_string())?;
-        let advertised = |index| config.advertised_for(index).map_or("-".to_owned(), ToString::to_string);
-        let listeners = config.listeners().iter().enumerate();
-        Ok::<_, String>(
-            listeners
-                .map(|(index, one)| format!("{one} {}", advertised(index)))
-                .collect::<Vec<_>>()
-                .join(" "),
-        )
+        let advertised = |name| config.advertised_for(name).map_or("-".to_owned(), ToString::to_string);
+        let told = config.listeners().iter().map(|one| format!("{one} {}", advertised(&one.name)));
+        Ok::<_, String>(told.collect::<Vec<_>>().join(" "))
     };
     for (line, expected) in [
         ("millrace --listen 127.0.0.1:1", "PLAINTEXT://127.0.0.1:1 -"),

@@ -3,26 +3,24 @@
 //! Two tasks share the connection's state: the reader receives and starts requests (and runs those that must not
 //! overlap with others), the writer sends responses whose turn has come.
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{Either, select};
-use net::protocol::{ApiKey, RequestHeader, Segment, unsupported_api_versions_response};
+use net::protocol::{ApiKey, RequestHeader, Segment};
 use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
 use runtime::sync::{Notify, Permit};
 use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
+use crate::api::dispatch::{Handled, dispatch, finish};
 use crate::api::reply::ExternalPart;
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
 use crate::api::request_memory::{FREE_BYTES, RequestGrant};
-use crate::api::{self, produce};
+use crate::api::session::Session;
 use crate::clients::connection_end::{DISCARD_TIME_MAX, discard};
 use crate::clients::outgoing::Outgoing;
 use crate::clients::response_sender::ResponseSender;
@@ -35,9 +33,7 @@ type StreamOf<E> = <<E as Effects>::Net as Net>::Stream;
 pub struct Connection<E: Effects> {
     shard: Rc<Shard<E>>,
     stream: StreamOf<E>,
-    id: u64,
-    /// The listener that accepted it, by its place in the settings.
-    listener: usize,
+    session: Rc<Session>,
     protocol: RefCell<net::Connection>,
     /// Records and file parts of responses that have not been sent, by the token in their segments.
     external: RefCell<HashMap<u64, ExternalPart<E>>>,
@@ -50,8 +46,8 @@ pub struct Connection<E: Effects> {
     closing: Cell<bool>,
     /// The writer sends no more.
     closed: Cell<bool>,
-    ending: Cell<Ending>,
-    end_began: Notify,
+    /// Both directions are shut; what is being worked on cannot be answered any more.
+    aborted: Cell<bool>,
     last_active: Cell<Monotonic>,
     /// Memory for the request that is arriving or expected, if it is large.
     grant: RefCell<Option<RequestGrant>>,
@@ -63,7 +59,7 @@ pub struct Connection<E: Effects> {
 
 impl<E: Effects> Connection<E> {
     /// A new connection with the broker's limits.
-    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, id: u64, listener: usize) -> Rc<Self> {
+    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, session: Session) -> Rc<Self> {
         let limits = ConnectionLimits {
             request_bytes_max: shard.config().socket_request_bytes_max(),
             ..ConnectionLimits::default()
@@ -72,8 +68,7 @@ impl<E: Effects> Connection<E> {
         Rc::new(Self {
             shard,
             stream,
-            id,
-            listener,
+            session: Rc::new(session),
             protocol: RefCell::new(net::Connection::new(limits)),
             external: RefCell::default(),
             next_token: Cell::new(0),
@@ -81,8 +76,7 @@ impl<E: Effects> Connection<E> {
             ready: Notify::new(),
             closing: Cell::new(false),
             closed: Cell::new(false),
-            ending: Cell::new(Ending::Open),
-            end_began: Notify::new(),
+            aborted: Cell::new(false),
             last_active: Cell::new(now),
             grant: RefCell::default(),
             arriving: Cell::new(None),
@@ -96,10 +90,10 @@ impl<E: Effects> Connection<E> {
         self.last_active.get()
     }
 
-    /// The client's address.
+    /// What is known of the client.
     #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.stream.peer_addr()
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Whether no request is being worked on, and has not been for so long that its client has its answer.
@@ -111,48 +105,29 @@ impl<E: Effects> Connection<E> {
     /// The large request that holds memory while it arrives.
     #[must_use]
     pub fn arrival(&self, now: Monotonic) -> Option<Arrival> {
-        let since = self.arriving.get().filter(|_| self.ending.get() != Ending::Aborted)?;
+        let since = self.arriving.get().filter(|_| !self.aborted.get())?;
         let bytes = self.protocol.borrow().buffered_bytes();
-        Some(Arrival { connection_id: self.id, bytes, received_for: now.since(since) })
+        Some(Arrival { connection_id: self.session.connection_id, bytes, received_for: now.since(since) })
     }
 
-    /// Takes no more requests, answers those that were taken, then ends the connection.
+    /// Takes no more requests, answers those that were taken, then ends the connection; what still arrives is discarded.
     pub fn finish(&self) {
-        if self.ending.get() == Ending::Open {
-            self.begin_end(Ending::Finishing);
-        }
+        self.session.begin_end();
+        self.ready.notify_one();
+        self.progress.notify_one();
     }
 
     /// Ends the connection at once.
     pub fn abort(&self) {
         self.stream.shutdown();
-        self.begin_end(Ending::Aborted);
-    }
-
-    fn begin_end(&self, ending: Ending) {
-        self.ending.set(ending);
-        self.end_began.notify_all();
-        self.ready.notify_one();
-        self.progress.notify_one();
+        self.aborted.set(true);
+        self.finish();
     }
 
     /// Whether it sends no more.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.closed.get()
-    }
-
-    /// Whether it is being ended.
-    #[must_use]
-    pub fn is_ending(&self) -> bool {
-        self.ending.get() != Ending::Open
-    }
-
-    /// Waits until it is being ended.
-    pub async fn ending(&self) {
-        while !self.is_ending() {
-            self.end_began.notified().await;
-        }
     }
 
     /// Serves the connection until either side closes it.
@@ -169,13 +144,13 @@ impl<E: Effects> Connection<E> {
             self.progress.notified().await;
         }
         drop(self.grant.take());
-        if self.ending.get() != Ending::Aborted {
+        if !self.aborted.get() {
             discard(self.shard.effects.clock(), &self.stream).await;
         }
     }
 
     async fn read(self: &Rc<Self>) -> Result<(), ReadEnd> {
-        while !self.closed.get() && !self.is_ending() {
+        while !self.closed.get() && !self.session.is_ending() {
             let request = self.protocol.borrow_mut().next_request()?;
             if let Some(request) = request {
                 self.start(request).await?;
@@ -190,7 +165,7 @@ impl<E: Effects> Connection<E> {
                 continue;
             }
             let room_max = self.reserve().await;
-            if self.is_ending() {
+            if self.session.is_ending() {
                 // Perhaps without the memory.
                 break;
             }
@@ -247,15 +222,21 @@ impl<E: Effects> Connection<E> {
         let mut counted = began;
         {
             let mut growing = pin!(grant.grow(to_bytes));
-            while !self.is_ending() {
-                let (ending, patience) = (pin!(self.ending()), pin!(clock.sleep_until(counted + PATIENCE)));
+            while !self.session.is_ending() {
+                let (ending, patience) =
+                    (pin!(self.session.end_begun()), pin!(clock.sleep_until(counted + PATIENCE)));
                 if let Either::Left(_) = select(growing.as_mut(), select(ending, patience)).await {
                     break;
                 }
                 let now = clock.now();
                 self.forgive(now.since(counted));
                 counted = now;
-                self.shard.connections.make_way(self.id, now, now.since(began), more_bytes);
+                self.shard.connections.make_way(
+                    self.session.connection_id,
+                    now,
+                    now.since(began),
+                    more_bytes,
+                );
             }
         }
         self.forgive(clock.now().since(counted));
@@ -281,19 +262,32 @@ impl<E: Effects> Connection<E> {
         }
         self.arriving.set(None);
         let started = self.shard.effects.clock().now();
-        match self.handle(frame).await {
-            Ok(Handled::Replied(key, reply)) => self.complete(slot, key, started, Some(reply)),
-            Ok(Handled::Producing(produce::Started { pending, in_transit })) => {
+        let (context, body) = match RequestHeader::decode(&frame) {
+            Ok((header, body)) => (RequestContext::new(&self.session, &header), frame.slice_ref(body)),
+            Err(error) => {
+                self.protocol.borrow_mut().complete(slot, Vec::new());
+                return Err(error.into());
+            }
+        };
+        if context.api_key == ApiKey::Fetch {
+            self.all_sent().await;
+        }
+        match dispatch(&self.shard, &context, &body).await {
+            Ok(Handled::Replied(reply)) => self.complete(slot, context.api_key, started, Some(reply)),
+            Ok(Handled::Started(request)) => {
                 // What is appended here has been copied; what goes to other shards is kept by the message.
-                let grant = grant.filter(|_| in_transit);
-                let small =
-                    if in_transit && grant.is_none() { Some(self.send_along(bytes).await) } else { None };
+                let grant = grant.filter(|_| request.in_transit);
+                let small = if request.in_transit && grant.is_none() {
+                    Some(self.send_along(bytes).await)
+                } else {
+                    None
+                };
                 let connection = Rc::clone(self);
                 self.shard.effects.spawn(async move {
-                    let outcome = pending.await;
+                    let outcome = finish(&connection.shard, &context, request).await;
                     drop((grant, small));
                     match outcome {
-                        Ok(reply) => connection.complete(slot, ApiKey::Produce, started, reply),
+                        Ok(reply) => connection.complete(slot, context.api_key, started, reply),
                         Err(reason) => connection.fail(slot, &reason),
                     }
                 });
@@ -315,33 +309,6 @@ impl<E: Effects> Connection<E> {
         InTransit { connection: Rc::clone(self), bytes, _charged: charged }
     }
 
-    async fn handle(&self, frame: Bytes) -> Result<Handled<E>, CloseReason> {
-        let (header, body) = RequestHeader::decode(&frame)?;
-        let key = header.api_key;
-        let context = RequestContext {
-            api_version: header.api_version,
-            correlation_id: header.correlation_id,
-            client_id: header.client_id.map(Cow::into_owned),
-            local_addr: self.stream.local_addr(),
-            listener: self.listener,
-            peer_addr: self.stream.peer_addr(),
-            connection_id: self.id,
-            frame: frame.clone(),
-        };
-        if key == ApiKey::Produce {
-            return Ok(Handled::Producing(produce::start(&self.shard, context, body).await?));
-        }
-        if key == ApiKey::ApiVersions && !api::api_versions::VERSIONS.contains(&header.api_version) {
-            let segments = unsupported_api_versions_response(header.correlation_id)?;
-            return Ok(Handled::Replied(key, Reply { segments, external: Vec::new() }));
-        }
-        if key == ApiKey::Fetch {
-            self.all_sent().await;
-        }
-        let reply = api::dispatch(&self.shard, key, &context, body).await?;
-        Ok(Handled::Replied(key, reply))
-    }
-
     /// Waits until the client has been sent all responses so far: records of one response at most are kept for it, as in
     /// Kafka.
     async fn all_sent(&self) {
@@ -361,7 +328,7 @@ impl<E: Effects> Connection<E> {
 
     /// Gives the external parts of a reply tokens of this connection.
     fn adopt(&self, reply: Reply<E>) -> Vec<Segment> {
-        let Reply { mut segments, external } = reply;
+        let (mut segments, external) = reply.into_parts();
         if external.is_empty() {
             return segments;
         }
@@ -381,7 +348,7 @@ impl<E: Effects> Connection<E> {
         self.shard.stats.closed_connection();
         let now = self.shard.effects.clock().now();
         if let Some(left_out) = self.shard.connections.closing_lines.next(now) {
-            tracing::info!(peer = %self.stream.peer_addr(), %reason, left_out, "closing connection");
+            tracing::info!(peer = %self.session.peer_addr, client = %self.session, %reason, left_out, "closing connection");
         }
     }
 
@@ -395,7 +362,8 @@ impl<E: Effects> Connection<E> {
         loop {
             let segments = self.ready_segments();
             if segments.is_empty() {
-                if (self.closing.get() || self.is_ending()) && self.protocol.borrow().in_flight() == 0 {
+                if (self.closing.get() || self.session.is_ending()) && self.protocol.borrow().in_flight() == 0
+                {
                     break;
                 }
                 self.ready.notified().await;
@@ -455,25 +423,6 @@ impl<E: Effects> Drop for InTransit<E> {
         let in_transit = &self.connection.in_transit_bytes;
         in_transit.set(in_transit.get() - self.bytes);
     }
-}
-
-/// How a connection goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// It takes requests.
-    Open,
-    /// It answers those that it has taken and then sends no more; what still arrives is discarded.
-    Finishing,
-    /// Both directions are shut; what is being worked on cannot be answered any more.
-    Aborted,
-}
-
-/// How far a request has come when the next one may be looked at.
-enum Handled<E: Effects> {
-    /// To its end.
-    Replied(ApiKey, Reply<E>),
-    /// Its batches are appended; the acknowledgement is waited for.
-    Producing(produce::Started<E>),
 }
 
 /// Responses are gathered into one send until there are so many pieces.

@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use runtime::sync::Notify;
-use runtime::{Clock, Effects, Monotonic, Net};
+use runtime::{Clock, Effects, Monotonic, Net, Stream};
 
+use crate::api::session::Session;
 use crate::clients::closing_lines::ClosingLines;
 use crate::clients::connection::Connection;
 use crate::clients::connection_end::DISCARD_TIME_MAX;
@@ -101,11 +103,6 @@ impl<E: Effects> Connections<E> {
         self.open.borrow().len()
     }
 
-    /// An open connection of this shard.
-    pub fn get(&self, id: u64) -> Option<Rc<Connection<E>>> {
-        self.open.borrow().get(&id).map(Rc::clone)
-    }
-
     /// Ends connections whose large request arrives too slowly, for the one that has been waiting for memory for `waited`.
     pub fn make_way(&self, waiting: u64, now: Monotonic, waited: Duration, wanted_bytes: usize) {
         let open = self.open.borrow();
@@ -113,7 +110,8 @@ impl<E: Effects> Connections<E> {
         let arrivals = arrivals.filter_map(|(_, connection)| connection.arrival(now)).collect();
         for id in too_slow(arrivals, waited, wanted_bytes) {
             let connection = &open[&id];
-            tracing::warn!(peer = %connection.peer_addr(), "a large request arrived too slowly while others wait for its memory");
+            let session = connection.session();
+            tracing::warn!(peer = %session.peer_addr, client = %session, "a large request arrived too slowly while others wait for its memory");
             connection.abort();
         }
     }
@@ -143,11 +141,12 @@ impl<E: Effects> Connections<E> {
     }
 
     /// Serves a connection that was accepted.
-    pub(crate) fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream, listener: usize) {
+    pub(crate) fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream, listener: &Arc<str>) {
         self.answering.set(self.answering.get() + 1);
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let connection = Connection::new(Rc::clone(shard), stream, id, listener);
+        let session = Session::new(id, Arc::clone(listener), stream.local_addr(), stream.peer_addr());
+        let connection = Connection::new(Rc::clone(shard), stream, session);
         self.open.borrow_mut().insert(id, Rc::clone(&connection));
         shard.stats.connected();
         let shard = Rc::clone(shard);

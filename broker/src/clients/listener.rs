@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -9,20 +10,25 @@ use runtime::{Clock, Effects, ListenOptions, Listener, Net};
 
 use crate::node::shard::Shard;
 
-/// Opens the listener at this place in the settings on this shard.
+/// Opens this shard's socket of the listener `name`.
+///
+/// # Errors
+/// The address cannot be listened on.
 pub fn listen<E: Effects>(
     shard: &Rc<Shard<E>>,
-    (listener, address, v6_only): (usize, SocketAddr, bool),
+    name: Arc<str>,
+    address: SocketAddr,
+    v6_only: bool,
 ) -> Result<SocketAddr, String> {
     let backlog = i32::try_from(shard.config().socket_backlog()).unwrap_or(i32::MAX);
     let options = ListenOptions { reuse_port: true, backlog, v6_only };
     let socket = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
     let bound = socket.local_addr();
-    shard.effects.spawn(accept(Rc::clone(shard), socket, listener));
+    shard.effects.spawn(accept(Rc::clone(shard), socket, name));
     Ok(bound)
 }
 
-async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listener, listener: usize) {
+async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listener, name: Arc<str>) {
     while !shard.stopping() {
         let accepted = {
             let accept = std::pin::pin!(socket.accept());
@@ -40,7 +46,7 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listen
                 if shard.connections.is_full(&shard) {
                     shard.stats.refused_connection();
                 } else {
-                    shard.connections.add(&shard, stream, listener);
+                    shard.connections.add(&shard, stream, &name);
                 }
             }
             Err(error) => {

@@ -229,12 +229,10 @@ impl BrokerConfig {
         &self.advertised_listeners
     }
 
-    /// What clients of a listener, given by its place in [`BrokerConfig::listeners`], are told to connect to; `None` is the
-    /// address that they have connected to.
+    /// What clients of a listener are told to connect to; `None` is the address that they have connected to.
     #[must_use]
-    pub fn advertised_for(&self, listener: usize) -> Option<&Listener> {
-        let name = &self.listeners.get(listener)?.name;
-        self.advertised_listeners.iter().find(|told| told.name == *name)
+    pub fn advertised_for(&self, listener: &str) -> Option<&Listener> {
+        self.advertised_listeners.iter().find(|told| told.name == listener)
     }
 
     /// `millrace.admin.listen`; `None` is off.

@@ -174,8 +174,9 @@ fn listeners_and_what_is_advertised_fit_together() {
         ("listeners=IN://:1\nadvertised.listeners=IN://a:0", Err("advertised.listeners names no port")),
         ("listeners=OTHER://:1", Err("No security protocol defined for listener OTHER")),
     ] {
-        let second =
-            |config: BrokerConfig| config.advertised_for(1).map_or("none".to_owned(), Listener::to_string);
+        let second = |config: BrokerConfig| {
+            config.advertised_for("OUT").map_or("none".to_owned(), Listener::to_string)
+        };
         match (build(&format!("{MAP}{text}")).map(second), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{text}"),
             (Err(error), Err(expected)) => assert!(error.message().contains(expected), "{text}: {error}"),

@@ -217,14 +217,15 @@ pub async fn bring_up<E: Effects>(
         tracing::info!(partitions, clean, took_ms, "logs opened");
     }
     let mut bound = Vec::new();
-    for (listener, address) in options.listen.iter().enumerate() {
-        let mut address = *address;
+    for (listener, address) in options.config.listeners().iter().zip(&options.listen) {
+        let (name, mut address) = (Arc::<str>::from(&*listener.name), *address);
         // Else clients of an IPv4 listener on the same port could end up with this one.
         let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
         let v6_only = address.is_ipv6() && address.port() != 0 && options.listen.iter().any(shares);
         for target in 0..shard.identity.shards {
-            let wanted = (listener, address, v6_only);
-            let listening = shard.call(target, move |shard| async move { listen(&shard, wanted) }).await;
+            let name = Arc::clone(&name);
+            let listening =
+                shard.call(target, move |shard| async move { listen(&shard, name, address, v6_only) }).await;
             // Port 0 is chosen by the first shard, the others join it.
             address = listening.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
         }

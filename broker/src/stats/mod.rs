@@ -3,9 +3,10 @@
 pub mod publisher;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use net::protocol::ApiKey;
+use net::protocol::{ApiKey, ErrorCode};
 
 use crate::admin::LatencyHistogram;
 
@@ -33,6 +34,7 @@ pub struct Stats {
     /// Connections that found no room, or that the system could not give us.
     pub refused: Cell<u64>,
     latencies: RefCell<Vec<LatencyHistogram>>,
+    errors: RefCell<BTreeMap<(ApiKey, ErrorCode), u64>>,
 }
 
 fn add(counter: &Cell<u64>, amount: usize) {
@@ -91,6 +93,17 @@ impl Stats {
             latencies.resize_with(index + 1, LatencyHistogram::default);
         }
         latencies[index].record(latency);
+    }
+
+    /// Notes error codes in a response.
+    pub fn answered_error(&self, key: ApiKey, code: ErrorCode, count: u64) {
+        *self.errors.borrow_mut().entry((key, code)).or_default() += count;
+    }
+
+    /// The error codes that were told, with the APIs that told them.
+    #[must_use]
+    pub fn errors(&self) -> Vec<(ApiKey, ErrorCode, u64)> {
+        self.errors.borrow().iter().map(|((key, code), count)| (*key, *code, *count)).collect()
     }
 
     /// The latencies of every API that was used.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use runtime::executor::ExecutorStats;
 use runtime::{Clock, Effects};
 
-use crate::admin::{ApiStats, OfflineStats, ShardStats, StatsBoard, TopicStats};
+use crate::admin::{ApiStats, ErrorStats, OfflineStats, ShardStats, StatsBoard, TopicStats};
 use crate::node::shard::Shard;
 
 /// How old published statistics may get.
@@ -37,9 +37,12 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
     let stats = &shard.stats;
     let requests =
         stats.latencies().into_iter().map(|(key, latency)| ApiStats { api: key.name(), latency }).collect();
+    let errors = stats.errors().into_iter();
+    let errors = errors.map(|(key, code, count)| ErrorStats { api: key.name(), error: code.name(), count });
     ShardStats {
         shard: shard.index,
         requests,
+        errors: errors.collect(),
         received_bytes: stats.received_bytes.get(),
         sent_bytes: stats.sent_bytes.get(),
         produced_bytes: stats.produced_bytes.get(),

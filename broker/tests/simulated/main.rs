@@ -23,5 +23,6 @@ mod power_cut;
 mod produce_rules;
 mod records;
 mod reopening;
+mod request_errors;
 mod request_limits;
 mod text_rules;

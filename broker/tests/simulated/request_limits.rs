@@ -2,12 +2,15 @@
 //! read, and what is allowed is answered in pieces, between which others go on.
 
 use std::pin::pin;
+use std::rc::Rc;
 
-use broker::api::dispatch;
+use broker::api::dispatch::{Handled, dispatch};
 use broker::api::request::RequestContext;
+use broker::api::session::Session;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use net::protocol::alter_configs::{self, AlterConfigsRequest};
+use net::protocol::api_versions::ApiVersionsRequest;
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use net::protocol::delete_groups::DeleteGroupsRequest;
@@ -76,16 +79,9 @@ impl Place {
         let shard = &self.broker.shard;
         let frame = flat(encode_request(version, 1, None, request).expect("encodes"));
         let (header, body) = RequestHeader::decode(&frame[4..]).expect("a request");
-        let context = RequestContext {
-            api_version: version,
-            correlation_id: header.correlation_id,
-            client_id: None,
-            listener: 0,
-            local_addr: self.broker.address,
-            peer_addr: self.broker.address,
-            connection_id: 1,
-            frame: Bytes::copy_from_slice(&frame[4..]),
-        };
+        let session = Session::new(1, "PLAINTEXT".into(), self.broker.address, self.broker.address);
+        let context = RequestContext::new(&Rc::new(session), &header);
+        let body = Bytes::copy_from_slice(body);
         let used_bytes = shard.request_memory.used_bytes();
         let mut turns = 0;
         let others = async {
@@ -94,9 +90,10 @@ impl Place {
                 yield_now().await;
             }
         };
-        let handled = pin!(dispatch(shard, header.api_key, &context, body));
+        let handled = pin!(dispatch(shard, &context, &body));
         let reply = match select(handled, pin!(others)).await {
-            Either::Left((reply, _)) => flat(reply.expect("an answer").segments),
+            Either::Left((Ok(Handled::Replied(reply)), _)) => flat(reply.into_parts().0),
+            Either::Left(_) => panic!("no answer"),
             Either::Right((never, _)) => never,
         };
         assert_eq!(shard.request_memory.used_bytes(), used_bytes, "all is given back");
@@ -357,5 +354,24 @@ fn what_is_named_often_is_answered_as_long_as_there_is_room() {
         let full = answer.groups.iter().filter(|group| !group.members.is_empty()).count();
         assert!((20..=28).contains(&full), "{full}");
         assert_eq!(answer.groups.last().expect("answered").error_code, ErrorCode::PolicyViolation.code());
+    });
+}
+
+#[test]
+fn what_a_client_runs_is_noted() {
+    in_world(111, async |world| {
+        let place = place(world.node("a")).await;
+        let request = ApiVersionsRequest {
+            client_software_name: "franz-go",
+            client_software_version: "1.18",
+            ..ApiVersionsRequest::default()
+        };
+        let frame = flat(encode_request(3, 1, Some("me"), &request).expect("encodes"));
+        let (header, body) = RequestHeader::decode(&frame[4..]).expect("a request");
+        let session = Rc::new(Session::new(1, "OUT".into(), place.broker.address, place.broker.address));
+        let context = RequestContext::new(&session, &header);
+        let handled = dispatch(&place.broker.shard, &context, &Bytes::copy_from_slice(body)).await;
+        assert!(matches!(handled, Ok(Handled::Replied(_))));
+        assert_eq!(session.to_string(), "User:ANONYMOUS on OUT as \"me\" with franz-go 1.18");
     });
 }

@@ -128,12 +128,14 @@ fn record_bytes_are_not_copied_into_a_response() {
     for version in fetch::FetchResponse::MIN_VERSION..=fetch::FetchResponse::MAX_VERSION {
         let external = RecordsPart::External { token: 7, length: 200 };
         let parts = [RecordsPart::Memory(memory.clone()), external, RecordsPart::Memory(Bytes::new())];
-        let with_holes = encode_response(version, 1, &fetch_response(parts.into_iter().collect())).unwrap().segments;
+        let with_holes =
+            encode_response(version, 1, &fetch_response(parts.into_iter().collect())).unwrap().segments;
         let shared =
             with_holes.iter().filter(|s| matches!(s, Segment::Bytes(b) if b.as_ptr() == memory.as_ptr()));
         assert_eq!(shared.count(), 2, "both partitions send the same memory");
         let frame = flat(&with_holes);
-        let plain = encode_response(version, 1, &fetch_response(Bytes::from(vec![7; 500]).into())).unwrap().segments;
+        let plain =
+            encode_response(version, 1, &fetch_response(Bytes::from(vec![7; 500]).into())).unwrap().segments;
         assert_eq!(frame, flat(&plain), "version {version}");
         assert_eq!(frame[..4], u32::try_from(frame.len() - 4).unwrap().to_be_bytes());
         let (correlation, back) =
@@ -211,7 +213,12 @@ fn what_a_version_cannot_express_is_an_error() {
 #[test]
 fn error_codes_are_counted_as_they_are_written() {
     let partition = |code: ErrorCode| fetch::PartitionData { error_code: code.code(), ..Default::default() };
-    let codes = [ErrorCode::None, ErrorCode::OffsetOutOfRange, ErrorCode::KafkaStorageError, ErrorCode::OffsetOutOfRange];
+    let codes = [
+        ErrorCode::None,
+        ErrorCode::OffsetOutOfRange,
+        ErrorCode::KafkaStorageError,
+        ErrorCode::OffsetOutOfRange,
+    ];
     let topic =
         fetch::FetchableTopicResponse { partitions: codes.map(partition).into(), ..Default::default() };
     let response = fetch::FetchResponse {

@@ -29,6 +29,7 @@ use crate::api::fetch::session::{FetchScope, FetchWish, PartitionKey, SessionReq
 use crate::api::reply::{ExternalPart, FilePart, Reply};
 use crate::api::request::{CloseReason, RequestContext};
 use crate::api::response_records::{RecordSource, ResponseRecords};
+use crate::api::session::Session;
 use crate::metadata::MetadataImage;
 use crate::node::shard::Shard;
 use crate::replicas::fetch_waits::ConnectionKey;
@@ -148,7 +149,7 @@ pub async fn handle<E: Effects>(
         (0..wishes.len()).map(|slot| Fetched::failed(slot, ErrorCode::NotLeaderOrFollower)).collect()
     } else {
         let asked = Asked { wishes: &wishes, by_id, again: matches!(scope, FetchScope::Incremental { .. }) };
-        fetch_until(shard, context.connection_id, &asked, limits, deadline).await
+        fetch_until(shard, &context.session, &asked, limits, deadline).await
     };
     respond(shard, context, &scope, &wishes, trim(fetched, limits.max_bytes), limits.committed_only)
 }
@@ -242,11 +243,12 @@ fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<PartitionKey> {
 /// Reads until there are enough bytes, something urgent has happened, or the time is up.
 async fn fetch_until<E: Effects>(
     shard: &Rc<Shard<E>>,
-    connection_id: u64,
+    session: &Session,
     asked: &Asked<'_>,
     limits: Limits,
     deadline: Monotonic,
 ) -> Vec<Fetched<E>> {
+    let connection_id = session.connection_id;
     let mut without_owner = Vec::new();
     for first_round in std::iter::once(true).chain(std::iter::repeat(false)) {
         let Owners { by_shard, none } = asked.find_owners(shard);
@@ -260,9 +262,9 @@ async fn fetch_until<E: Effects>(
         });
         let mut fetched: Vec<Fetched<E>> = failed.collect();
         without_owner = none;
-        let gone = shard.connections.get(connection_id).is_none_or(|connection| connection.is_ending());
         let now = shard.effects.clock().now();
-        let last_round = now >= deadline || shard.stopping() || gone || enough(&fetched, limits);
+        let last_round =
+            now >= deadline || shard.stopping() || session.is_ending() || enough(&fetched, limits);
         let round =
             Round { connection_id, limits, last: last_round, patience: deadline.max(now + MEMORY_WAIT_MAX) };
         let (answers, waiting) = read_round(shard, &by_shard, round).await;
@@ -273,7 +275,7 @@ async fn fetch_until<E: Effects>(
             return fetched;
         }
         drop(fetched);
-        wait_for_more(shard, connection_id, &waiting, deadline).await;
+        wait_for_more(shard, session, &waiting, deadline).await;
     }
     unreachable!("the last round returns")
 }
@@ -497,11 +499,11 @@ fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched
 /// is being ended; then withdraws the registrations elsewhere.
 async fn wait_for_more<E: Effects>(
     shard: &Rc<Shard<E>>,
-    connection_id: u64,
+    session: &Session,
     waiting: &[usize],
     deadline: Monotonic,
 ) {
-    let who = (shard.index, connection_id);
+    let who = (shard.index, session.connection_id);
     let calls = waiting.iter().map(|target| {
         Box::pin(shard.call(*target, move |shard| async move {
             if let Some(wait) = shard.fetch_waits.get(who) {
@@ -510,13 +512,7 @@ async fn wait_for_more<E: Effects>(
         }))
     });
     let calls: Vec<_> = calls.collect();
-    let connection = shard.connections.get(connection_id);
-    let ending = Box::pin(async {
-        match &connection {
-            Some(connection) => connection.ending().await,
-            None => std::future::pending().await,
-        }
-    });
+    let ending = Box::pin(session.end_begun());
     let sleep = Box::pin(shard.effects.clock().sleep_until(deadline));
     let over = select(sleep, ending);
     if calls.is_empty() {
@@ -524,7 +520,7 @@ async fn wait_for_more<E: Effects>(
     } else {
         select(over, select_all(calls)).await;
     }
-    withdraw(shard, connection_id, waiting).await;
+    withdraw(shard, session.connection_id, waiting).await;
 }
 
 /// Ends the connection's waits on other shards.
