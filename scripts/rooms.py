@@ -9,7 +9,7 @@ import re
 # Lowest first; rooms of one line do not use each other.
 ROOMS = {
     "storage": [
-        {"error", "config", "stats", "at_once"},
+        {"error", "config", "stats", "at_once", "mutant"},
         {"records"},
         {"decompress"},
         {"segment"},

@@ -14,6 +14,8 @@ pub mod dump_log;
 mod error;
 mod log;
 mod manager;
+#[cfg_attr(not(any(test, feature = "mutants")), expect(unreachable_pub, reason = "tests see it"))]
+mod mutant;
 mod producer;
 mod records;
 mod recovery;
@@ -31,6 +33,8 @@ pub use log::read::ReadLimits;
 pub use log::read_memory::{ReadMemory, Unmetered};
 pub use log::{AppendInfo, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
 pub use manager::LogManager;
+#[cfg(any(test, feature = "mutants"))]
+pub use mutant::{Mutant, plant};
 pub use producer::budget::PRODUCER_BYTES;
 pub use records::{BrokenRule, ClientBatch, RecordChecker, RecordRules};
 pub use stats::{Histogram, StorageStats};

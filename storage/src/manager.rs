@@ -112,13 +112,10 @@ impl<E: Effects> LogManager<E> {
         log.progress.notify_all();
         let _permit = log.maintenance.acquire(1).await;
         if self.shard.stalled.borrow_mut().extract_if(.., |stalled| Rc::ptr_eq(stalled, &log)).count() > 0 {
-            log.committing.set(false);
+            log.commit.resume();
         }
         // What is under way finds its files by name.
-        let is_busy = || log.committing.get() || log.writing.get() || log.entries.get() > 0;
-        while is_busy() && !self.shard.dir.is_failed() {
-            log.progress.notified().await;
-        }
+        log.until_idle().await;
         self.shard.journal.release(&log);
         let segments: Vec<_> = log.state.borrow().segments.iter().cloned().collect();
         for segment in segments {
@@ -290,7 +287,7 @@ pub(crate) async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), 
     }
     let stalled = std::mem::take(&mut *shard.stalled.borrow_mut());
     for log in stalled {
-        log.committing.set(false);
+        log.commit.resume();
         log.queue_commit();
     }
     Ok(())

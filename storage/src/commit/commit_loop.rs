@@ -16,6 +16,7 @@ use runtime::buffer::ChunkSlice;
 use runtime::{Clock, Disk, Durability, Effects, File};
 
 use crate::commit::journal;
+use crate::commit::state::Turn;
 use crate::log::Log;
 use crate::segment::prewrite::prewrite_step;
 use crate::segment::tail::to_u64;
@@ -35,10 +36,10 @@ pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
             shard.stats.borrow_mut().commit_group_logs.record(to_u64(group.len()));
         }
         for log in group {
-            if journal::suits(&log) {
+            if journal::takes(&log) {
                 shard.journal.join(log);
             } else {
-                journal::start_beside(&shard, log);
+                start_commit(&shard, log);
             }
         }
         if shard.journal.is_due() {
@@ -47,18 +48,20 @@ pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
     }
 }
 
-/// Has a log write to its segments what it has pending. Tasks that are started in one turn hand their writes to the kernel
-/// as one batch.
-pub(crate) fn start<E: Effects>(shard: &Rc<Shard<E>>, log: Rc<Log<E>>) {
-    shard.spawn(commit(log));
+/// Has a log write to its segments what it has pending, unless it is in an entry of the journal under way: the end of that
+/// queues it again. Tasks that are started in one turn hand their writes to the kernel as one batch.
+pub(crate) fn start_commit<E: Effects>(shard: &Rc<Shard<E>>, log: Rc<Log<E>>) {
+    if log.commit.begin_commit() {
+        shard.spawn(commit(log));
+    }
 }
 
 /// What a log needs next.
 enum Step<E: Effects> {
     Open(Rc<LogSegment<E>>),
     Write(Write<E>),
-    /// Nothing to write, or a prewrite has to finish first.
-    Rest,
+    /// Nothing to write, or a flush or a prewrite has to finish first.
+    Nothing,
 }
 
 /// One write: whole pages of one segment.
@@ -74,8 +77,8 @@ struct Write<E: Effects> {
 async fn commit<E: Effects>(log: Rc<Log<E>>) {
     loop {
         let done = match next_step(&log) {
-            Step::Rest => {
-                log.rest();
+            Step::Nothing => {
+                finish_commit(&log);
                 if let Some(error) = log.shard.dir_failure() {
                     // Another shard may have met it: whoever waits for this log has to hear of it, too.
                     log.notify_failed(&error);
@@ -85,30 +88,35 @@ async fn commit<E: Effects>(log: Rc<Log<E>>) {
             Step::Open(segment) => open_active(&log, &segment).await,
             Step::Write(write) => {
                 let written = write_pages(&log, write).await;
-                log.writing.set(false);
+                log.commit.finish_write();
                 written
             }
         };
         let Err(error) = done else {
-            if journal::suits(&log) {
-                log.rest();
+            if journal::takes(&log) {
+                finish_commit(&log);
                 log.queue_commit();
                 return;
             }
             continue;
         };
-        if log.is_closed() {
-            // It was deleted meanwhile, and its files with it.
-            log.rest();
-        } else {
-            judge(&log, &error);
+        finish_commit(&log);
+        // It may have been deleted meanwhile, and its files with it.
+        if !log.is_closed() {
+            stall_or_fail(&log, &error);
         }
         return;
     }
 }
 
-/// Takes an error of a write: it passes, and the same bytes are written again a little later, or it fails the directory.
-fn judge<E: Effects>(log: &Rc<Log<E>>, error: &StorageError) {
+fn finish_commit<E: Effects>(log: &Log<E>) {
+    log.commit.finish_commit();
+    log.notify_idle();
+}
+
+/// Takes an error of a write to a log that nobody has: it passes, and the same bytes are written again a little later, or it
+/// fails the directory.
+fn stall_or_fail<E: Effects>(log: &Rc<Log<E>>, error: &StorageError) {
     if !error.is_passing() {
         log.shard.fail(error);
         return;
@@ -118,6 +126,7 @@ fn judge<E: Effects>(log: &Rc<Log<E>>, error: &StorageError) {
     } else {
         tracing::warn!(partition = %log.tp, %error, "could not be written now, is tried again");
     }
+    log.commit.stall();
     log.shard.stalled.borrow_mut().push(Rc::clone(log));
     log.progress.notify_all();
 }
@@ -125,24 +134,26 @@ fn judge<E: Effects>(log: &Rc<Log<E>>, error: &StorageError) {
 /// Has written to the segment what the journal has of it, in the background, unless a write is under way already: that
 /// one's end is heard of.
 pub(crate) fn start_flush<E: Effects>(log: &Rc<Log<E>>) {
-    if log.writing.get() || log.offline().is_some() {
+    if log.commit.is_writing() || log.offline().is_some() {
         return;
     }
     let Some(write) = journaled_pages(log) else { return };
-    log.writing.set(true);
+    if !log.commit.begin_flush() {
+        return;
+    }
     let log = Rc::clone(log);
     let shard = Rc::clone(&log.shard);
     shard.spawn(async move {
         let written = write_pages(&log, write).await;
-        log.writing.set(false);
+        log.commit.finish_flush();
         match written {
             // What came meanwhile and was too much for the journal has waited.
             Ok(()) if log.durable_end() < log.log_end_offset() => log.queue_commit(),
             Ok(()) => {}
             Err(_) if log.is_closed() => {}
             // Whoever has the log now tries it again.
-            Err(error) if error.is_passing() && log.committing.replace(true) => {}
-            Err(error) => judge(&log, &error),
+            Err(error) if error.is_passing() && log.commit.turn() != Turn::Resting => {}
+            Err(error) => stall_or_fail(&log, &error),
         }
         log.progress.notify_all();
     });
@@ -163,18 +174,18 @@ fn journaled_pages<E: Effects>(log: &Log<E>) -> Option<Write<E>> {
 }
 
 fn next_step<E: Effects>(log: &Log<E>) -> Step<E> {
-    // If the segment is being written, the end of that queues the log again.
-    if log.offline().is_some() || log.writing.get() {
-        return Step::Rest;
+    if log.offline().is_some() || log.commit.is_writing() {
+        return Step::Nothing;
     }
-    let Some(segment) = log.state.borrow().first_dirty() else { return Step::Rest };
+    let Some(segment) = log.state.borrow().first_dirty() else { return Step::Nothing };
     let Some(file) = segment.writer.borrow().clone() else { return Step::Open(segment) };
     let mut state = segment.state.borrow_mut();
-    let Some(end) = state.write_end(u64::MAX) else { return Step::Rest };
+    let Some(end) = state.write_end(u64::MAX).filter(|_| log.commit.begin_write()) else {
+        return Step::Nothing;
+    };
     let start = state.durable_size;
     let pages = state.tail.pages(start, end);
     drop(state);
-    log.writing.set(true);
     Step::Write(Write { segment, file, pages, position: page_down(start), end })
 }
 
@@ -235,7 +246,7 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
     let bytes: u64 = pages.iter().map(|page| to_u64(page.write_len())).sum();
     let durability = match log.config().commit_mode {
         // The journal goes on without what the segment has, so the segment must have it for good.
-        CommitMode::Kafka if log.journal_half.get().is_none() => Durability::Buffered,
+        CommitMode::Kafka if log.commit.half().is_none() => Durability::Buffered,
         _ => Durability::Durable,
     };
     if durability == Durability::Buffered {

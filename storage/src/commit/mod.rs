@@ -2,3 +2,4 @@
 
 pub(crate) mod commit_loop;
 pub(crate) mod journal;
+pub(crate) mod state;

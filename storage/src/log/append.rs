@@ -228,7 +228,7 @@ impl<E: Effects> Log<E> {
 
     /// Has the commit loop write what is pending.
     pub(crate) fn queue_commit(self: &Rc<Self>) {
-        if !self.committing.replace(true) {
+        if self.commit.queue() {
             let mut queue = self.shard.commit_queue.borrow_mut();
             queue.push(Rc::clone(self));
             if queue.len() == 1 {

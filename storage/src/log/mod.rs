@@ -25,11 +25,13 @@ use runtime::sync::{Notify, Semaphore};
 use runtime::{Disk, Effects};
 
 use crate::commit::commit_loop::start_flush;
+use crate::commit::state::{CommitState, Turn};
 use crate::dir::Checkpoint;
 use crate::log::leader_epoch_cache::LeaderEpochCache;
 use crate::log::unsynced::Unsynced;
 use crate::producer::budget::ChargedProducers;
 use crate::producer::state::ProducerState;
+use crate::segment::tail::to_u64;
 use crate::segment::{LogSegment, Stage};
 use crate::shard::Shard;
 use crate::{LogConfig, StorageError};
@@ -122,16 +124,7 @@ pub struct Log<E: Effects> {
     config: RefCell<Rc<LogConfig>>,
     pub(crate) state: RefCell<LogState<E>>,
     listener: RefCell<Option<Rc<dyn LogListener>>>,
-    /// The commit queue or a task of it has the log; or its file is being cut.
-    pub(crate) committing: Cell<bool>,
-    /// A write to a segment is under way.
-    pub(crate) writing: Cell<bool>,
-    /// The older half of the journal that has bytes of the log that its segments do not have.
-    pub(crate) journal_half: Cell<Option<usize>>,
-    /// Entries of the journal in flight that have bytes of the log.
-    pub(crate) entries: Cell<u32>,
-    /// The journal may have entries with bytes of the log, needed or not.
-    pub(crate) journaled: Cell<bool>,
+    pub(crate) commit: CommitState,
     /// The shard's list of busy logs has it.
     pub(crate) busy: Cell<bool>,
     /// The shard's list of logs with open files has it.
@@ -201,11 +194,7 @@ impl<E: Effects> Log<E> {
             config: RefCell::new(Rc::new(config)),
             state: RefCell::new(state),
             listener: RefCell::new(None),
-            committing: Cell::new(false),
-            writing: Cell::new(false),
-            journal_half: Cell::new(None),
-            entries: Cell::new(0),
-            journaled: Cell::new(false),
+            commit: CommitState::new(),
             busy: Cell::new(false),
             files_noted: Cell::new(false),
             unsynced,
@@ -279,11 +268,17 @@ impl<E: Effects> Log<E> {
         matches!(self.state.borrow().offline, Some(StorageError::Closed))
     }
 
-    /// Ends a turn of the commit loop or of a cut.
-    pub(crate) fn rest(&self) {
-        self.committing.set(false);
-        if self.is_closed() {
-            // Its deletion waits for that.
+    /// Waits until nothing of the log is under way or waits for its turn. That will not be once the directory has failed:
+    /// then it returns at once.
+    pub(crate) async fn until_idle(&self) {
+        while self.commit.is_busy() && !self.shard.dir.is_failed() {
+            self.progress.notified().await;
+        }
+    }
+
+    /// Wakes who waits for nothing of the log to be under way.
+    pub(crate) fn notify_idle(&self) {
+        if !self.commit.is_busy() {
             self.progress.notify_all();
         }
     }
@@ -352,7 +347,7 @@ impl<E: Effects> Log<E> {
     /// As [`Log::written_to`], but does not wait for a full disk: others may wait for this log, and make room.
     pub(crate) async fn written_soon_to(self: &Rc<Self>, end: Offset) -> Result<(), StorageError> {
         while self.state.borrow().written_end < end {
-            if self.shard.stalled.borrow().iter().any(|stalled| Rc::ptr_eq(stalled, self)) {
+            if self.commit.turn() == Turn::Stalled {
                 let busy = io::Error::new(io::ErrorKind::ResourceBusy, "a write waits to be tried again");
                 return Err(StorageError::io("write", &self.dir, &busy));
             }
@@ -432,6 +427,32 @@ impl<E: Effects> Log<E> {
             };
             segment.check_invariants(stage);
         }
+        drop(state);
+        self.check_commit_state();
+    }
+
+    /// Checks the commit state against the lists that it says have the log, and against what the journal has.
+    fn check_commit_state(&self) {
+        self.commit.check_invariants();
+        if self.is_closed() {
+            // The lists have forgotten it.
+            return;
+        }
+        let (shard, turn) = (&self.shard, self.commit.turn());
+        let has = |list: &RefCell<Vec<Rc<Self>>>| {
+            list.borrow().iter().filter(|log| std::ptr::eq(Rc::as_ptr(log), self)).count()
+        };
+        assert_eq!(has(&shard.commit_queue), usize::from(turn == Turn::Queued), "in the queue: {turn:?}");
+        assert_eq!(has(&shard.stalled), usize::from(turn == Turn::Stalled), "stalled: {turn:?}");
+        let (in_lane, entries) = shard.journal.places_of(self);
+        assert_eq!(in_lane, usize::from(turn == Turn::InLane), "in the lane: {turn:?}");
+        assert_eq!(to_u64(entries), u64::from(self.commit.entries()), "entries under way");
+        let lacks = |segment: &Rc<LogSegment<E>>| {
+            let state = segment.state.borrow();
+            state.journaled_size > state.durable_size
+        };
+        let journal_has_more = self.state.borrow().segments.iter().any(lacks);
+        assert_eq!(self.commit.half().is_some(), journal_has_more, "what the journal is kept for");
     }
 }
 

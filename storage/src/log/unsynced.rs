@@ -57,6 +57,6 @@ impl<E: Effects> Log<E> {
     fn is_synced(&self) -> bool {
         let buffered =
             || self.state.borrow().unsealed().any(|segment| segment.state.borrow().buffered_to > 0);
-        self.config().commit_mode == CommitMode::Fsync && !self.writing.get() && !buffered()
+        self.config().commit_mode == CommitMode::Fsync && !self.commit.is_writing() && !buffered()
     }
 }

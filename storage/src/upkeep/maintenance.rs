@@ -13,6 +13,7 @@ use runtime::{Clock, Disk, Durability, Effects, File, OpenOptions};
 
 use crate::StorageError;
 use crate::commit::commit_loop::start_flush;
+use crate::commit::state::Turn;
 use crate::dir::Checkpoint;
 use crate::dir::checkpoint::{LEADER_EPOCH_FILE, format_epochs};
 use crate::log::Log;
@@ -79,7 +80,7 @@ fn look_after<E: Effects>(log: &Rc<Log<E>>) -> bool {
         let cut = Rc::clone(log);
         log.shard.spawn(async move { cut.cut_to_size().await });
     }
-    if !changed && idle_for >= options.chunk_idle_ms && log.is_cut() && !log.committing.get() {
+    if !changed && idle_for >= options.chunk_idle_ms && log.is_cut() && log.commit.turn() == Turn::Resting {
         log.give_back_memory();
         log.busy.set(false);
         return false;
@@ -242,11 +243,12 @@ impl<E: Effects> Log<E> {
     async fn cut_to_size(self: &Rc<Self>) {
         let active = self.active();
         let prewriting = active.state.borrow().prewriting_from.is_some();
-        if self.is_closed() || prewriting || !active.is_durable() || self.committing.replace(true) {
+        if self.is_closed() || prewriting || !active.is_durable() || !self.commit.begin_cut() {
             return;
         }
         let cut = self.cut(&active).await;
-        self.rest();
+        self.commit.finish_cut();
+        self.notify_idle();
         if let Err(error) = cut {
             self.shard.background_error(&error);
         }
@@ -359,7 +361,7 @@ impl<E: Effects> Log<E> {
     /// Closes the files of the active segment and of those that wait to be sealed, if nothing is to be written to them; if
     /// there is, has that begun. Says whether they are closed.
     pub(crate) fn close_unsealed_files(self: &Rc<Self>) -> bool {
-        if self.committing.get() || self.writing.get() {
+        if self.commit.turn() != Turn::Resting || self.commit.is_writing() {
             return false;
         }
         let mut all = true;

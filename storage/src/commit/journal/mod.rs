@@ -30,7 +30,7 @@ use runtime::buffer::{ChunkSlice, PAGE_SIZE};
 use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Durability, Effects, File, Monotonic};
 
-use crate::commit::commit_loop;
+use crate::commit::commit_loop::{self, start_commit};
 use crate::commit::journal::entry::{ENDED, EntryBuilder, EntryId, HISTORY_MAX};
 use crate::commit::journal::replay::FILE_BYTES_MAX;
 use crate::log::Log;
@@ -145,6 +145,7 @@ impl<E: Effects> Journal<E> {
 
     /// Has a log wait for the next entry.
     pub(crate) fn join(&self, log: Rc<Log<E>>) {
+        log.commit.join_lane();
         self.lane.borrow_mut().push(log);
     }
 
@@ -161,7 +162,7 @@ impl<E: Effects> Journal<E> {
 
     /// A log's segment has all that the journal has of it, or the log is gone.
     pub(crate) fn release(&self, log: &Log<E>) {
-        if let Some(half) = log.journal_half.take() {
+        if let Some(half) = log.commit.release_half() {
             self.users[half].set(self.users[half].get() - 1);
         }
     }
@@ -176,22 +177,24 @@ impl<E: Effects> Journal<E> {
         Some(history)
     }
 
-    fn hold(&self, log: &Log<E>, half: usize) {
-        if log.journal_half.get().is_none() {
-            log.journal_half.set(Some(half));
-            self.users[half].set(self.users[half].get() + 1);
-        }
+    /// How often the lane has a log, and how many entries under way; for tests.
+    pub(crate) fn places_of(&self, log: &Log<E>) -> (usize, usize) {
+        let is_log = |other: &Rc<Log<E>>| std::ptr::eq(Rc::as_ptr(other), log);
+        let in_lane = self.lane.borrow().iter().filter(|other| is_log(other)).count();
+        let in_flight = self.in_flight.borrow();
+        let members = in_flight.iter().flat_map(|flight| &flight.members);
+        (in_lane, members.filter(|member| is_log(&member.log)).count())
     }
 }
 
 /// Whether what a log has pending is for the journal: little, and the segment has its blocks already, so that neither its
 /// own write nor a replay can meet a full disk.
-pub(crate) fn suits<E: Effects>(log: &Log<E>) -> bool {
-    log.shard.options.journal_bytes > 0 && piece(log).is_some()
+pub(crate) fn takes<E: Effects>(log: &Log<E>) -> bool {
+    log.shard.options.journal_bytes > 0 && pending_piece(log).is_some()
 }
 
 /// The segment, and the bytes that the next entry has to have of it.
-fn piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range<u64>)> {
+fn pending_piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range<u64>)> {
     if log.offline().is_some() || log.config().commit_mode != CommitMode::Fsync {
         return None;
     }
@@ -209,15 +212,6 @@ fn piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::ops::Range
     opened.then_some((segment, range))
 }
 
-/// Has a log write to its segments, unless it is in an entry under way: the end of that queues it again.
-pub(crate) fn start_beside<E: Effects>(shard: &Rc<Shard<E>>, log: Rc<Log<E>>) {
-    if log.entries.get() == 0 {
-        commit_loop::start(shard, log);
-    } else {
-        log.rest();
-    }
-}
-
 /// Writes an entry for the logs that wait, or has them write to their segments if that is as well.
 pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
     let journal = &shard.journal;
@@ -228,14 +222,14 @@ pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
         prepare(shard);
     }
     if !worthwhile || !matches!(*journal.phase.borrow(), Phase::Ready(_)) {
-        return lane.into_iter().for_each(|log| start_beside(shard, log));
+        return lane.into_iter().for_each(|log| start_commit(shard, log));
     }
     let members = gather(shard, lane);
     let place = if members.is_empty() { None } else { place(shard) };
     if place.as_ref().is_some_and(|place| place.id.sequence > 0) {
-        enter(journal, members);
+        note_entered(journal, members);
     } else {
-        members.into_iter().for_each(|member| start_beside(shard, member.log));
+        members.into_iter().for_each(|member| start_commit(shard, member.log));
     }
     if let Some(place) = place {
         shard.spawn(write(Rc::clone(shard), place));
@@ -243,12 +237,10 @@ pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
 }
 
 /// Notes what the newest entry has of the logs; they may wait for the next one at once.
-fn enter<E: Effects>(journal: &Journal<E>, members: Vec<Member<E>>) {
+fn note_entered<E: Effects>(journal: &Journal<E>, members: Vec<Member<E>>) {
     for Member { log, segment, end } in &members {
         segment.state.borrow_mut().entered_size = *end;
-        log.journaled.set(true);
-        log.entries.set(log.entries.get() + 1);
-        log.rest();
+        log.commit.enter_entry();
     }
     let mut in_flight = journal.in_flight.borrow_mut();
     in_flight.back_mut().expect("the entry has been given its place").members = members;
@@ -275,7 +267,7 @@ async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>) {
 /// Has the next start take nothing from the journal for a log that was deleted. Durable when this returns.
 pub(crate) async fn end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>) -> Result<(), StorageError> {
     let journal = &shard.journal;
-    while log.journaled.get() && matches!(*journal.phase.borrow(), Phase::Ready(_)) {
+    while log.commit.is_journaled() && matches!(*journal.phase.borrow(), Phase::Ready(_)) {
         if let Some(error) = shard.dir_failure() {
             return Err(error);
         }
@@ -298,7 +290,9 @@ pub(crate) async fn end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>) -> Resul
                 clock.sleep_until(clock.now() + END_PAUSE).await;
             }
             // What begins a half says nothing yet.
-            log.journaled.set(begins_half || shard.dir.is_failed());
+            if !begins_half && !shard.dir.is_failed() {
+                log.commit.leave_journal();
+            }
         } else {
             empty(shard);
             let clock = shard.effects.clock();
@@ -308,18 +302,19 @@ pub(crate) async fn end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>) -> Resul
     Ok(())
 }
 
-/// Collects the pieces of an entry. Logs that do not suit any more write to their segments, those beyond the limit wait.
+/// Collects the pieces of an entry. Logs that have become too much for it write to their segments, those beyond the limit
+/// wait for the next.
 fn gather<E: Effects>(shard: &Rc<Shard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member<E>> {
     let mut builder = shard.journal.builder.borrow_mut();
     builder.begin();
     let mut members = Vec::with_capacity(lane.len());
     for log in lane {
         if builder.len() >= ENTRY_BYTES_MAX {
-            shard.journal.join(log);
+            shard.journal.lane.borrow_mut().push(log);
             continue;
         }
-        let Some((segment, range)) = piece(&log) else {
-            start_beside(shard, log);
+        let Some((segment, range)) = pending_piece(&log) else {
+            start_commit(shard, log);
             continue;
         };
         let slices = segment.state.borrow().tail.slices(range.start, range.end);
@@ -380,9 +375,10 @@ fn finish<E: Effects>(shard: &Rc<Shard<E>>, flight: Flight<E>) {
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
     let failed = shard.dir.is_failed();
     for member in &members {
-        member.log.entries.set(member.log.entries.get() - 1);
+        if member.log.commit.leave_entry((!failed).then_some(half)) {
+            journal.users[half].set(journal.users[half].get() + 1);
+        }
         if !failed {
-            journal.hold(&member.log, half);
             note_journaled(member);
         }
     }
@@ -427,7 +423,7 @@ fn note_journaled<E: Effects>(member: &Member<E>) {
 async fn empty_half<E: Effects>(shard: Rc<Shard<E>>, half: usize) {
     let logs: Vec<Rc<Log<E>>> = {
         let logs = shard.logs.borrow();
-        logs.values().filter(|log| log.journal_half.get() == Some(half)).cloned().collect()
+        logs.values().filter(|log| log.commit.half() == Some(half)).cloned().collect()
     };
     let slots = Semaphore::new(FLUSHES_MAX);
     for log in logs {
@@ -445,7 +441,7 @@ pub(crate) fn empty<E: Effects>(shard: &Shard<E>) {
     if shard.journal.users.iter().all(|users| users.get() == 0) {
         return;
     }
-    for log in shard.logs.borrow().values().filter(|log| log.journal_half.get().is_some()) {
+    for log in shard.logs.borrow().values().filter(|log| log.commit.half().is_some()) {
         commit_loop::start_flush(log);
     }
 }

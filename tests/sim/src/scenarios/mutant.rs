@@ -1,12 +1,15 @@
 //! Bugs that are planted to see that the scenarios catch them.
 
+use std::panic::catch_unwind;
+
 use runtime::sim::{Fault, FaultKind, OpKind, SimWorld};
 use storage::CommitMode;
 
 use super::{named, power_cut};
 use crate::server::NODE;
 
-/// A bug that is planted to see that the scenarios catch it: a promise of the disk that is not asked for.
+/// A bug that is planted to see that the scenarios catch it: a promise of the disk that is not asked for, or a step of
+/// storage that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
     /// Acknowledges what the kernel has taken, not what is durable.
@@ -19,24 +22,34 @@ pub enum Mutant {
     UnsyncedDirectory,
     /// Renames a deleted partition without making that durable.
     UnsyncedDeletion,
+    /// A step of storage.
+    Storage(storage::Mutant),
 }
 
 /// All mutants.
-pub const MUTANTS: [Mutant; 5] = [
+pub const MUTANTS: [Mutant; 7] = [
     Mutant::AckBeforeDurable,
     Mutant::UnsyncedWrites,
     Mutant::UnsyncedJournal,
     Mutant::UnsyncedDirectory,
     Mutant::UnsyncedDeletion,
+    Mutant::Storage(storage::Mutant::WritesBesideEntry),
+    Mutant::Storage(storage::Mutant::ClaimsNoHalf),
 ];
 
 impl Mutant {
-    /// Runs the power cuts of one seed with the bug planted; `Err` is what caught it.
+    /// Runs the power cuts of one seed with the bug planted; `Err` is what caught it, an assertion of storage included.
     ///
     /// # Errors
     /// What was broken.
     pub fn run(self, seed: u64) -> Result<(), String> {
-        named(power_cut::everywhere(seed, Some(self)))
+        storage::plant(match self {
+            Self::Storage(mutant) => Some(mutant),
+            _ => None,
+        });
+        let run = catch_unwind(|| named(power_cut::everywhere(seed, Some(self))));
+        storage::plant(None);
+        run.unwrap_or_else(|_| Err("a panic".to_owned()))
     }
 
     pub(super) fn commit_mode(mutant: Option<Self>) -> CommitMode {
@@ -46,7 +59,7 @@ impl Mutant {
     pub(super) fn plant(self, world: &SimWorld) {
         let lie = |op, path: &str| world.disk(NODE).inject(Fault::new(op, FaultKind::Lie).on(path));
         match self {
-            Self::AckBeforeDurable => {}
+            Self::AckBeforeDurable | Self::Storage(_) => {}
             Self::UnsyncedWrites => lie(OpKind::Write, ".log"),
             Self::UnsyncedJournal => lie(OpKind::Write, "/journal-"),
             Self::UnsyncedDirectory => lie(OpKind::Sync, "/orders-"),
