@@ -48,7 +48,7 @@ UPWARD = {
     },
     "broker": {
         **{(room, "node"): CONTEXT
-           for room in ("stats", "metadata", "coordination", "mesh", "api", "clients")},
+           for room in ("stats", "metadata", "mesh", "api", "clients")},
     },
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn ask<E: Effects>(shard: &Rc<Shard<E>>, group_id: &str, reques
         return request.refused(GroupError::NotCoordinator);
     };
     let target = shard.owner(topic_id, partition);
-    shard.call(target, move |shard| shard.coordinators.ask(&shard, partition, request)).await
+    shard.call(target, move |shard| shard.coordinators.groups.ask((topic_id, partition), request)).await
 }
 
 /// Asks the coordinators of many groups, with one message for each shard. `request` makes the request for the
@@ -29,13 +29,13 @@ pub(super) async fn ask_about<E: Effects>(
     group_ids: impl Iterator<Item = &str>,
     request: fn(Vec<String>) -> Request,
 ) -> Vec<Response> {
-    let mut by_shard: BTreeMap<usize, BTreeMap<PartitionId, Vec<String>>> = BTreeMap::new();
+    let mut by_shard: BTreeMap<usize, BTreeMap<(TopicId, PartitionId), Vec<String>>> = BTreeMap::new();
     let mut nowhere = Vec::new();
     for group_id in group_ids {
         match locate(shard, group_id) {
             Some((topic_id, partition)) => {
                 let partitions = by_shard.entry(shard.owner(topic_id, partition)).or_default();
-                partitions.entry(partition).or_default().push(group_id.to_owned());
+                partitions.entry((topic_id, partition)).or_default().push(group_id.to_owned());
             }
             None => nowhere.push(group_id.to_owned()),
         }
@@ -44,7 +44,7 @@ pub(super) async fn ask_about<E: Effects>(
         shard.call(target, move |shard| {
             let asked: Vec<_> = partitions
                 .into_iter()
-                .map(|(partition, ids)| shard.coordinators.ask(&shard, partition, request(ids)))
+                .map(|(partition, ids)| shard.coordinators.groups.ask(partition, request(ids)))
                 .collect();
             join_all(asked)
         })

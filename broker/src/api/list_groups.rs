@@ -27,7 +27,7 @@ pub async fn handle<E: Effects>(
     let replies = shard
         .call_all(move |shard| {
             let list = list.clone();
-            async move { shard.coordinators.ask_all(&shard, &list).await }
+            async move { shard.coordinators.groups.ask_all(&list).await }
         })
         .await;
     let mut groups = Vec::new();

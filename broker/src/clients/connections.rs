@@ -54,7 +54,7 @@ impl<E: Effects> Connections<E> {
     pub(crate) async fn finish(&self, shard: &Rc<Shard<E>>) {
         shard.stop();
         // Members that wait for a rebalance would otherwise hold up the end.
-        shard.coordinators.resign_all();
+        shard.coordinators.stop();
         self.stopping.notify_all();
         let now = shard.effects.clock().now();
         for connection in self.all() {

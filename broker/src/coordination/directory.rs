@@ -1,174 +1,79 @@
-//! The group coordinators of this shard: one for each partition of `__consumer_offsets` that it owns.
+//! The coordinators of this shard: which internal topic has which machine.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-use model::{PartitionId, TopicPartition};
-use runtime::sync::Notify;
-use runtime::{Clock, Effects};
+use runtime::Effects;
 
-use crate::coordination::groups::{GroupError, Request, Response};
-use crate::metadata::TopicImage;
-use crate::node::shard::Shard;
+use crate::config::BrokerConfig;
+use crate::coordination::elected::ElectedCoordinators;
+use crate::coordination::groups::{GroupConfig, GroupCoordinator, GroupNotice, RemovedTopics};
+use crate::coordination::runner::CoordinatorMachine;
+use crate::metadata::{MetadataImage, TopicImage};
+use crate::replicas::offline_partitions::OfflinePartitions;
 use crate::replicas::partition::Partition;
 
-mod group_service;
-
-pub use group_service::GroupService;
-
 /// The topic that holds groups and their offsets.
-pub const GROUP_TOPIC: &str = "__consumer_offsets";
+pub const GROUP_TOPIC: &str = GroupCoordinator::TOPIC;
 
-/// How long a request waits for a coordinator that is not there yet.
-const LOAD_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The coordinators of one shard.
+/// All coordinators of one shard. Lives on every shard.
 pub struct Coordinators<E: Effects> {
-    groups: RefCell<BTreeMap<PartitionId, Rc<GroupService<E>>>>,
-    /// One came, loaded or went.
-    changed: Notify,
-}
-
-enum Found<E: Effects> {
-    Ready(Rc<GroupService<E>>),
-    /// It is being opened, or loads.
-    NotYet,
-    Nowhere,
-}
-
-impl<E: Effects> Default for Coordinators<E> {
-    fn default() -> Self {
-        Self { groups: RefCell::default(), changed: Notify::new() }
-    }
+    /// Of consumer groups.
+    pub groups: Rc<ElectedCoordinators<E, Rc<Partition<E>>, GroupCoordinator>>,
 }
 
 impl<E: Effects> Coordinators<E> {
-    /// This shard has opened `partition`; if it belongs to `__consumer_offsets`, its coordinator starts to load.
-    pub fn elected(&self, shard: &Rc<Shard<E>>, partition: &Rc<Partition<E>>) {
-        if &*partition.name.topic != GROUP_TOPIC {
-            return;
-        }
-        let service = GroupService::start(shard, Rc::clone(partition));
-        let previous = self.groups.borrow_mut().insert(partition.name.partition, service);
-        if let Some(previous) = previous {
-            previous.resign();
-        }
-        self.changed.notify_all();
-    }
-
-    /// A coordinator has loaded its log, or could not.
-    fn loading_ended(&self) {
-        self.changed.notify_all();
-    }
-
-    /// This shard is about to close a partition.
-    #[expect(
-        clippy::unused_async,
-        reason = "a coordinator with open transactions will have something to wait for"
-    )]
-    pub async fn resign(&self, _shard: &Rc<Shard<E>>, partition: &TopicPartition) {
-        if &*partition.topic != GROUP_TOPIC {
-            return;
-        }
-        let service = self.groups.borrow_mut().remove(&partition.partition);
-        if let Some(service) = service {
-            service.resign();
-        }
-    }
-
-    /// The broker shuts down: everyone who waits is told to look for another coordinator.
-    pub fn resign_all(&self) {
-        for service in std::mem::take(&mut *self.groups.borrow_mut()).into_values() {
-            service.resign();
-        }
-        self.changed.notify_all();
-    }
-
-    /// A topic was deleted somewhere in the cluster; the offsets committed for it go as well.
-    pub fn topic_deleted(&self, topic: &TopicImage) {
-        for service in self.all() {
-            service.topic_deleted(topic);
-        }
-    }
-
-    /// Asks the coordinator of a partition that belongs to this shard. What the request does happens before this returns,
-    /// the future only waits for the answer; unless the coordinator is still being opened or loads: then the request
-    /// waits for that a while.
-    pub fn ask(
-        &self,
-        shard: &Rc<Shard<E>>,
-        partition: PartitionId,
-        request: Request,
-    ) -> impl Future<Output = Response> + use<E> {
-        let asked = match self.find(shard, partition, &request) {
-            Found::Ready(service) => Ok(service.ask(request)),
-            Found::NotYet | Found::Nowhere => Err((Rc::clone(shard), request)),
-        };
-        async move {
-            let answer = match asked {
-                Ok(answer) => answer,
-                Err((shard, request)) => match shard.coordinators.loaded(&shard, partition, &request).await {
-                    Ok(service) => service.ask(request),
-                    Err(error) => return request.refused(error),
-                },
-            };
-            answer.await.expect("a coordinator answers all, at the latest when it resigns")
-        }
-    }
-
-    /// Waits for a coordinator that is still being opened or loads. To be sent away costs more: librdkafka comes back after
-    /// three seconds.
-    async fn loaded(
-        &self,
-        shard: &Shard<E>,
-        partition: PartitionId,
-        request: &Request,
-    ) -> Result<Rc<GroupService<E>>, GroupError> {
-        let clock = shard.effects.clock();
-        let deadline = clock.now() + LOAD_PATIENCE;
-        loop {
-            match self.find(shard, partition, request) {
-                Found::Ready(service) => return Ok(service),
-                Found::Nowhere => return Err(GroupError::NotCoordinator),
-                Found::NotYet => {}
-            }
-            let changed = pin!(self.changed.notified());
-            if let Either::Right(_) = select(changed, pin!(clock.sleep_until(deadline))).await {
-                return Err(GroupError::CoordinatorLoadInProgress);
-            }
-        }
-    }
-
-    fn find(&self, shard: &Shard<E>, partition: PartitionId, request: &Request) -> Found<E> {
-        match self.groups.borrow().get(&partition) {
-            Some(service) if !service.is_loading() || matches!(request, Request::Heartbeat(_)) => {
-                Found::Ready(Rc::clone(service))
-            }
-            Some(_) => Found::NotYet,
-            None if shard.stopping() || shard.is_offline(GROUP_TOPIC, partition) => Found::Nowhere,
-            None => Found::NotYet,
-        }
-    }
-
-    /// Asks every coordinator of this shard the same.
-    pub async fn ask_all(&self, shard: &Rc<Shard<E>>, request: &Request) -> Vec<Response> {
-        let partitions: Vec<PartitionId> = self.groups.borrow().keys().copied().collect();
-        let asked: Vec<_> =
-            partitions.into_iter().map(|partition| self.ask(shard, partition, request.clone())).collect();
-        futures_util::future::join_all(asked).await
-    }
-
-    /// How many groups are coordinated here.
+    /// None yet. Those that cannot be loaded are noted in `offline`.
     #[must_use]
-    pub fn group_count(&self) -> usize {
-        self.groups.borrow().values().map(|service| service.group_count()).sum()
+    pub fn new(effects: &E, offline: &Arc<OfflinePartitions>) -> Self {
+        Self { groups: ElectedCoordinators::new(effects.clone(), Arc::clone(offline)) }
     }
 
-    fn all(&self) -> Vec<Rc<GroupService<E>>> {
-        self.groups.borrow().values().map(Rc::clone).collect()
+    /// This shard leads `partition` from now on: if its topic has coordinators, one starts to load.
+    pub fn elected(&self, partition: &Rc<Partition<E>>, config: &BrokerConfig, image: &Arc<MetadataImage>) {
+        if &*partition.name.topic == GROUP_TOPIC {
+            let removed = GroupNotice::RemovedBefore(removed_topics(image));
+            self.groups.elected(Rc::clone(partition), group_config(config), Some(removed));
+        }
+    }
+
+    /// This shard is about to stop leading a partition.
+    pub fn resign(&self, partition: &Partition<E>) {
+        if &*partition.name.topic == GROUP_TOPIC {
+            self.groups.resign((partition.topic_id, partition.name.partition));
+        }
+    }
+
+    /// The broker shuts down.
+    pub fn stop(&self) {
+        self.groups.stop();
+    }
+
+    /// A topic was deleted somewhere in the cluster; what coordinators know about it goes as well.
+    pub fn topic_deleted(&self, topic: &TopicImage) {
+        let (topic, topic_id) = (topic.name.to_string(), topic.id);
+        self.groups.notify_all(&GroupNotice::TopicDeleted { topic, topic_id });
+    }
+}
+
+/// Topics that were removed, as far as `image` knows. One that it does not know may be too new for it, unless it comes
+/// from a record without an id: such are old.
+fn removed_topics(image: &Arc<MetadataImage>) -> RemovedTopics {
+    let image = Arc::clone(image);
+    RemovedTopics::new(move |name, id| image.was_removed(id) || (id.is_zero() && image.topic(name).is_none()))
+}
+
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis_i32 = |duration| i32::try_from(millis(duration)).unwrap_or(i32::MAX);
+    GroupConfig {
+        min_session_timeout_ms: millis_i32(config.group_session_timeout_min()),
+        max_session_timeout_ms: millis_i32(config.group_session_timeout_max()),
+        initial_rebalance_delay_ms: millis(config.group_initial_rebalance_delay()),
+        group_size_max: config.group_size_max(),
+        offset_metadata_max: config.offset_metadata_bytes_max(),
+        offsets_retention_ms: i64::try_from(millis(config.offsets_retention())).unwrap_or(i64::MAX),
+        offsets_retention_check_interval_ms: millis(config.offsets_retention_check_interval()),
     }
 }

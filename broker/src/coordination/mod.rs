@@ -1,4 +1,6 @@
-//! Coordinators: the pure state machines, and which of them run on which shard.
+//! Coordinators: the pure state machines, what runs them, and which of them run on which shard.
 
 pub mod directory;
+pub mod elected;
 pub mod groups;
+pub mod runner;

@@ -50,7 +50,7 @@ pub struct Identity {
     /// The levels of the log, which clients may change.
     pub loggers: Arc<Loggers>,
     /// Partitions that are not served as they should be.
-    pub offline: OfflinePartitions,
+    pub offline: Arc<OfflinePartitions>,
 }
 
 /// A partition as its owner finds it.
@@ -83,7 +83,7 @@ pub struct Shard<E: Effects> {
     pub fetch_waits: FetchWaits,
     /// Producer ids to give away.
     pub producer_ids: ProducerIds,
-    /// Group coordinators of the `__consumer_offsets` partitions owned here.
+    /// Coordinators of the partitions of internal topics that are led here.
     pub coordinators: Coordinators<E>,
     /// Topics whose logs follow the image.
     pub topic_changes: TopicChanges,
@@ -131,7 +131,7 @@ impl<E: Effects> Shard<E> {
             fetch_memory: FetchMemory::new(config.memory_per_shard_bytes() / 8),
             fetch_waits: FetchWaits::default(),
             producer_ids: ProducerIds::default(),
-            coordinators: Coordinators::default(),
+            coordinators: Coordinators::new(&effects, &identity.offline),
             calls: Calls::new(port),
             records: RecordChecker::new(effects.clone(), config.trusts_headers()),
             effects,
@@ -213,13 +213,6 @@ impl<E: Effects> Shard<E> {
             Some(Hosted::Offline(_)) => Err(ErrorCode::KafkaStorageError),
             None => Err(ErrorCode::UnknownTopicOrPartition),
         }
-    }
-
-    /// Whether this shard owns a partition whose log is offline.
-    #[must_use]
-    pub fn is_offline(&self, topic: &str, partition: PartitionId) -> bool {
-        let id = self.image().topic(topic).map(|topic| topic.id);
-        id.is_some_and(|id| matches!(self.partition(id, partition), Err(ErrorCode::KafkaStorageError)))
     }
 
     /// All open partitions of this shard.
@@ -347,7 +340,7 @@ impl<E: Effects> Shard<E> {
                 let hosted = self.partitions.borrow_mut().remove(&(topic_id, partition));
                 let (name, deleted) = match hosted {
                     Some(Hosted::Online(partition)) => {
-                        self.coordinators.resign(self, &partition.name).await;
+                        self.coordinators.resign(&partition);
                         partition.close(ErrorCode::UnknownTopicOrPartition);
                         (partition.name.clone(), self.logs.delete_log(&partition.name).await)
                     }
@@ -393,7 +386,7 @@ impl<E: Effects> Shard<E> {
         self.partitions.borrow_mut().insert((topic.id, id), hosted);
         self.note_availability(topic.id, id);
         if let Some(partition) = opened {
-            self.coordinators.elected(self, &partition);
+            self.coordinators.elected(&partition, &self.config(), &self.image());
         }
     }
 

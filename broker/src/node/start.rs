@@ -21,7 +21,6 @@ use crate::logging::Loggers;
 use crate::mesh::calls::Job;
 use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
 use crate::node::shard::{Identity, Shard};
-use crate::replicas::offline_partitions::OfflinePartitions;
 use crate::replicas::partition::Partition;
 
 /// What every shard is started with.
@@ -104,7 +103,7 @@ async fn open_first<E: Effects>(
         descriptors,
         read_cache_bytes,
         loggers,
-        offline: OfflinePartitions::default(),
+        offline: Arc::default(),
     });
     let logs = open_logs(effects, &identity, config).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));

@@ -58,7 +58,7 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
         storage: shard.logs.stats(),
         executor,
         topics: topics(shard),
-        groups: shard.coordinators.group_count() as u64,
+        groups: shard.coordinators.groups.count() as u64,
         connections_refused: stats.refused.get(),
         offline: offline(shard),
     }

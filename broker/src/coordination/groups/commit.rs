@@ -5,37 +5,37 @@ use std::collections::BTreeMap;
 use model::Uuid;
 
 use super::api::{
-    AppendToken, CommitRequest, CommitResponse, CommitTopicResult, FetchOffsetsRequest, FetchOffsetsResponse,
-    FetchTopic, FetchedOffset, FetchedTopic, GroupError, OffsetDeleteRequest, OffsetDeleteResponse,
-    RequestToken, Response,
+    CommitRequest, CommitResponse, CommitTopicResult, FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic,
+    FetchedOffset, FetchedTopic, GroupError, OffsetDeleteRequest, OffsetDeleteResponse, Response,
 };
-use super::completion::Effect;
+use super::completion::Change;
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
 use super::offset_store::{CommittedOffset, OffsetStore};
 use super::records;
+use crate::coordination::runner::{AppendToken, RequestToken};
 
 impl GroupCoordinator {
     /// A member, or a consumer without membership, says how far it came.
     pub(super) fn commit(&mut self, token: RequestToken, request: CommitRequest) {
         let group = self.groups.get(&request.group_id);
         if let Err(error) = validate_commit(group, &request) {
-            return self.fx.reply(token, Response::Commit(request.refused(error)));
+            return self.context.reply(token, Response::Commit(request.refused(error)));
         }
         if let Some(group) = group
             && matches!(group.state, State::Stable | State::PreparingRebalance)
         {
-            group.restart_session(&request.member_id, &mut self.fx);
+            group.restart_session(&request.member_id, &mut self.context);
         }
-        let now_ms = self.fx.now.wall_ms;
+        let now_ms = self.context.now.wall_ms;
         let expire_timestamp_ms = request.retention_time_ms.map(|retention| now_ms.saturating_add(retention));
-        let append = self.fx.next_append();
+        let append = self.context.next_append();
         let (mut log, mut changed, mut topics) = (Vec::new(), Vec::new(), Vec::new());
         for topic in request.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for commit in topic.partitions {
                 let metadata = commit.metadata.unwrap_or_default();
-                if is_longer_than(&metadata, self.fx.config.offset_metadata_max) {
+                if is_longer_than(&metadata, self.context.config.offset_metadata_max) {
                     partitions.push((commit.partition, Some(GroupError::OffsetMetadataTooLarge)));
                     continue;
                 }
@@ -61,8 +61,8 @@ impl GroupCoordinator {
             topics.push(CommitTopicResult { name: topic.name, topic_id: topic.topic_id, partitions });
         }
         let response = Response::Commit(CommitResponse { topics });
-        let effect = Effect::Offsets { group: request.group_id, changed };
-        self.fx.append_then_reply(log, effect, token, response);
+        let change = Change::Offsets { group: request.group_id, changed };
+        self.context.append_then_reply(log, change, token, response);
     }
 
     /// A consumer asks where to go on. One that wants stable offsets waits for commits that are under way.
@@ -73,7 +73,7 @@ impl GroupCoordinator {
             self.waiting_fetches.entry(staged).or_default().push((token, request));
             return;
         }
-        self.fx.reply(token, Response::FetchOffsets(fetched(&self.offsets, request)));
+        self.context.reply(token, Response::FetchOffsets(fetched(&self.offsets, request)));
     }
 
     /// An administrator forgets offsets that nobody uses.
@@ -81,15 +81,15 @@ impl GroupCoordinator {
         let refused =
             |error| Response::OffsetDelete(OffsetDeleteResponse { error: Some(error), topics: Vec::new() });
         if request.group_id.is_empty() {
-            return self.fx.reply(token, refused(GroupError::InvalidGroupId));
+            return self.context.reply(token, refused(GroupError::InvalidGroupId));
         }
         let Some(group) = self.groups.get(&request.group_id) else {
-            return self.fx.reply(token, refused(GroupError::GroupIdNotFound));
+            return self.context.reply(token, refused(GroupError::GroupIdNotFound));
         };
         if group.state != State::Empty && !group.uses_consumer_protocol() {
-            return self.fx.reply(token, refused(GroupError::NonEmptyGroup));
+            return self.context.reply(token, refused(GroupError::NonEmptyGroup));
         }
-        let append = self.fx.next_append();
+        let append = self.context.next_append();
         let (mut log, mut changed, mut topics) = (Vec::new(), Vec::new(), Vec::new());
         for (topic, asked) in request.topics {
             let error = group.is_subscribed_to(&topic).then_some(GroupError::GroupSubscribedToTopic);
@@ -103,28 +103,15 @@ impl GroupCoordinator {
             topics.push((topic, asked.into_iter().map(|partition| (partition, error)).collect()));
         }
         let response = Response::OffsetDelete(OffsetDeleteResponse { error: None, topics });
-        let effect = Effect::Offsets { group: request.group_id, changed };
-        self.fx.append_then_reply(log, effect, token, response);
-    }
-
-    /// A topic is gone, and with it the offsets in it.
-    pub(super) fn topic_deleted(&mut self, topic: &str, topic_id: Uuid) {
-        let doomed = self.offsets.of_topic(topic, topic_id).into_iter();
-        let doomed: Vec<(String, String, i32)> = doomed
-            .flat_map(|(group, partitions)| {
-                partitions.into_iter().map(move |partition| (group.clone(), topic.to_owned(), partition))
-            })
-            .collect();
-        for chunk in doomed.chunks(RECORDS_PER_APPEND_MAX) {
-            self.append_deletions(Vec::new(), chunk.to_vec());
-        }
+        let change = Change::Offsets { group: request.group_id, changed };
+        self.context.append_then_reply(log, change, token, response);
     }
 
     /// Answers the fetches that waited for an append.
     pub(super) fn answer_waiting_fetches(&mut self, settled: AppendToken) {
         for (token, request) in self.waiting_fetches.remove(&settled).unwrap_or_default() {
             // Only for what was under way when it asked: in a busy group something always is.
-            self.fx.reply(token, Response::FetchOffsets(fetched(&self.offsets, request)));
+            self.context.reply(token, Response::FetchOffsets(fetched(&self.offsets, request)));
         }
     }
 }
@@ -198,6 +185,3 @@ fn fetched(offsets: &OffsetStore, request: FetchOffsetsRequest) -> FetchOffsetsR
 fn is_longer_than(text: &str, limit: usize) -> bool {
     text.len() > limit && text.encode_utf16().count() > limit
 }
-
-/// Deletions that come in large numbers are written in batches of this many records, well below the largest batch.
-pub(super) const RECORDS_PER_APPEND_MAX: usize = 1_000;

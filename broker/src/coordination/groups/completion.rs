@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::api::{AppendToken, Protocol, RequestToken, Response};
+use super::api::{Protocol, Response};
 use super::group::ClassicGroup;
+use crate::coordination::runner::{AppendToken, RequestToken};
 
 /// An append that is under way.
 #[derive(Debug)]
@@ -13,7 +14,7 @@ pub(super) struct Completion {
     /// Goes out once the records are durable; its failed form if they are not.
     pub(super) reply: Option<(RequestToken, Response)>,
     /// The change of state that waits.
-    pub(super) effect: Effect,
+    pub(super) change: Change,
 }
 
 /// A generation of one life of a group: a group that was deleted and made anew counts from 1 again.
@@ -25,7 +26,7 @@ pub(super) struct Generation {
 
 /// A change of state that waits for its records, or one that is undone when they fail.
 #[derive(Debug)]
-pub(super) enum Effect {
+pub(super) enum Change {
     /// None.
     None,
     /// A group was created by a join; without its record it does not exist.
@@ -77,5 +78,5 @@ pub(super) struct StaticRejoin {
 
 impl Completion {
     /// Nothing to do.
-    pub(super) const NOTHING: Self = Self { reply: None, effect: Effect::None };
+    pub(super) const NOTHING: Self = Self { reply: None, change: Change::None };
 }

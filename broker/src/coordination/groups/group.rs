@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::api::{AppendToken, GroupError, JoinMember, JoinResponse, Protocol, RequestToken, Response};
+use super::api::{GroupError, JoinMember, JoinResponse, Protocol, Response};
 use super::completion::Generation;
 use super::member::Member;
 use super::records;
+use crate::coordination::runner::{AppendToken, RequestToken};
 
 /// Where a group is in its life. A group that does not exist is called `Dead` towards clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,14 @@
 //! DescribeGroups, ListGroups and DeleteGroups.
 
 use super::api::{
-    AppendToken, DeleteResponse, DescribedGroup, DescribedMember, GroupError, ListRequest, ListedGroup,
-    RequestToken, Response,
+    DeleteResponse, DescribedGroup, DescribedMember, GroupError, ListRequest, ListedGroup, Response,
 };
-use super::commit::RECORDS_PER_APPEND_MAX;
-use super::completion::{Completion, Effect};
+use super::completion::{Change, Completion};
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
 use super::member::Member;
 use super::records;
+use crate::coordination::runner::{AppendToken, RequestToken};
 
 impl GroupCoordinator {
     /// What there is to say about each group.
@@ -19,7 +18,7 @@ impl GroupCoordinator {
             None => DescribedGroup::without_members(id, Some(GroupError::GroupIdNotFound), DEAD),
         };
         let described = ids.iter().map(describe).collect();
-        self.fx.reply(token, Response::Describe(described));
+        self.context.reply(token, Response::Describe(described));
     }
 
     /// The groups in the states and of the types asked for.
@@ -36,7 +35,7 @@ impl GroupCoordinator {
             state: group.state.name(),
         };
         let groups = self.groups.values().filter(wanted).map(listed).collect();
-        self.fx.reply(token, Response::List(Ok(groups)));
+        self.context.reply(token, Response::List(Ok(groups)));
     }
 
     /// Forgets groups that have no members, and their offsets.
@@ -57,47 +56,56 @@ impl GroupCoordinator {
         }
         let mut last_append = None;
         for id in doomed {
-            last_append = Some(self.delete_group(&id));
+            last_append = Some(self.delete_group(&id, last_append.is_some()));
         }
         let response = Response::Delete(results);
-        match last_append.and_then(|append| self.fx.under_way.get_mut(&append)) {
-            // Successes come in append order, so the last one stands for all.
+        match last_append.and_then(|append| self.context.under_way.get_mut(&append)) {
+            // Each fails with the one before it, and successes come in order: the last one stands for all.
             Some(completion) => completion.reply = Some((token, response)),
-            None => self.fx.reply(token, response),
+            None => self.context.reply(token, response),
         }
     }
 
-    /// Writes the end of a group without members: its offsets first, itself last.
-    pub(super) fn delete_group(&mut self, id: &str) -> AppendToken {
+    /// Writes the end of a group without members: its offsets first, itself last. If it `continues` the deletion before
+    /// it, it fails with that.
+    fn delete_group(&mut self, id: &str, continues: bool) -> AppendToken {
         let offsets = self.offsets.latest_of(id);
         let offsets: Vec<(String, String, i32)> =
             offsets.map(|(topic, partition, _)| (id.to_owned(), topic.to_owned(), partition)).collect();
-        let mut chunks = offsets.chunks(RECORDS_PER_APPEND_MAX).peekable();
-        while let Some(chunk) = chunks.next_if(|chunk| chunk.len() == RECORDS_PER_APPEND_MAX) {
-            self.append_deletions(Vec::new(), chunk.to_vec());
-        }
-        let rest = chunks.next().unwrap_or_default().to_vec();
         let group = self.groups.remove(id);
         if let Some(group) = &group {
-            group.cancel_timers(&mut self.fx);
+            group.cancel_timers(&mut self.context);
         }
-        self.append_deletions(group.into_iter().collect(), rest)
+        self.append_deletions(continues, group.into_iter().collect(), offsets)
     }
 
-    /// Writes tombstones of offsets and of groups, which were taken out already.
+    /// Writes tombstones of offsets and then of groups, which were taken out already; yields the last append. What needs
+    /// several fails from the first on that cannot be appended, lest a group goes and leaves offsets.
     pub(super) fn append_deletions(
         &mut self,
+        continues: bool,
         groups: Vec<ClassicGroup>,
         offsets: Vec<(String, String, i32)>,
     ) -> AppendToken {
-        let append = self.fx.next_append();
-        let mut log = Vec::with_capacity(offsets.len() + groups.len());
-        for (group, topic, partition) in &offsets {
-            self.offsets.stage((group, topic, *partition), append, None);
-            log.push(records::offset_tombstone(group, topic, *partition));
+        let (mut log, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut continues = continues;
+        for (group, topic, partition) in offsets {
+            let tombstone = records::offset_tombstone(&group, &topic, partition);
+            bytes += tombstone.key.len();
+            if part.len() == RECORDS_PER_APPEND_MAX || (bytes > BYTES_PER_APPEND_MAX && !log.is_empty()) {
+                bytes = tombstone.key.len();
+                let (log, offsets) = (std::mem::take(&mut log), std::mem::take(&mut part));
+                let change = Change::Deleted { groups: Vec::new(), offsets };
+                self.context.append_behind(continues, log, Completion { reply: None, change });
+                continues = true;
+            }
+            self.offsets.stage((&group, &topic, partition), self.context.next_append(), None);
+            log.push(tombstone);
+            part.push((group, topic, partition));
         }
         log.extend(groups.iter().map(|group| records::group_tombstone(&group.id)));
-        self.fx.append(log, Completion { reply: None, effect: Effect::Deleted { groups, offsets } })
+        let change = Change::Deleted { groups, offsets: part };
+        self.context.append_behind(continues, log, Completion { reply: None, change })
     }
 }
 
@@ -124,6 +132,10 @@ impl ClassicGroup {
     }
 }
 
+/// Deletions come in large numbers. Their batches have at most so many records...
+const RECORDS_PER_APPEND_MAX: usize = 1_000;
+/// ...and bytes of keys, unless one key alone has more: well below the largest batch.
+const BYTES_PER_APPEND_MAX: usize = 256 * 1024;
 /// How a group that does not exist is described.
 const DEAD: &str = "Dead";
 /// The type of all groups here, in lower case as clients ask for it.

@@ -4,73 +4,55 @@ use std::collections::BTreeMap;
 
 use net::protocol::DecodeError;
 
-use super::api::{
-    Action, AppendError, AppendToken, FetchOffsetsRequest, GroupError, Input, Now, Request, RequestToken,
-    Response,
-};
-use super::completion::{Completion, Effect};
+use super::api::{Action, FetchOffsetsRequest, GroupError, GroupNotice, Input, Request, Response};
+use super::completion::{Change, Completion};
 use super::config::GroupConfig;
-use super::effects::Effects;
 use super::group::{ClassicGroup, State};
 use super::offset_cursor::OffsetCursor;
 use super::offset_store::OffsetStore;
-use super::records::{self, LogRecord, Replayed};
+use super::records::{self, Replayed};
+use super::removed_topics::RemovedTopicsPass;
+use super::step_context::StepContext;
 use super::timers::TimerKey;
-
-/// Whether the coordinator serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Records are being replayed.
-    Loading,
-    /// It serves.
-    Active,
-    /// The partition is led elsewhere.
-    Resigned,
-}
+use crate::coordination::runner::{
+    AppendToken, CoordinatorMachine, LogRecord, Now, Refusal, RequestToken, WriteError,
+};
 
 /// The groups whose ids hash to one partition, and their committed offsets.
-///
-/// Feed it all records of the log ([`GroupCoordinator::replay`]), then [`Input::LoadDone`]; then call
-/// [`GroupCoordinator::step`] for everything that happens and carry out the actions, in order.
-///
-/// Invariant: the same inputs at the same times give the same actions.
 #[derive(Debug)]
 pub struct GroupCoordinator {
-    phase: Phase,
     pub(super) groups: BTreeMap<String, ClassicGroup>,
     pub(super) offsets: OffsetStore,
     /// Fetches of stable offsets, by the append that they wait for.
     pub(super) waiting_fetches: BTreeMap<AppendToken, Vec<(RequestToken, FetchOffsetsRequest)>>,
     /// How far the present pass over all offsets has come, if there is one.
     pub(super) expiration: Option<OffsetCursor>,
-    pub(super) fx: Effects,
+    pub(super) removed_topics: RemovedTopicsPass,
+    pub(super) context: StepContext,
 }
 
-impl GroupCoordinator {
-    /// A coordinator that waits for the log.
-    #[must_use]
-    pub fn new(config: GroupConfig) -> Self {
+impl CoordinatorMachine for GroupCoordinator {
+    const TOPIC: &'static str = "__consumer_offsets";
+    const COORDINATES: &'static str = "groups";
+
+    type Config = GroupConfig;
+    type Request = Request;
+    type Response = Response;
+    type Notice = GroupNotice;
+    type ReplayError = DecodeError;
+
+    fn new(config: GroupConfig) -> Self {
         Self {
-            phase: Phase::Loading,
             groups: BTreeMap::new(),
             offsets: OffsetStore::default(),
             waiting_fetches: BTreeMap::new(),
             expiration: None,
-            fx: Effects::new(config),
+            removed_topics: RemovedTopicsPass::default(),
+            context: StepContext::new(config),
         }
     }
 
-    /// Takes over a change of settings; running timers keep their deadlines.
-    pub fn set_config(&mut self, config: GroupConfig) {
-        self.fx.config = config;
-    }
-
-    /// Takes over a record of the log. Only before [`Input::LoadDone`].
-    ///
-    /// # Errors
-    /// When the record is malformed. It changed nothing; the shell decides whether to go on.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
-        debug_assert_eq!(self.phase, Phase::Loading, "replay ends with LoadDone");
+    fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DecodeError> {
         match records::decode(key, value)? {
             Replayed::Offset { group, topic, partition, offset } => {
                 if offset.is_some() && !self.groups.contains_key(&group) {
@@ -89,53 +71,45 @@ impl GroupCoordinator {
         Ok(())
     }
 
-    /// Handles one input and says what is to be done.
-    #[must_use]
-    pub fn step(&mut self, input: Input, now: Now) -> Vec<Action> {
-        self.fx.now = now;
+    fn step(&mut self, input: Input, now: Now) -> Vec<Action> {
+        self.context.now = now;
         match input {
             Input::Request { token, request } => self.on_request(token, request),
             Input::Tick => self.on_tick(),
             Input::Appended { token, result } => self.on_appended(token, result),
-            Input::TopicDeleted { topic, topic_id } if self.phase == Phase::Active => {
-                self.topic_deleted(&topic, topic_id);
-            }
-            Input::TopicDeleted { .. } => {}
+            Input::Notice(notice) => self.topics_removed(notice),
             Input::LoadDone => self.on_load_done(),
             Input::Resign => self.on_resign(),
         }
-        self.fx.take_actions()
+        self.context.take_actions()
     }
 
-    /// When the next [`Input::Tick`] is due, on the monotonic clock.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.fx.timers.next_deadline()
+    fn next_deadline(&self) -> Option<u64> {
+        self.context.timers.next_deadline()
     }
 
-    /// Whether records are still being replayed.
-    #[must_use]
-    pub const fn is_loading(&self) -> bool {
-        matches!(self.phase, Phase::Loading)
-    }
-
-    /// How many groups there are.
-    #[must_use]
-    pub fn group_count(&self) -> usize {
+    fn count(&self) -> usize {
         self.groups.len()
     }
 
-    fn on_request(&mut self, token: RequestToken, request: Request) {
-        let refusal = match (self.phase, &request) {
-            (Phase::Active, _) => None,
+    fn refuse(request: &Request, refusal: Refusal) -> Response {
+        request.refused(match refusal {
+            Refusal::Loading => GroupError::CoordinatorLoadInProgress,
+            Refusal::NotCoordinator => GroupError::NotCoordinator,
+        })
+    }
+
+    fn answer_while_loading(request: &Request) -> Option<Response> {
+        match request {
             // A member that is only alive must not be frightened into a rebalance by a restart.
-            (Phase::Loading, Request::Heartbeat(_)) => Some(Response::Heartbeat(None)),
-            (Phase::Loading, _) => Some(request.refused(GroupError::CoordinatorLoadInProgress)),
-            (Phase::Resigned, _) => Some(request.refused(GroupError::NotCoordinator)),
-        };
-        if let Some(refusal) = refusal {
-            return self.fx.reply(token, refusal);
+            Request::Heartbeat(_) => Some(Response::Heartbeat(None)),
+            _ => None,
         }
+    }
+}
+
+impl GroupCoordinator {
+    fn on_request(&mut self, token: RequestToken, request: Request) {
         match request {
             Request::Join(join) => self.join(token, join),
             Request::Sync(sync) => self.sync(token, sync),
@@ -152,20 +126,21 @@ impl GroupCoordinator {
 
     fn on_tick(&mut self) {
         // One by one, because a timer may cancel another. What they set is for a later tick.
-        let set_count = self.fx.timers.set_count();
-        while let Some(key) = self.fx.timers.take_due(self.fx.now.monotonic_ms, set_count) {
+        let set_count = self.context.timers.set_count();
+        while let Some(key) = self.context.timers.take_due(self.context.now.monotonic_ms, set_count) {
             self.on_timer(&key);
         }
     }
 
     fn on_timer(&mut self, key: &TimerKey) {
-        let (groups, fx) = (&mut self.groups, &mut self.fx);
+        let (groups, context) = (&mut self.groups, &mut self.context);
         let record = match key {
             TimerKey::OffsetExpiration => return self.on_expiration_timer(),
-            TimerKey::Join(id) => groups.get_mut(id).and_then(|group| group.on_join_timer(fx)),
-            TimerKey::Sync(id) => groups.get_mut(id).and_then(|group| group.on_sync_timer(fx)),
+            TimerKey::RemovedTopics => return self.on_removed_topics_timer(),
+            TimerKey::Join(id) => groups.get_mut(id).and_then(|group| group.on_join_timer(context)),
+            TimerKey::Sync(id) => groups.get_mut(id).and_then(|group| group.on_sync_timer(context)),
             TimerKey::Session { group, member } => {
-                groups.get_mut(group).and_then(|group| group.on_session_timer(member, fx))
+                groups.get_mut(group).and_then(|group| group.on_session_timer(member, context))
             }
         };
         self.append_empty_generation(record);
@@ -173,48 +148,48 @@ impl GroupCoordinator {
 
     fn append_empty_generation(&mut self, record: Option<LogRecord>) {
         if let Some(record) = record {
-            self.fx.append(vec![record], Completion::NOTHING);
+            self.context.append(vec![record], Completion::NOTHING);
         }
     }
 
-    fn on_appended(&mut self, token: AppendToken, result: Result<(), AppendError>) {
-        let Some(completion) = self.fx.under_way.remove(&token) else { return };
-        match completion.effect {
-            Effect::None => {}
-            Effect::Created { group } => self.on_created(token, &group, result),
-            Effect::Assigned { group, generation, assignments } => {
+    fn on_appended(&mut self, token: AppendToken, result: Result<(), WriteError>) {
+        let Some(completion) = self.context.under_way.remove(&token) else { return };
+        match completion.change {
+            Change::None => {}
+            Change::Created { group } => self.on_created(token, &group, result),
+            Change::Assigned { group, generation, assignments } => {
                 let group = self.groups.get_mut(&group);
-                let record =
-                    group.and_then(|group| group.assigned(generation, assignments, result, &mut self.fx));
+                let record = group
+                    .and_then(|group| group.assigned(generation, assignments, result, &mut self.context));
                 self.append_empty_generation(record);
             }
-            Effect::Rejoined(rejoin) => {
+            Change::Rejoined(rejoin) => {
                 if let Some(group) = self.groups.get_mut(&rejoin.group) {
-                    group.rejoined(*rejoin, result, &mut self.fx);
+                    group.rejoined(*rejoin, result, &mut self.context);
                 }
             }
-            Effect::Offsets { group, changed } => self.on_offsets(token, &group, &changed, result),
-            Effect::Deleted { groups, offsets } => self.on_deleted(token, groups, &offsets, result),
+            Change::Offsets { group, changed } => self.on_offsets(token, &group, &changed, result),
+            Change::Deleted { groups, offsets } => self.on_deleted(token, groups, &offsets, result),
         }
         if let Some((request, response)) = completion.reply {
             let response = match result {
                 Ok(()) => response,
                 Err(error) => response.fail(error.into()),
             };
-            self.fx.reply(request, response);
+            self.context.reply(request, response);
         }
         self.answer_waiting_fetches(token);
     }
 
     /// A group whose existence could not be written does not exist.
-    fn on_created(&mut self, token: AppendToken, id: &str, result: Result<(), AppendError>) {
+    fn on_created(&mut self, token: AppendToken, id: &str, result: Result<(), WriteError>) {
         let Err(error) = result else { return };
         if self.groups.get(id).is_none_or(|group| group.created_by != Some(token)) {
             return;
         }
         if let Some(mut group) = self.groups.remove(id) {
-            group.send_everyone_away(error.into(), &mut self.fx);
-            group.cancel_timers(&mut self.fx);
+            group.send_everyone_away(error.into(), &mut self.context);
+            group.cancel_timers(&mut self.context);
         }
         // A commit without membership that became durable meanwhile keeps it, as it would after a restart.
         if self.offsets.durable_of(id).next().is_some() && !self.is_being_deleted(id) {
@@ -224,16 +199,16 @@ impl GroupCoordinator {
 
     /// Whether the end of a group is under way: it must not come back by what was written before.
     fn is_being_deleted(&self, id: &str) -> bool {
-        let names = |completion: &Completion| match &completion.effect {
-            Effect::Deleted { groups, .. } => groups.iter().any(|group| group.id == id),
+        let names = |completion: &Completion| match &completion.change {
+            Change::Deleted { groups, .. } => groups.iter().any(|group| group.id == id),
             _ => false,
         };
-        self.fx.under_way.values().any(names)
+        self.context.under_way.values().any(names)
     }
 
     /// A group of a consumer without membership.
     fn insert_simple_group(&mut self, id: &str) {
-        self.groups.insert(id.to_owned(), ClassicGroup::new(id, Some(self.fx.now.wall_ms)));
+        self.groups.insert(id.to_owned(), ClassicGroup::new(id, Some(self.context.now.wall_ms)));
     }
 
     fn on_offsets(
@@ -241,7 +216,7 @@ impl GroupCoordinator {
         token: AppendToken,
         group: &str,
         changed: &[(String, i32)],
-        result: Result<(), AppendError>,
+        result: Result<(), WriteError>,
     ) {
         for (topic, partition) in changed {
             self.offsets.settle((group, topic, *partition), token, result.is_ok());
@@ -256,7 +231,7 @@ impl GroupCoordinator {
         token: AppendToken,
         groups: Vec<ClassicGroup>,
         offsets: &[(String, String, i32)],
-        result: Result<(), AppendError>,
+        result: Result<(), WriteError>,
     ) {
         for (group, topic, partition) in offsets {
             self.offsets.settle((group, topic, *partition), token, result.is_ok());
@@ -270,19 +245,15 @@ impl GroupCoordinator {
     }
 
     fn on_load_done(&mut self) {
-        if self.phase != Phase::Loading {
-            return;
-        }
-        self.phase = Phase::Active;
         self.schedule_offset_expiration();
         let mut records = Vec::new();
         for group in self.groups.values_mut() {
             for member_id in group.member_ids() {
-                group.restart_session(&member_id, &mut self.fx);
+                group.restart_session(&member_id, &mut self.context);
             }
-            if group.member_count() > self.fx.config.group_size_max && group.state == State::Stable {
+            if group.member_count() > self.context.config.group_size_max && group.state == State::Stable {
                 // The limit was lowered: the rebalance decides who stays.
-                records.extend(group.prepare_rebalance(&mut self.fx));
+                records.extend(group.prepare_rebalance(&mut self.context));
             }
         }
         for record in records {
@@ -291,21 +262,20 @@ impl GroupCoordinator {
     }
 
     fn on_resign(&mut self) {
-        self.phase = Phase::Resigned;
         for group in self.groups.values_mut() {
-            group.send_everyone_away(GroupError::NotCoordinator, &mut self.fx);
+            group.send_everyone_away(GroupError::NotCoordinator, &mut self.context);
         }
-        for completion in std::mem::take(&mut self.fx.under_way).into_values() {
+        for completion in std::mem::take(&mut self.context.under_way).into_values() {
             if let Some((token, response)) = completion.reply {
-                self.fx.reply(token, response.fail(GroupError::NotCoordinator));
+                self.context.reply(token, response.fail(GroupError::NotCoordinator));
             }
         }
         for (token, request) in std::mem::take(&mut self.waiting_fetches).into_values().flatten() {
-            self.fx.reply(token, Request::FetchOffsets(request).refused(GroupError::NotCoordinator));
+            self.context.reply(token, Request::FetchOffsets(request).refused(GroupError::NotCoordinator));
         }
         self.groups.clear();
         self.offsets.clear();
-        self.fx.timers.clear();
+        self.context.timers.clear();
     }
 
     /// Panics when the machine contradicts itself. For tests and simulation.
@@ -315,6 +285,6 @@ impl GroupCoordinator {
             assert_eq!(*id, group.id);
             group.check_invariants();
         }
-        assert!(self.waiting_fetches.keys().all(|token| self.fx.under_way.contains_key(token)));
+        assert!(self.waiting_fetches.keys().all(|token| self.context.under_way.contains_key(token)));
     }
 }

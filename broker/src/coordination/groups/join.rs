@@ -2,56 +2,60 @@
 
 use std::fmt::Write as _;
 
-use super::api::{GroupError, JoinRequest, JoinResponse, RequestToken};
-use super::completion::{Completion, Effect};
-use super::effects::Effects;
+use super::api::{GroupError, JoinRequest, JoinResponse};
+use super::completion::{Change, Completion};
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
 use super::member::Member;
-use super::records::{LogRecord, empty_group};
+use super::records::empty_group;
+use super::step_context::StepContext;
+use crate::coordination::runner::{LogRecord, RequestToken};
 
 impl GroupCoordinator {
     /// A member joins, for the first time or again.
     pub(super) fn join(&mut self, token: RequestToken, request: JoinRequest) {
-        let fx = &mut self.fx;
+        let context = &mut self.context;
         let refused = |error| JoinResponse::refused(&request.member_id, error);
-        let timeouts = fx.config.min_session_timeout_ms..=fx.config.max_session_timeout_ms;
+        let timeouts = context.config.min_session_timeout_ms..=context.config.max_session_timeout_ms;
         if request.group_id.is_empty() {
-            return fx.reply(token, refused(GroupError::InvalidGroupId));
+            return context.reply(token, refused(GroupError::InvalidGroupId));
         }
         if !timeouts.contains(&request.session_timeout_ms) {
-            return fx.reply(token, refused(GroupError::InvalidSessionTimeout));
+            return context.reply(token, refused(GroupError::InvalidSessionTimeout));
         }
         if !self.groups.contains_key(&request.group_id) {
             if !request.member_id.is_empty() {
-                return fx.reply(token, refused(GroupError::UnknownMemberId));
+                return context.reply(token, refused(GroupError::UnknownMemberId));
             }
             self.create_group(&request.group_id);
         }
         let Some(group) = self.groups.get_mut(&request.group_id) else { return };
-        let fx = &mut self.fx;
-        let record = if !group.accepts(&request.member_id, fx.config.group_size_max) {
-            fx.reply(token, JoinResponse::refused("", GroupError::GroupMaxSizeReached));
-            group.remove_member(&request.member_id, "the group is full", fx);
-            group.complete_join_if_all_joined(fx)
+        let context = &mut self.context;
+        let record = if !group.accepts(&request.member_id, context.config.group_size_max) {
+            context.reply(token, JoinResponse::refused("", GroupError::GroupMaxSizeReached));
+            group.remove_member(&request.member_id, "the group is full", context);
+            group.complete_join_if_all_joined(context)
         } else if !group.supports_protocols(&request.protocol_type, &request.protocols) {
-            fx.reply(token, JoinResponse::refused(&request.member_id, GroupError::InconsistentGroupProtocol));
+            context.reply(
+                token,
+                JoinResponse::refused(&request.member_id, GroupError::InconsistentGroupProtocol),
+            );
             None
         } else if request.member_id.is_empty() {
-            group.join_new(token, request, fx)
+            group.join_new(token, request, context)
         } else {
-            group.join_known(token, request, fx)
+            group.join_known(token, request, context)
         };
         if let Some(record) = record {
-            fx.append(vec![record], Completion::NOTHING);
+            context.append(vec![record], Completion::NOTHING);
         }
     }
 
     /// A group that nobody knew. Its record makes it known after a restart as well.
     fn create_group(&mut self, group_id: &str) {
-        let mut group = ClassicGroup::new(group_id, Some(self.fx.now.wall_ms));
-        let effect = Effect::Created { group: group_id.to_owned() };
-        let token = self.fx.append(vec![empty_group(&group)], Completion { reply: None, effect });
+        let mut group = ClassicGroup::new(group_id, Some(self.context.now.wall_ms));
+        let change = Change::Created { group: group_id.to_owned() };
+        let token = self.context.append(vec![empty_group(&group)], Completion { reply: None, change });
         group.created_by = Some(token);
         self.groups.insert(group_id.to_owned(), group);
     }
@@ -80,19 +84,24 @@ impl ClassicGroup {
     }
 
     /// A member without an id.
-    fn join_new(&mut self, token: RequestToken, request: JoinRequest, fx: &mut Effects) -> Option<LogRecord> {
+    fn join_new(
+        &mut self,
+        token: RequestToken,
+        request: JoinRequest,
+        context: &mut StepContext,
+    ) -> Option<LogRecord> {
         let instance_id = request.group_instance_id.as_deref();
         let new_id = new_member_id(instance_id.unwrap_or(&request.client_id), request.random);
         if let Some(old_id) = instance_id.and_then(|id| self.static_member_id(id)).cloned() {
-            return self.rejoin_static(token, request, &old_id, new_id, fx);
+            return self.rejoin_static(token, request, &old_id, new_id, context);
         }
         if instance_id.is_some() || !request.requires_known_member_id {
-            return self.add_and_rebalance(token, request, new_id, fx);
+            return self.add_and_rebalance(token, request, new_id, context);
         }
         // A client that loses its connection while its first JoinGroup waits would join again as somebody else, and
         // the group would fill with ghosts. So it gets an id first (KIP-394).
-        fx.schedule_session(&self.id, &new_id, request.session_timeout_ms);
-        fx.reply(token, JoinResponse::refused(&new_id, GroupError::MemberIdRequired));
+        context.schedule_session(&self.id, &new_id, request.session_timeout_ms);
+        context.reply(token, JoinResponse::refused(&new_id, GroupError::MemberIdRequired));
         self.pending_join.insert(new_id);
         None
     }
@@ -102,14 +111,14 @@ impl ClassicGroup {
         &mut self,
         token: RequestToken,
         request: JoinRequest,
-        fx: &mut Effects,
+        context: &mut StepContext,
     ) -> Option<LogRecord> {
         let id = request.member_id.clone();
         if self.pending_join.contains(&id) && request.group_instance_id.is_none() {
-            return self.add_and_rebalance(token, request, id, fx);
+            return self.add_and_rebalance(token, request, id, context);
         }
         if let Err(error) = self.validate_member(&id, request.group_instance_id.as_deref()) {
-            fx.reply(token, JoinResponse::refused(&id, error));
+            context.reply(token, JoinResponse::refused(&id, error));
             return None;
         }
         let is_unchanged = self.member(&id).is_some_and(|member| member.protocols == request.protocols);
@@ -120,18 +129,18 @@ impl ClassicGroup {
             State::Stable => is_unchanged && !self.is_leader(&id),
             State::PreparingRebalance => false,
             State::Empty => {
-                fx.reply(token, JoinResponse::refused(&id, GroupError::UnknownMemberId));
+                context.reply(token, JoinResponse::refused(&id, GroupError::UnknownMemberId));
                 return None;
             }
         };
         if answer_at_once {
-            fx.reply(token, self.joined(&id));
+            context.reply(token, self.joined(&id));
             return None;
         }
         let timeouts_ms = (request.session_timeout_ms, request.rebalance_timeout_ms.max(0));
         let superseded = self.update_member(&id, request.protocols, timeouts_ms, Some(token));
-        fx.supersede_join(superseded, &id);
-        self.prepare_or_complete(fx)
+        context.supersede_join(superseded, &id);
+        self.prepare_or_complete(context)
     }
 
     /// Adds a member and starts, or goes on with, a rebalance.
@@ -140,7 +149,7 @@ impl ClassicGroup {
         token: RequestToken,
         request: JoinRequest,
         id: String,
-        fx: &mut Effects,
+        context: &mut StepContext,
     ) -> Option<LogRecord> {
         if self.state == State::PreparingRebalance && self.previous_state == State::Empty {
             self.new_member_added = true;
@@ -159,9 +168,9 @@ impl ClassicGroup {
         };
         // Until it knows its generation the client sends no heartbeats, and we do not notice that it went away
         // while its request waits. So it has a long but limited time.
-        fx.schedule_session(&self.id, &id, NEW_MEMBER_JOIN_TIMEOUT_MS);
+        context.schedule_session(&self.id, &id, NEW_MEMBER_JOIN_TIMEOUT_MS);
         self.add(id, member, Some(token));
-        self.prepare_or_complete(fx)
+        self.prepare_or_complete(context)
     }
 }
 

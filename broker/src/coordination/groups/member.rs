@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::api::{Protocol, RequestToken};
+use super::api::Protocol;
+use crate::coordination::runner::RequestToken;
 
 /// What a group knows of a member. Its id is its key in the group.
 #[derive(Debug, Clone, PartialEq)]

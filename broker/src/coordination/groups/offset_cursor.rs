@@ -2,7 +2,7 @@
 
 /// Where a pass over all offsets goes on, in order of group, topic and partition. The default is the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OffsetCursor {
+pub(super) struct OffsetCursor {
     /// The first group.
     pub(super) group: String,
     /// Only what comes behind this topic and partition of that group.
@@ -27,6 +27,9 @@ impl OffsetCursor {
         Some((topic, *partition))
     }
 }
+
+/// Between two steps of a pass, for others.
+pub(super) const PASS_PAUSE_MS: u64 = 1;
 
 /// Offsets and groups that a pass looks at in one step.
 pub(super) const LOOKED_AT_MAX: usize = 1_000;

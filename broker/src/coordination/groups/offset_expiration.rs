@@ -4,15 +4,15 @@ use std::ops::Bound;
 
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
-use super::offset_cursor::{LOOKED_AT_MAX, OffsetCursor};
+use super::offset_cursor::{LOOKED_AT_MAX, OffsetCursor, PASS_PAUSE_MS};
 use super::offset_store::CommittedOffset;
 use super::timers::TimerKey;
 
 impl GroupCoordinator {
     /// Runs until the coordinator resigns.
     pub(super) fn schedule_offset_expiration(&mut self) {
-        let interval_ms = self.fx.config.offsets_retention_check_interval_ms;
-        self.fx.schedule(TimerKey::OffsetExpiration, interval_ms);
+        let interval_ms = self.context.config.offsets_retention_check_interval_ms;
+        self.context.schedule(TimerKey::OffsetExpiration, interval_ms);
     }
 
     /// Goes on with a pass over all groups, or starts one.
@@ -20,7 +20,7 @@ impl GroupCoordinator {
         let from = self.expiration.take().unwrap_or_default();
         self.expiration = self.expire_offsets(&from);
         if self.expiration.is_some() {
-            self.fx.schedule(TimerKey::OffsetExpiration, PASS_PAUSE_MS);
+            self.context.schedule(TimerKey::OffsetExpiration, PASS_PAUSE_MS);
         } else {
             self.schedule_offset_expiration();
         }
@@ -28,7 +28,7 @@ impl GroupCoordinator {
 
     /// Deletes what has expired, as far as one step goes; yields where to go on.
     fn expire_offsets(&mut self, from: &OffsetCursor) -> Option<OffsetCursor> {
-        let (now_ms, retention_ms) = (self.fx.now.wall_ms, self.fx.config.offsets_retention_ms);
+        let (now_ms, retention_ms) = (self.context.now.wall_ms, self.context.config.offsets_retention_ms);
         let (mut doomed, mut unused, mut looked_at, mut next) = (Vec::new(), Vec::new(), 0, None);
         'groups: for (id, group) in
             self.groups.range::<str, _>((Bound::Included(&*from.group), Bound::Unbounded))
@@ -39,7 +39,7 @@ impl GroupCoordinator {
             for (topic, partition, committed) in
                 self.offsets.latest_behind(id, after).filter(|_| !is_changing)
             {
-                if group.is_expired(topic, committed, now_ms, retention_ms) {
+                if committed.is_some_and(|offset| group.is_expired(topic, offset, now_ms, retention_ms)) {
                     doomed.push((id.clone(), topic.to_owned(), partition));
                 }
                 looked_at += 1;
@@ -58,7 +58,7 @@ impl GroupCoordinator {
             }
         }
         if !doomed.is_empty() {
-            self.append_deletions(Vec::new(), doomed);
+            self.append_deletions(false, Vec::new(), doomed);
         }
         unused.retain(|id| self.offsets.latest_of(id).next().is_none());
         self.delete_groups(&unused);
@@ -69,10 +69,10 @@ impl GroupCoordinator {
     fn delete_groups(&mut self, ids: &[String]) {
         let groups: Vec<ClassicGroup> = ids.iter().filter_map(|id| self.groups.remove(id)).collect();
         for group in &groups {
-            group.cancel_timers(&mut self.fx);
+            group.cancel_timers(&mut self.context);
         }
         if !groups.is_empty() {
-            self.append_deletions(groups, Vec::new());
+            self.append_deletions(false, groups, Vec::new());
         }
     }
 }
@@ -99,6 +99,3 @@ impl ClassicGroup {
         }
     }
 }
-
-/// Between two steps of a pass, for others.
-const PASS_PAUSE_MS: u64 = 1;

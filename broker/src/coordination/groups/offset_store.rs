@@ -1,11 +1,10 @@
 //! Committed offsets of all groups of a coordinator, with the changes that are not durable yet.
 
+use crate::coordination::runner::AppendToken;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use model::Uuid;
-
-use super::api::AppendToken;
 
 /// An offset that a group committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub(super) struct CommittedOffset {
 
 impl CommittedOffset {
     /// Whether it was committed in that topic, as far as both ids are known.
-    fn is_in(&self, topic_id: Uuid) -> bool {
+    pub(super) fn is_in(&self, topic_id: Uuid) -> bool {
         topic_id.is_zero() || self.topic_id.is_zero() || self.topic_id == topic_id
     }
 }
@@ -124,12 +123,12 @@ impl OffsetStore {
         groups.map(|(group, _)| group.as_str())
     }
 
-    /// As [`OffsetStore::latest_of`], in order and only what comes behind `after`.
+    /// Every offset of a group behind `after`, in order; `None` for those that a change which is under way deletes.
     pub(super) fn latest_behind<'a>(
         &'a self,
         group: &str,
         after: Option<(&'a str, i32)>,
-    ) -> impl Iterator<Item = (&'a str, i32, &'a CommittedOffset)> {
+    ) -> impl Iterator<Item = (&'a str, i32, Option<&'a CommittedOffset>)> {
         let first = after.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic));
         let topics = self.groups.get(group).map(|topics| topics.range::<str, _>((first, Bound::Unbounded)));
         let slots = topics.into_iter().flatten().flat_map(move |(topic, slots)| {
@@ -139,7 +138,7 @@ impl OffsetStore {
             };
             slots.range((behind, Bound::Unbounded)).map(move |(id, slot)| (topic.as_str(), *id, slot))
         });
-        slots.filter_map(|(topic, partition, slot)| Some((topic, partition, slot.latest()?)))
+        slots.map(|(topic, partition, slot)| (topic, partition, slot.latest()))
     }
 
     /// Whether an offset holds once everything staged is durable.
@@ -151,19 +150,6 @@ impl OffsetStore {
     /// The last append that a group's offsets wait for.
     pub(super) fn last_staged(&self, group: &str) -> Option<AppendToken> {
         self.slots(group).filter_map(|(_, _, slot)| slot.staged.back()).map(|(token, _)| *token).max()
-    }
-
-    /// The groups that have offsets in a topic, and the partitions.
-    pub(super) fn of_topic(&self, topic: &str, topic_id: Uuid) -> Vec<(String, Vec<i32>)> {
-        let partitions = |slots: &Partitions| {
-            slots
-                .iter()
-                .filter(|(_, slot)| slot.latest().is_some_and(|latest| latest.is_in(topic_id)))
-                .map(|(partition, _)| *partition)
-                .collect()
-        };
-        let groups = self.groups.iter();
-        groups.filter_map(|(group, topics)| Some((group.clone(), partitions(topics.get(topic)?)))).collect()
     }
 
     /// Drops everything that is not durable.

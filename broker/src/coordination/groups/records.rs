@@ -13,15 +13,7 @@ use super::api::Protocol;
 use super::group::{ClassicGroup, State};
 use super::member::Member;
 use super::offset_store::CommittedOffset;
-
-/// A record of `__consumer_offsets`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogRecord {
-    /// What the record is about; the topic is compacted by it.
-    pub key: Bytes,
-    /// `None` deletes what was said before.
-    pub value: Option<Bytes>,
-}
+use crate::coordination::runner::LogRecord;
 
 /// What a record of the log says, in our own words.
 pub(super) enum Replayed {

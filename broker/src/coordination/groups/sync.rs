@@ -4,26 +4,25 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::api::{
-    AppendError, GroupError, HeartbeatRequest, RequestToken, Response, SyncRequest, SyncResponse,
-};
-use super::completion::{Completion, Effect, Generation};
-use super::effects::Effects;
+use super::api::{GroupError, HeartbeatRequest, Response, SyncRequest, SyncResponse};
+use super::completion::{Change, Completion, Generation};
 use super::group::{ClassicGroup, State};
 use super::group_coordinator::GroupCoordinator;
-use super::records::{LogRecord, stable_group};
+use super::records::stable_group;
+use super::step_context::StepContext;
 use super::timers::TimerKey;
+use crate::coordination::runner::{LogRecord, RequestToken, WriteError};
 
 impl GroupCoordinator {
     /// A member asks for its assignment; the leader brings everyone's.
     pub(super) fn sync(&mut self, token: RequestToken, request: SyncRequest) {
-        let fx = &mut self.fx;
+        let context = &mut self.context;
         if request.group_id.is_empty() {
-            return fx.reply(token, SyncResponse::refused(GroupError::InvalidGroupId));
+            return context.reply(token, SyncResponse::refused(GroupError::InvalidGroupId));
         }
         match self.groups.get_mut(&request.group_id) {
-            Some(group) if group.state != State::Empty => group.sync(token, request, fx),
-            _ => fx.reply(token, SyncResponse::refused(GroupError::UnknownMemberId)),
+            Some(group) if group.state != State::Empty => group.sync(token, request, context),
+            _ => context.reply(token, SyncResponse::refused(GroupError::UnknownMemberId)),
         }
     }
 
@@ -34,36 +33,36 @@ impl GroupCoordinator {
         } else {
             match self.groups.get(&request.group_id) {
                 None => Some(GroupError::UnknownMemberId),
-                Some(group) => group.heartbeat(request, &mut self.fx).err(),
+                Some(group) => group.heartbeat(request, &mut self.context).err(),
             }
         };
-        self.fx.reply(token, Response::Heartbeat(error));
+        self.context.reply(token, Response::Heartbeat(error));
     }
 }
 
 impl ClassicGroup {
-    fn sync(&mut self, token: RequestToken, request: SyncRequest, fx: &mut Effects) {
+    fn sync(&mut self, token: RequestToken, request: SyncRequest, context: &mut StepContext) {
         if let Err(error) = self.validate_sync(&request) {
-            return fx.reply(token, SyncResponse::refused(error));
+            return context.reply(token, SyncResponse::refused(error));
         }
         let id = &request.member_id;
         match self.state {
-            State::Empty => fx.reply(token, SyncResponse::refused(GroupError::UnknownMemberId)),
+            State::Empty => context.reply(token, SyncResponse::refused(GroupError::UnknownMemberId)),
             State::PreparingRebalance => {
-                fx.reply(token, SyncResponse::refused(GroupError::RebalanceInProgress));
+                context.reply(token, SyncResponse::refused(GroupError::RebalanceInProgress));
             }
             State::CompletingRebalance => {
-                self.forget_pending_sync(id, fx);
+                self.forget_pending_sync(id, context);
                 let superseded = self.park_sync(id, token);
-                fx.reply_to(superseded, || SyncResponse::refused(GroupError::RebalanceInProgress));
+                context.reply_to(superseded, || SyncResponse::refused(GroupError::RebalanceInProgress));
                 if self.is_leader(id) {
-                    self.store_assignments(request.assignments, fx);
+                    self.store_assignments(request.assignments, context);
                 }
             }
             State::Stable => {
-                self.forget_pending_sync(id, fx);
+                self.forget_pending_sync(id, context);
                 let response = self.synced(id);
-                fx.reply(token, response);
+                context.reply(token, response);
             }
         }
     }
@@ -83,12 +82,12 @@ impl ClassicGroup {
     }
 
     /// Writes the leader's assignment; it takes effect when it is durable.
-    fn store_assignments(&self, assignments: Vec<(String, Bytes)>, fx: &mut Effects) {
+    fn store_assignments(&self, assignments: Vec<(String, Bytes)>, context: &mut StepContext) {
         let known = assignments.into_iter().filter(|(id, _)| self.member(id).is_some());
         let assignments: BTreeMap<String, Bytes> = known.collect();
         let record = stable_group(self, &assignments);
-        let effect = Effect::Assigned { group: self.id.clone(), generation: self.generation(), assignments };
-        fx.append(vec![record], Completion { reply: None, effect });
+        let change = Change::Assigned { group: self.id.clone(), generation: self.generation(), assignments };
+        context.append(vec![record], Completion { reply: None, change });
     }
 
     /// The assignment is durable, or failed. It is void if the group has moved on.
@@ -97,26 +96,26 @@ impl ClassicGroup {
         &mut self,
         generation: Generation,
         mut assignments: BTreeMap<String, Bytes>,
-        result: Result<(), AppendError>,
-        fx: &mut Effects,
+        result: Result<(), WriteError>,
+        context: &mut StepContext,
     ) -> Option<LogRecord> {
         if self.state != State::CompletingRebalance || self.generation() != generation {
             return None;
         }
         if let Err(error) = result {
-            self.void_assignments(fx, error.into());
-            return self.prepare_rebalance(fx);
+            self.void_assignments(context, error.into());
+            return self.prepare_rebalance(context);
         }
         for id in self.member_ids() {
             self.set_assignment(&id, assignments.remove(&id).unwrap_or_default());
             if let Some(token) = self.take_sync(&id) {
                 let response = self.synced(&id);
-                fx.reply(token, response);
+                context.reply(token, response);
                 // Its session did not run while it waited for us.
-                self.restart_session(&id, fx);
+                self.restart_session(&id, context);
             }
         }
-        self.transition_to(State::Stable, fx.now.wall_ms);
+        self.transition_to(State::Stable, context.now.wall_ms);
         None
     }
 
@@ -129,19 +128,19 @@ impl ClassicGroup {
         })
     }
 
-    fn forget_pending_sync(&mut self, id: &str, fx: &mut Effects) {
+    fn forget_pending_sync(&mut self, id: &str, context: &mut StepContext) {
         self.pending_sync.remove(id);
         if self.pending_sync.is_empty() {
-            fx.timers.cancel(&TimerKey::Sync(self.id.clone()));
+            context.timers.cancel(&TimerKey::Sync(self.id.clone()));
         }
     }
 
-    fn heartbeat(&self, request: &HeartbeatRequest, fx: &mut Effects) -> Result<(), GroupError> {
+    fn heartbeat(&self, request: &HeartbeatRequest, context: &mut StepContext) -> Result<(), GroupError> {
         self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation {
             return Err(GroupError::IllegalGeneration);
         }
-        self.restart_session(&request.member_id, fx);
+        self.restart_session(&request.member_id, context);
         match self.state {
             State::Empty => Err(GroupError::UnknownMemberId),
             State::PreparingRebalance => Err(GroupError::RebalanceInProgress),

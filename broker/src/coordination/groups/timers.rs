@@ -18,6 +18,8 @@ pub(super) enum TimerKey {
     Sync(String),
     /// Time to look for expired offsets.
     OffsetExpiration,
+    /// Time to go on with offsets in removed topics.
+    RemovedTopics,
 }
 
 /// Keyed deadlines. Two keys that are due at the same time fire in the order in which they were set.

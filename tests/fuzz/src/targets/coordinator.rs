@@ -1,6 +1,7 @@
 //! Records of `__consumer_offsets`, replayed: whatever the log holds, the coordinator takes up its work afterwards.
 
-use broker::coordination::groups::{GroupConfig, GroupCoordinator, Input, Now};
+use broker::coordination::groups::{GroupConfig, GroupCoordinator, GroupNotice, Input};
+use broker::coordination::runner::{CoordinatorMachine, Now};
 
 use crate::Mutator;
 
@@ -24,15 +25,16 @@ pub(crate) fn case(mutator: &mut Mutator) {
         // Either answer is right; only a panic is wrong.
         let _ = coordinator.replay(&key, value);
     }
-    let groups = coordinator.group_count();
+    let groups = coordinator.count();
     let mut now = Now { monotonic_ms: 0, wall_ms: 1_700_000_000_000 };
     let _ = coordinator.step(Input::LoadDone, now);
-    assert!(coordinator.group_count() <= groups, "loading makes no groups");
+    assert!(coordinator.count() <= groups, "loading makes no groups");
+    let deleted = GroupNotice::TopicDeleted { topic: "t".to_owned(), topic_id: model::Uuid::ZERO };
+    let _ = coordinator.step(Input::Notice(deleted), now);
     for _ in 0..20 {
         let Some(deadline) = coordinator.next_deadline() else { break };
         now.monotonic_ms = now.monotonic_ms.max(deadline);
         let _ = coordinator.step(Input::Tick, now);
     }
-    let _ = coordinator.step(Input::TopicDeleted { topic: "t".to_owned(), topic_id: model::Uuid::ZERO }, now);
     let _ = coordinator.step(Input::Resign, now);
 }

@@ -3,10 +3,13 @@
 use model::Uuid;
 
 use super::world::{EPOCH_MS, Join, World, commit, fetch_one};
+use crate::coordination::groups::offset_store::CommittedOffset;
+use crate::coordination::groups::records::offset_commit;
 use crate::coordination::groups::{
-    AppendError, CommitRequest, FetchOffsetsRequest, FetchTopic, GroupConfig, GroupError, Input,
-    OffsetDeleteRequest, Request, Response,
+    CommitRequest, FetchOffsetsRequest, FetchTopic, GroupConfig, GroupError, GroupNotice, Input,
+    OffsetDeleteRequest, RemovedTopics, Request, Response,
 };
+use crate::coordination::runner::{CoordinatorMachine, WriteError};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -135,7 +138,7 @@ fn offsets_show_when_they_are_durable() {
     assert_eq!(w.committed(first).topics[0].partitions[0].1, None);
     assert_eq!(w.offsets(), [("t".into(), 0, 2)]);
     assert!(w.is_waiting(second) && w.is_waiting(stable));
-    w.release(Err(AppendError::Unavailable));
+    w.release(Err(WriteError::Unavailable));
     assert_eq!(w.committed(second).topics[0].partitions[0].1, Some(GroupError::CoordinatorNotAvailable));
     assert_eq!(w.offsets(), [("t".into(), 0, 2)]);
     match w.reply(stable) {
@@ -149,7 +152,7 @@ fn a_failed_commit_leaves_no_group() {
     let mut w = World::new();
     w.hold_appends();
     w.send_commit(commit("", -1, "t", 2));
-    w.release(Err(AppendError::NotLeader));
+    w.release(Err(WriteError::NotLeader));
     assert_eq!((w.state(), w.offsets().len()), ("Dead", 0));
 }
 
@@ -205,7 +208,7 @@ fn offsets_expire_after_the_group_has_been_empty_for_the_retention() {
     w.advance(7 * DAY_MS - 1_000_000);
     assert_eq!(w.offsets().len(), 1);
     w.advance(2_000_000);
-    assert_eq!((w.offsets().len(), w.state(), w.coordinator.group_count()), (0, "Dead", 0));
+    assert_eq!((w.offsets().len(), w.state(), w.coordinator.count()), (0, "Dead", 0));
     assert!(w.log.iter().rev().take(2).all(|record| record.value.is_none()), "two tombstones");
 }
 
@@ -271,7 +274,7 @@ fn large_expirations_are_written_in_pieces() {
     let sizes: Vec<usize> = w.held.iter().map(|(_, records)| records.len()).collect();
     assert_eq!(sizes, [1_000, 1_000, 500, 1]);
     w.release(Ok(()));
-    assert_eq!((w.offsets().len(), w.coordinator.group_count()), (0, 0));
+    assert_eq!((w.offsets().len(), w.coordinator.count()), (0, 0));
 }
 
 #[test]
@@ -296,7 +299,7 @@ fn a_step_of_an_expiration_is_small_however_many_groups_there_are() {
     }
     assert_eq!(steps, 7, "a group and an offset count as two");
     w.release(Ok(()));
-    assert_eq!(w.coordinator.group_count(), 0);
+    assert_eq!(w.coordinator.count(), 0);
 }
 
 #[test]
@@ -324,10 +327,61 @@ fn offsets_of_a_deleted_topic_are_forgotten() {
         request.topics[0].topic_id = Uuid([id; 16]);
         w.send_commit(request);
     }
-    w.input(Input::TopicDeleted { topic: "t".into(), topic_id: Uuid([2; 16]) });
+    w.removed_topics_pass(deleted("t", 2));
     assert_eq!(w.offsets().len(), 2, "a new topic of the name keeps its offsets");
-    w.input(Input::TopicDeleted { topic: "t".into(), topic_id: Uuid([1; 16]) });
+    w.removed_topics_pass(deleted("t", 1));
     assert_eq!(w.offsets(), [("u".into(), 0, 7)]);
+}
+
+fn deleted(topic: &str, id: u8) -> GroupNotice {
+    GroupNotice::TopicDeleted { topic: topic.into(), topic_id: Uuid([id; 16]) }
+}
+
+/// A coordinator with an offset of each of so many groups, in topic `t` or, every third, `u`.
+fn with_groups(count: usize) -> World {
+    let committed = CommittedOffset {
+        offset: 7,
+        leader_epoch: -1,
+        metadata: String::new(),
+        commit_timestamp_ms: EPOCH_MS,
+        expire_timestamp_ms: None,
+        topic_id: Uuid([1; 16]),
+    };
+    let topic = |group: usize| if group.is_multiple_of(3) { "u" } else { "t" };
+    let record = |group| offset_commit(&format!("{group:05}"), topic(group), 0, &committed);
+    World::loaded(GroupConfig::default(), (0..count).map(record).collect(), 0)
+}
+
+#[test]
+fn a_deleted_topic_costs_each_step_a_bounded_number_of_offsets() {
+    let mut w = with_groups(4_500);
+    w.hold_appends();
+    // Deleted together: they share a pass, and nothing is looked at before its first step.
+    w.input(Input::Notice(deleted("v", 1)));
+    w.input(Input::Notice(deleted("t", 1)));
+    assert_eq!(w.held.len(), 0);
+    let mut steps = Vec::new();
+    while w.coordinator.is_forgetting() {
+        let before = w.held.len();
+        w.advance(1);
+        steps.push(w.held[before..].iter().map(|(_, records)| records.len()).collect::<Vec<_>>());
+    }
+    // Two of three offsets are in the topic.
+    assert_eq!(steps, [[666], [667], [667], [666], [334]], "a step looks at 1,000 offsets");
+    w.release(Ok(()));
+    let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
+    assert_eq!(w.removed_topics_pass(deleted("u", 1)), 2, "the others are gone");
+}
+
+#[test]
+fn a_topic_deleted_during_a_pass_has_one_of_its_own() {
+    let mut w = with_groups(1_500);
+    w.input(Input::Notice(deleted("t", 1)));
+    w.advance(1);
+    assert!(w.coordinator.is_forgetting(), "500 are left");
+    // Its first offset has been passed.
+    assert_eq!(w.removed_topics_pass(deleted("u", 1)), 2, "the rest of one pass, and another over 500");
+    assert_eq!(w.log.len(), 3_000, "every offset has its tombstone");
 }
 
 #[test]
@@ -367,13 +421,16 @@ fn offsets_of_removed_topics_are_forgotten_after_a_load() {
     }
     let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
     w.hold_appends();
-    assert_eq!(w.forget_removed_topics(|name, id| name == "t" && id == Uuid([1; 16])), 4);
+    let removed =
+        GroupNotice::RemovedBefore(RemovedTopics::new(|name, id| name == "t" && id == Uuid([1; 16])));
+    assert_eq!(w.removed_topics_pass(removed), 4);
     let sizes: Vec<usize> = w.held.iter().map(|(_, records)| records.len()).collect();
     assert_eq!(sizes, [1_000, 1_000, 103], "no step writes more");
     w.release(Ok(()));
     assert_eq!(w.offsets(), []);
     let mut w = World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms);
-    assert_eq!(w.forget_removed_topics(|_, id| id == Uuid([1; 16])), 2, "1,501 are left");
+    let removed = GroupNotice::RemovedBefore(RemovedTopics::new(|_, id| id == Uuid([1; 16])));
+    assert_eq!(w.removed_topics_pass(removed), 2, "1,501 are left");
     assert_eq!(w.held.len(), 0);
 }
 
@@ -382,7 +439,7 @@ fn wall_clock_jumps_do_not_end_sessions() {
     let mut w = World::with(GroupConfig::default());
     let (ids, generation) = w.stable(1);
     let jumped =
-        crate::coordination::groups::Now { monotonic_ms: w.now_ms + 1, wall_ms: EPOCH_MS + 100 * 86_400_000 };
+        crate::coordination::runner::Now { monotonic_ms: w.now_ms + 1, wall_ms: EPOCH_MS + 100 * 86_400_000 };
     assert_eq!(w.coordinator.step(Input::Tick, jumped), []);
     assert_eq!(w.heartbeat(&ids[0], generation), None);
 }

@@ -1,7 +1,10 @@
 //! JoinGroup, SyncGroup, Heartbeat and LeaveGroup of dynamic members, rule by rule.
 
 use super::world::{Join, World};
-use crate::coordination::groups::{AppendError, GroupConfig, GroupError, Input, Request, Response};
+use crate::coordination::groups::{
+    GroupConfig, GroupCoordinator, GroupError, HeartbeatRequest, Input, Request, Response,
+};
+use crate::coordination::runner::{CoordinatorMachine, Refusal, WriteError};
 
 #[test]
 fn a_group_forms() {
@@ -387,9 +390,9 @@ fn leave_of_an_unknown_group() {
 #[test]
 fn an_assignment_that_cannot_be_written_is_void() {
     for (failure, expect) in [
-        (AppendError::Unavailable, GroupError::CoordinatorNotAvailable),
-        (AppendError::NotLeader, GroupError::NotCoordinator),
-        (AppendError::TooLarge, GroupError::UnknownServerError),
+        (WriteError::Unavailable, GroupError::CoordinatorNotAvailable),
+        (WriteError::NotLeader, GroupError::NotCoordinator),
+        (WriteError::TooLarge, GroupError::UnknownServerError),
     ] {
         let mut w = World::new();
         let (ids, _) = w.stable(1);
@@ -439,16 +442,16 @@ fn a_group_that_cannot_be_written_is_gone() {
     let mut w = World::new();
     w.hold_appends();
     let (a, b) = (w.send_join(Join::old()), w.send_join(Join::old()));
-    w.release(Err(AppendError::Unavailable));
+    w.release(Err(WriteError::Unavailable));
     for token in [a, b] {
         assert_eq!(w.joined(token).error, Some(GroupError::CoordinatorNotAvailable));
     }
     assert_eq!(w.state(), "Dead");
-    assert_eq!(w.coordinator.group_count(), 0);
+    assert_eq!(w.coordinator.count(), 0);
 }
 
 #[test]
-fn loading_and_resigned_coordinators_refuse() {
+fn who_resigns_sends_everyone_away() {
     let mut w = World::new();
     let (ids, generation) = w.stable(2);
     let join = w.send_join(Join::old());
@@ -457,13 +460,23 @@ fn loading_and_resigned_coordinators_refuse() {
     w.input(Input::Resign);
     assert_eq!(w.joined(join).error, Some(GroupError::NotCoordinator));
     assert_eq!(w.committed(commit).topics[0].partitions[0].1, Some(GroupError::NotCoordinator));
-    assert_eq!(w.heartbeat(&ids[0], generation), Some(GroupError::NotCoordinator));
     w.release(Ok(()));
     assert_eq!((w.open_requests(), w.coordinator.next_deadline()), (0, None));
+}
 
-    let mut w = World::new();
-    w.coordinator = crate::coordination::groups::GroupCoordinator::new(GroupConfig::default());
-    assert_eq!(w.heartbeat("a", 1), None, "a restart must not look like a rebalance");
-    let join = w.send_join(Join::new(""));
-    assert_eq!(w.joined(join).error, Some(GroupError::CoordinatorLoadInProgress));
+#[test]
+fn what_is_told_without_the_log() {
+    let join = Request::Join(Join::new("").0);
+    let heartbeat = Request::Heartbeat(HeartbeatRequest::default());
+    let told = GroupCoordinator::answer_while_loading(&heartbeat);
+    assert_eq!(told, Some(Response::Heartbeat(None)), "a restart must not look like a rebalance");
+    assert_eq!(GroupCoordinator::answer_while_loading(&join), None);
+    for (refusal, error) in [
+        (Refusal::Loading, GroupError::CoordinatorLoadInProgress),
+        (Refusal::NotCoordinator, GroupError::NotCoordinator),
+    ] {
+        assert_eq!(GroupCoordinator::refuse(&join, refusal).into_join().error, Some(error));
+        let told = GroupCoordinator::refuse(&heartbeat, refusal);
+        assert_eq!(told, Response::Heartbeat(Some(error)));
+    }
 }

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::world::{EPOCH_MS, Join, World, commit};
-use crate::coordination::groups::{GroupConfig, GroupCoordinator, GroupError, LogRecord, Request, Response};
+use crate::coordination::groups::{
+    GroupConfig, GroupCoordinator, GroupError, GroupNotice, Request, Response,
+};
+use crate::coordination::runner::{CoordinatorMachine, LogRecord};
 
 fn restarted(w: &World) -> World {
     World::loaded(GroupConfig::default(), w.log.clone(), w.now_ms)
@@ -46,10 +49,7 @@ fn records_have_kafkas_bytes() {
     let mut request = commit("", -1, "t", 258);
     request.topics[0].partitions[0].metadata = Some("m".into());
     w.send_commit(request);
-    w.input(crate::coordination::groups::Input::TopicDeleted {
-        topic: "t".into(),
-        topic_id: model::Uuid([9; 16]),
-    });
+    w.removed_topics_pass(GroupNotice::TopicDeleted { topic: "t".into(), topic_id: model::Uuid([9; 16]) });
     // Key: type 1, group, topic, partition. Value: version 4, offset, leader epoch, compact string, time, no tags.
     let key = Bytes::from_static(&[0, 1, 0, 1, b'g', 0, 1, b't', 0, 0, 0, 0]);
     let mut value = vec![0, 4, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 5, 2, b'm'];
@@ -97,7 +97,7 @@ fn bytes_of_all_kinds_replay_without_panic() {
     }
     let mut coordinator = GroupCoordinator::new(GroupConfig::default());
     assert_eq!(coordinator.replay(&[0, 99, 1, 2, 3], Some(&[1])), Ok(()), "a type of the future is skipped");
-    assert_eq!(coordinator.group_count(), 0);
+    assert_eq!(coordinator.count(), 0);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Static members (KIP-345, KIP-814).
 
 use super::world::{Join, World};
-use crate::coordination::groups::{AppendError, GroupError, HeartbeatRequest, Request, Response};
+use crate::coordination::groups::{GroupError, HeartbeatRequest, Request, Response};
+use crate::coordination::runner::WriteError;
 
 fn static_pair(w: &mut World) -> (Vec<String>, i32) {
     w.stable_with(vec![Join::instance("", "a"), Join::instance("", "b")])
@@ -108,14 +109,14 @@ fn a_return_that_cannot_be_written_is_undone() {
     let old = ids.iter().find(is_a).unwrap().clone();
     w.hold_appends();
     let token = w.send_join(Join::instance("", "a"));
-    w.release(Err(AppendError::Unavailable));
+    w.release(Err(WriteError::Unavailable));
     assert_eq!(w.joined(token).error, Some(GroupError::CoordinatorNotAvailable));
     assert_eq!(w.heartbeat(&old, generation), None);
 }
 
 #[test]
 fn a_return_into_a_group_that_moves_on_waits_for_the_rebalance() {
-    for result in [Ok(()), Err(AppendError::Unavailable)] {
+    for result in [Ok(()), Err(WriteError::Unavailable)] {
         let mut w = World::new();
         let (ids, generation) = static_pair(&mut w);
         w.hold_appends();

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use model::Uuid;
 
 use crate::coordination::groups::{
-    Action, AppendError, AppendToken, CommitPartition, CommitRequest, CommitResponse, CommitTopic,
-    FetchOffsetsRequest, FetchTopic, GroupConfig, GroupCoordinator, GroupError, HeartbeatRequest, Input,
-    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, LeavingMember, LogRecord, Now, OffsetCursor,
-    Protocol, Request, RequestToken, Response, SyncRequest, SyncResponse,
+    Action, CommitPartition, CommitRequest, CommitResponse, CommitTopic, FetchOffsetsRequest, FetchTopic,
+    GroupConfig, GroupCoordinator, GroupError, GroupNotice, HeartbeatRequest, Input, JoinRequest,
+    JoinResponse, LeaveRequest, LeaveResponse, LeavingMember, Protocol, Request, Response, SyncRequest,
+    SyncResponse,
+};
+use crate::coordination::runner::{
+    AppendToken, CoordinatorMachine, LogRecord, Now, RequestToken, WriteError,
 };
 
 /// Wall-clock time at the monotonic time 0.
@@ -67,14 +69,13 @@ impl World {
         self.carry_out(actions);
     }
 
-    /// A whole pass that forgets offsets in removed topics; how many steps it took.
-    pub(super) fn forget_removed_topics(&mut self, is_removed: impl Fn(&str, Uuid) -> bool) -> usize {
-        let (mut steps, mut from) = (0, Some(OffsetCursor::default()));
-        while let Some(cursor) = from.take() {
-            let now = self.now();
-            let (actions, next) = self.coordinator.forget_removed_topics(&cursor, &is_removed, now);
-            self.carry_out(actions);
-            (steps, from) = (steps + 1, next);
+    /// A whole pass over all offsets; how many steps it took.
+    pub(super) fn removed_topics_pass(&mut self, notice: GroupNotice) -> usize {
+        self.input(Input::Notice(notice));
+        let mut steps = 0;
+        while self.coordinator.is_forgetting() {
+            self.advance(1);
+            steps += 1;
         }
         steps
     }
@@ -87,7 +88,7 @@ impl World {
                     assert!(self.open.remove(&token), "{token:?} was answered before, or never asked");
                     self.replies.insert(token, response);
                 }
-                Action::Append { token, records } => {
+                Action::Append { token, records, continues: _ } => {
                     assert!(!records.is_empty());
                     self.held.push((token, records));
                 }
@@ -104,14 +105,14 @@ impl World {
     }
 
     /// Lets all held appends succeed or fail.
-    pub(super) fn release(&mut self, result: Result<(), AppendError>) {
+    pub(super) fn release(&mut self, result: Result<(), WriteError>) {
         self.holds = false;
         while !self.held.is_empty() {
             self.release_first(result);
         }
     }
 
-    pub(super) fn release_first(&mut self, result: Result<(), AppendError>) {
+    pub(super) fn release_first(&mut self, result: Result<(), WriteError>) {
         let (token, records) = self.held.remove(0);
         if result.is_ok() {
             self.log.extend(records);

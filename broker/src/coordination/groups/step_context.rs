@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::api::{Action, AppendToken, GroupError, JoinResponse, Now, RequestToken, Response};
-use super::completion::{Completion, Effect};
+use super::api::{Action, GroupError, JoinResponse, Response};
+use super::completion::{Change, Completion};
 use super::config::GroupConfig;
-use super::records::LogRecord;
 use super::timers::{TimerKey, Timers};
+use crate::coordination::runner::{AppendToken, LogRecord, Now, RequestToken};
 
 /// The settings, the time of the running step, and what it has decided so far.
 #[derive(Debug)]
-pub(super) struct Effects {
+pub(super) struct StepContext {
     pub(super) config: GroupConfig,
     pub(super) now: Now,
     pub(super) timers: Timers,
@@ -19,7 +19,7 @@ pub(super) struct Effects {
     actions: Vec<Action>,
 }
 
-impl Effects {
+impl StepContext {
     pub(super) fn new(config: GroupConfig) -> Self {
         Self {
             config,
@@ -59,11 +59,21 @@ impl Effects {
 
     /// Appends records, of which there must be some, and notes what follows.
     pub(super) fn append(&mut self, records: Vec<LogRecord>, completion: Completion) -> AppendToken {
+        self.append_behind(false, records, completion)
+    }
+
+    /// The same; if it `continues` the append before it, it fails with that.
+    pub(super) fn append_behind(
+        &mut self,
+        continues: bool,
+        records: Vec<LogRecord>,
+        completion: Completion,
+    ) -> AppendToken {
         debug_assert!(!records.is_empty(), "an append has records");
         let token = self.next_append();
         self.appended += 1;
         self.under_way.insert(token, completion);
-        self.actions.push(Action::Append { token, records });
+        self.actions.push(Action::Append { token, records, continues });
         token
     }
 
@@ -71,14 +81,14 @@ impl Effects {
     pub(super) fn append_then_reply(
         &mut self,
         records: Vec<LogRecord>,
-        effect: Effect,
+        change: Change,
         token: RequestToken,
         response: Response,
     ) {
         if records.is_empty() {
             self.reply(token, response);
         } else {
-            self.append(records, Completion { reply: Some((token, response)), effect });
+            self.append(records, Completion { reply: Some((token, response)), change });
         }
     }
 
