@@ -10,7 +10,7 @@ use super::dir_sync::sync_dir;
 use super::fd::check;
 use super::file::UringFile;
 use super::helper::{self, Lane};
-use crate::effects::{DirEntry, Disk, DiskSpace, NewDir, OpenOptions};
+use crate::effects::{DirEntry, Disk, DiskSpace, NewDir, OpenOptions, if_there};
 
 /// The file system as a shard sees it.
 #[derive(Debug, Clone)]
@@ -256,6 +256,14 @@ impl Disk for UringDisk {
 
     async fn read_file(&self, path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
         on_helper(Lane::Urgent, "read", path, move |path| read_file(path, size_max)).await
+    }
+
+    async fn read_files(&self, paths: Vec<PathBuf>, size_max: u64) -> io::Result<Vec<Option<Vec<u8>>>> {
+        let read = move || {
+            let read = |path: &PathBuf| if_there(read_file(path, size_max)).map_err(explain("read", path));
+            paths.iter().map(read).collect()
+        };
+        helper::run(Lane::Urgent, read).await
     }
 
     async fn write_file(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {

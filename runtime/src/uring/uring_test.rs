@@ -168,6 +168,10 @@ fn directories_and_small_files() {
         disk.write_file(&root.join("a/x"), b"old".to_vec()).await.unwrap();
         disk.write_file(&root.join("a/x"), b"new".to_vec()).await.unwrap();
         assert_eq!(disk.read_file(&root.join("a/x"), 3).await.unwrap(), b"new");
+        let paths = ["a/x", "not there", "a/x"].map(|path| root.join(path)).to_vec();
+        let new = Some(b"new".to_vec());
+        assert_eq!(disk.read_files(paths.clone(), 3).await.unwrap(), [new.clone(), None, new]);
+        assert_eq!(disk.read_files(paths, 2).await.unwrap(), [None, None, None], "too large");
         let error = disk.read_file(&root.join("a/x"), 2).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         disk.rename(&root.join("a/x"), &root.join("a/b/y")).await.unwrap();

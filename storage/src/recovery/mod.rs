@@ -5,6 +5,7 @@
 //! What lies before is trusted: it is verified when it is read.
 
 pub(crate) mod opening;
+mod side_files;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::log::unsynced::UNSYNCED_FILE;
 use crate::log::{Log, LogState, ToSeal};
 use crate::producer::budget::ChargedProducers;
 use crate::producer::snapshot::{BATCHES_ENDING, decode, remove_snapshot};
+use crate::recovery::side_files::{SIDE_FILE_BYTES_MAX, SideFiles};
 use crate::segment::offset_index::OffsetIndex;
 use crate::segment::scan::{Scan, ScanEnd};
 use crate::segment::tail::to_u64;
@@ -32,17 +34,13 @@ use crate::{CommitMode, LogConfig, StorageError};
 /// The files of a segment.
 pub(crate) const ENDINGS: [&str; 6] = ["log", "index", "timeindex", "txnindex", "snapshot", BATCHES_ENDING];
 
-/// The largest index, snapshot or epoch file that is read.
-const SIDE_FILE_BYTES_MAX: u64 = 256 << 20;
-
 /// A log being opened.
 struct Recovery<'a, E: Effects> {
     shard: &'a Rc<Shard<E>>,
     tp: &'a TopicPartition,
     dir: Rc<Path>,
     config: &'a LogConfig,
-    /// The partition's directory.
-    entries: &'a [DirEntry],
+    files: SideFiles<'a, E>,
     /// The log does not wait for the disk, or did not when it was last written.
     unsynced: bool,
     recovery_point: Offset,
@@ -91,18 +89,15 @@ pub(crate) async fn recover<E: Effects>(
     let _permit = shard.recoveries.acquire(1).await;
     let first = files[0].base;
     let recovery_point = shard.dir.checkpoint(Checkpoint::RecoveryPoint, tp).unwrap_or(first).max(first);
-    let epochs = if length_of(entries, LEADER_EPOCH_FILE) == 0 {
-        None
-    } else {
-        shard.read_whole(&dir.join(LEADER_EPOCH_FILE), SIDE_FILE_BYTES_MAX).await?
-    };
+    let side = SideFiles::read_ahead(shard, dir, entries, needed(entries, files, recovery_point)).await?;
+    let epochs = side.read(LEADER_EPOCH_FILE).await?;
     let epochs = epochs.as_deref().and_then(parse_epochs).unwrap_or_default();
     let mut recovery = Recovery {
         shard,
         tp,
         dir: Rc::clone(dir),
         config,
-        entries,
+        files: side,
         unsynced: config.commit_mode == CommitMode::Kafka
             || entries.iter().any(|entry| entry.name == UNSYNCED_FILE),
         recovery_point,
@@ -137,9 +132,8 @@ impl<E: Effects> Recovery<'_, E> {
     async fn load_snapshot(&mut self, entries: &[DirEntry]) -> Result<(), StorageError> {
         for offset in snapshots(entries).into_iter().rev().filter(|&offset| offset <= self.recovery_point) {
             let path = self.dir.join(file_name(offset, "snapshot"));
-            let bytes = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await?;
-            let batches = self.dir.join(file_name(offset, BATCHES_ENDING));
-            let batches = self.shard.read_whole(&batches, SIDE_FILE_BYTES_MAX).await?;
+            let bytes = self.files.read(&file_name(offset, "snapshot")).await?;
+            let batches = self.files.read(&file_name(offset, BATCHES_ENDING)).await?;
             if let Some(producers) = bytes.and_then(|bytes| decode(&bytes, batches.as_deref())) {
                 let expiration_ms = self.shard.options.producer_id_expiration_ms;
                 self.producers.load(producers, self.now_ms, expiration_ms);
@@ -240,10 +234,8 @@ impl<E: Effects> Recovery<'_, E> {
         segment: &Rc<LogSegment<E>>,
         scan: &Scan<'_, E>,
     ) -> Result<(), StorageError> {
-        let index =
-            self.shard.read_whole(&segment.path("index"), SIDE_FILE_BYTES_MAX).await?.unwrap_or_default();
-        let times =
-            self.shard.read_whole(&segment.path("timeindex"), SIDE_FILE_BYTES_MAX).await?.unwrap_or_default();
+        let index = self.files.read(&file_name(segment.base, "index")).await?.unwrap_or_default();
+        let times = self.files.read(&file_name(segment.base, "timeindex")).await?.unwrap_or_default();
         let offsets = OffsetIndex::parse(segment.base, &index, self.snapshot, scan.length);
         let Some((offset, position)) = offsets.last() else { return Ok(()) };
         if !leads_to_batch(scan, position, offset).await? {
@@ -366,11 +358,12 @@ impl<E: Effects> Recovery<'_, E> {
         let (index, times) = segment.state.borrow().persisted;
         let kept = [("index", index * OffsetIndex::ENTRY_SIZE), ("timeindex", times * TimeIndex::ENTRY_SIZE)];
         for (ending, keep) in kept {
-            if length_of(self.entries, &file_name(segment.base, ending)) <= to_u64(keep) {
+            let name = file_name(segment.base, ending);
+            if self.files.length(&name) <= to_u64(keep) {
                 continue;
             }
             let path = segment.path(ending);
-            let Some(bytes) = self.shard.read_whole(&path, SIDE_FILE_BYTES_MAX).await? else { continue };
+            let Some(bytes) = self.files.read(&name).await? else { continue };
             if bytes.len() <= keep {
                 continue;
             }
@@ -433,9 +426,16 @@ fn corrupt(path: &Path, end: &ScanEnd, next: Offset, message: String) -> Storage
     StorageError::Corrupt { path: path.to_owned(), position: end.position, offset: next, message }
 }
 
-/// Bytes of a file in a listing; 0 if it is not there.
-fn length_of(entries: &[DirEntry], name: &str) -> u64 {
-    entries.iter().find(|entry| entry.name == name).map_or(0, |entry| entry.length)
+/// The names of the small files that recovery nearly always reads.
+fn needed(entries: &[DirEntry], files: &[SegmentFile], recovery_point: Offset) -> Vec<String> {
+    let mut names = vec![LEADER_EPOCH_FILE.to_owned()];
+    if let Some(newest) = snapshots(entries).into_iter().rfind(|&offset| offset <= recovery_point) {
+        names.extend(["snapshot", BATCHES_ENDING].map(|ending| file_name(newest, ending)));
+    }
+    if let Some(last) = files.last() {
+        names.extend(["index", "timeindex"].map(|ending| file_name(last.base, ending)));
+    }
+    names
 }
 
 /// The largest timestamp of the first batch, if it has one.
