@@ -181,6 +181,17 @@ pub enum AppendError {
         /// The last one seen.
         current: ProducerEpoch,
     },
+    /// A leader's batch does not go on where the follower's log ends. The caller may know why: the leader's log starts within
+    /// the batch, or the batch came twice.
+    #[error("a batch of offsets {first} to {last}, where the log goes on at {expected}")]
+    UnexpectedOffset {
+        /// The batch's first offset.
+        first: Offset,
+        /// Its last offset.
+        last: Offset,
+        /// The end of the log, or of the batch before.
+        expected: Offset,
+    },
     /// No room on the disk; try again later (KAFKA_STORAGE_ERROR).
     #[error("the disk is full: {available} bytes left, {reserve} are kept in reserve")]
     DiskFull {

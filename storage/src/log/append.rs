@@ -1,9 +1,10 @@
 //! Appending to a log: check, assign offsets, copy once into the tail, wake the commit loop.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use model::{LeaderEpoch, TimestampType};
+use model::{LeaderEpoch, Offset, TimestampType};
 use runtime::Effects;
 
 use crate::commit::journal;
@@ -21,6 +22,9 @@ impl<E: Effects> Log<E> {
     ///
     /// # Errors
     /// [`AppendError`]; nothing was stored.
+    ///
+    /// # Panics
+    /// If a follower appends: see [`Log::append_as_follower`].
     pub fn append(
         self: &Rc<Self>,
         batches: &[u8],
@@ -32,6 +36,7 @@ impl<E: Effects> Log<E> {
             let sent = ClientBatch::check(Bytes::copy_from_slice(batches));
             return self.append_checked(&sent, leader_epoch, now_unix_ms);
         }
+        assert!(origin.is_leader(), "what is replicated has its offsets");
         self.check_writable(origin)?;
         let config = self.config();
         let batches = believed(batches, &config)?;
@@ -90,7 +95,7 @@ impl<E: Effects> Log<E> {
         Ok(info)
     }
 
-    fn check_writable(&self, origin: AppendOrigin) -> Result<(), AppendError> {
+    pub(crate) fn check_writable(&self, origin: AppendOrigin) -> Result<(), AppendError> {
         if let Some(error) = self.offline() {
             return Err(AppendError::Storage(error));
         }
@@ -118,20 +123,9 @@ impl<E: Effects> Log<E> {
         let records: i64 = batches.iter().map(|one| i64::from(one.batch.last_offset_delta()) + 1).sum();
         let first_offset = state.log_end;
         let last_offset = first_offset.plus(records - 1);
-        let mut active = state.active();
-        if active.should_roll(config, size, max_timestamp, last_offset, now_ms) {
-            // An append without memory must leave the log as it is.
-            let next = self.next_segment(state, now_ms);
-            self.reserve(&next, size)?;
-            self.roll(state, Rc::clone(&next));
-            active = next;
-        } else {
-            self.reserve(&active, size)?;
-        }
+        let offsets = first_offset..=last_offset;
+        let active = self.segment_for(state, size, max_timestamp, offsets, config, now_ms)?;
         let mut segment = active.state.borrow_mut();
-        if segment.size == 0 {
-            segment.created_ms = now_ms;
-        }
         for one in batches {
             let (base, batch, times) = (state.log_end, &one.batch, times(one));
             let header = header(batch, base, leader_epoch, times);
@@ -150,20 +144,56 @@ impl<E: Effects> Log<E> {
         })
     }
 
+    /// The segment that `size` bytes of these offsets go to, with memory for them: the active one, or a new one if they belong
+    /// there.
+    pub(crate) fn segment_for(
+        &self,
+        state: &mut LogState<E>,
+        size: usize,
+        max_timestamp: i64,
+        offsets: RangeInclusive<Offset>,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<Rc<LogSegment<E>>, AppendError> {
+        let mut active = state.active();
+        // Compaction may have left a gap that no segment spans.
+        let spans = |base: Offset| i32::try_from(offsets.end().0 - base.0).is_ok();
+        let is_behind_gap = !spans(active.base) && !spans(state.log_end);
+        if is_behind_gap || active.should_roll(config, size, max_timestamp, *offsets.end(), now_ms) {
+            let base = if is_behind_gap { *offsets.start() } else { state.log_end };
+            // An append without memory must leave the log as it is.
+            let next = self.next_segment(base, now_ms);
+            self.reserve(&next, size)?;
+            self.roll(state, Rc::clone(&next));
+            active = next;
+        } else {
+            self.reserve(&active, size)?;
+        }
+        if active.size() == 0 {
+            active.state.borrow_mut().created_ms = now_ms;
+        }
+        Ok(active)
+    }
+
     /// Starts the segment that goes on behind the active one; the full one is cut and indexed by maintenance when all
     /// of it is durable.
     pub(crate) fn roll(&self, state: &mut LogState<E>, next: Rc<LogSegment<E>>) {
         let full = state.active();
-        full.state.borrow_mut().finish_time_index();
+        {
+            let mut full = full.state.borrow_mut();
+            full.finish_time_index();
+            full.next_offset = next.base;
+        }
+        state.log_end = next.base;
         full.enter(Stage::Full);
         state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.freeze() });
         state.segments.push_back(next);
         self.shard.stats.borrow_mut().segments_rolled += 1;
     }
 
-    /// An empty segment behind everything in the log.
-    pub(crate) fn next_segment(&self, state: &LogState<E>, now_ms: i64) -> Rc<LogSegment<E>> {
-        let segment = Rc::new(LogSegment::new(Rc::clone(&self.dir), state.log_end, now_ms));
+    /// An empty segment for what comes from `base` on.
+    pub(crate) fn next_segment(&self, base: Offset, now_ms: i64) -> Rc<LogSegment<E>> {
+        let segment = Rc::new(LogSegment::new(Rc::clone(&self.dir), base, now_ms));
         let jitter_max = self.config().segment_jitter_ms;
         if jitter_max > 0 {
             segment.state.borrow_mut().jitter_ms = self.shard.effects.random() % jitter_max;
@@ -198,7 +228,7 @@ impl<E: Effects> Log<E> {
         Ok(())
     }
 
-    fn note_appended(self: &Rc<Self>, batches: usize, size: usize) {
+    pub(crate) fn note_appended(self: &Rc<Self>, batches: usize, size: usize) {
         {
             let mut state = self.state.borrow_mut();
             state.last_append_ms = self.shard.now_ms();

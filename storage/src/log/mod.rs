@@ -1,9 +1,10 @@
 //! One partition's log: appended on its shard, read from memory or disk, durable by the commit loop.
 //!
-//! The parts of its life are in files of their own: `append`, `read`, `timestamps`, `commit_loop`, `maintenance`,
+//! The parts of its life are in files of their own: `append`, `follower`, `read`, `timestamps`, `commit_loop`, `maintenance`,
 //! `retention`, `recovery`.
 
 pub(crate) mod append;
+pub(crate) mod follower;
 pub(crate) mod leader_epoch_cache;
 pub(crate) mod origin;
 pub(crate) mod read;

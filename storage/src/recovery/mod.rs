@@ -16,6 +16,7 @@ use runtime::{Clock, DirEntry, Disk, Effects, File, OpenOptions};
 
 use crate::dir::Checkpoint;
 use crate::dir::checkpoint::{LEADER_EPOCH_FILE, parse_epochs};
+use crate::log::follower::note_stored;
 use crate::log::leader_epoch_cache::LeaderEpochCache;
 use crate::log::unsynced::UNSYNCED_FILE;
 use crate::log::{Log, LogState, ToSeal};
@@ -50,6 +51,8 @@ struct Recovery<'a, E: Effects> {
     /// When the log is opened, by the wall clock.
     now_ms: i64,
     epochs: LeaderEpochCache,
+    /// The file does not have all of them.
+    epochs_dirty: bool,
     /// Full segments that were scanned: their indexes may have to be written.
     to_seal: VecDeque<ToSeal<E>>,
 }
@@ -105,6 +108,7 @@ pub(crate) async fn recover<E: Effects>(
         producers: ChargedProducers::new(&shard.producers),
         now_ms: shard.effects.clock().unix_ms(),
         epochs: LeaderEpochCache::new(epochs, recovery_point),
+        epochs_dirty: false,
         to_seal: VecDeque::new(),
     };
     recovery.load_snapshot(entries).await?;
@@ -165,6 +169,7 @@ impl<E: Effects> Recovery<'_, E> {
             let path = segment.path("log");
             let problem = self.missing(&segment, file, &path, &ScanEnd::of_file(0));
             if problem.is_none() && file.next_base.is_some() && !self.ends_early(&segment, file) {
+                segment.state.borrow_mut().next_offset = file.next_base.unwrap_or(file.base);
                 segment.enter(Stage::Sealed);
             }
             return Ok((segment, problem));
@@ -179,14 +184,13 @@ impl<E: Effects> Recovery<'_, E> {
         let interval = self.config.index_interval_bytes;
         let (snapshot, now_ms) = (self.snapshot, self.now_ms);
         let (producers, epochs) = (&mut self.producers, &mut self.epochs);
+        let epochs_dirty = &mut self.epochs_dirty;
         let end = scan
             .batches(from, expected, |batch| {
                 let mut state = segment.state.borrow_mut();
                 state.note_batch(batch, batch.base_offset(), batch.max_timestamp(), interval);
-                if batch.base_offset() >= snapshot {
-                    producers.record(batch, batch.base_offset(), batch.max_timestamp(), now_ms);
-                }
-                epochs.assign(batch.leader_epoch(), batch.base_offset());
+                let producers = (batch.base_offset() >= snapshot).then_some(&mut *producers);
+                *epochs_dirty |= note_stored(batch, producers, epochs, now_ms);
             })
             .await?;
         let problem = self.judge(&segment, file, &scan, &end).await?;
@@ -197,6 +201,10 @@ impl<E: Effects> Recovery<'_, E> {
         }
         if problem.is_none() {
             let is_full = file.next_base.is_some() && !self.ends_early(&segment, file);
+            if let Some(next_base) = file.next_base.filter(|_| is_full) {
+                // Compaction may have removed the last records.
+                segment.state.borrow_mut().next_offset = next_base;
+            }
             self.make_good(&segment, is_full, handle).await?;
         }
         Ok((segment, problem))
@@ -244,6 +252,10 @@ impl<E: Effects> Recovery<'_, E> {
         }
         let times = TimeIndex::parse(segment.base, &times, self.snapshot);
         let first = first_timestamp(scan).await?;
+        if is_lost(&times, first) {
+            tracing::warn!(path = %scan.path.display(), "time index missing or damaged, recovery takes longer");
+            return Ok(());
+        }
         let mut state = segment.state.borrow_mut();
         state.first_timestamp = first;
         state.max_timestamp = times.last().unwrap_or((-1, segment.base));
@@ -400,7 +412,7 @@ impl<E: Effects> Recovery<'_, E> {
         state.high_watermark = high_watermark.clamp(state.log_start, log_end);
         state.recovery_point = self.recovery_point.min(log_end);
         (state.epochs, state.to_seal) = (self.epochs, self.to_seal);
-        state.epochs_dirty = state.epochs.truncate_from_start(state.log_start);
+        state.epochs_dirty = self.epochs_dirty | state.epochs.truncate_from_start(state.log_start);
         state.offline = offline;
         (state.last_append_ms, state.last_checkpoint_ms) = (shard.now_ms(), shard.now_ms());
         let change = match &state.offline {
@@ -443,6 +455,11 @@ async fn first_timestamp<E: Effects>(scan: &Scan<'_, E>) -> Result<Option<i64>, 
     let header = scan.read(0, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
     let timestamp = header.get(35..43).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
     Ok(timestamp.filter(|&timestamp| timestamp >= 0))
+}
+
+/// Whether a time index has lost what it had: its name may be lost when the power is, while that of the offset index is not.
+fn is_lost(times: &TimeIndex, first_timestamp: Option<i64>) -> bool {
+    times.len() == 0 && first_timestamp.is_some_and(|timestamp| timestamp != 0)
 }
 
 /// Whether the entry of an index is true.
@@ -493,7 +510,7 @@ impl<E: Effects> Log<E> {
             let times = TimeIndex::parse(segment.base, &times, next);
             if let Some((offset, position)) = offsets.last()
                 && leads_to_batch(&scan, position, offset).await?
-                && (times.len() > 0 || first_timestamp(&scan).await?.is_none_or(|timestamp| timestamp == 0))
+                && !is_lost(&times, first_timestamp(&scan).await?)
             {
                 let mut found = found.state.borrow_mut();
                 (found.size, found.max_timestamp) = (position, times.last().unwrap_or((-1, segment.base)));

@@ -151,7 +151,8 @@ impl Tail {
     pub(crate) fn find(&self, offset: Offset) -> Option<(usize, BatchMark)> {
         let at = self.marks.partition_point(|mark| mark.next <= offset);
         let mark = *self.marks.get(at)?;
-        (at > 0 || mark.base <= offset).then_some((at, mark))
+        // Compaction may have left the first batch of a segment at a later offset.
+        (at > 0 || mark.base <= offset || mark.position == 0).then_some((at, mark))
     }
 
     /// The end of the run of whole batches from mark `first` on that has at most `max_bytes` and does not reach

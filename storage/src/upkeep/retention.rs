@@ -176,7 +176,7 @@ impl<E: Effects> Log<E> {
         if count == self.segment_count() {
             let now = self.shard.effects.clock().unix_ms();
             let mut state = self.state.borrow_mut();
-            let next = self.next_segment(&state, now);
+            let next = self.next_segment(state.log_end, now);
             self.roll(&mut state, next);
         }
         // Not while a segment is being sealed: its files would come back.
