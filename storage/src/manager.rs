@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{TopicId, TopicPartition};
+use model::{Offset, TopicId, TopicPartition};
 use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Effects};
 
@@ -128,7 +128,7 @@ impl<E: Effects> LogManager<E> {
             let delay = Duration::from_millis(log.config().file_delete_delay_ms);
             self.shard.unlink_at(self.shard.effects.clock().now() + delay, renamed);
         }
-        journal::end(&self.shard, &log).await
+        journal::end_log(&self.shard, &log, Offset::ZERO).await
     }
 
     /// An open log.

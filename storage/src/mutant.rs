@@ -8,6 +8,8 @@ pub enum Mutant {
     WritesBesideEntry,
     /// Keep no half of the journal for what the segments do not have yet.
     ClaimsNoHalf,
+    /// Let the journal have what it has of a log that was deleted or cut.
+    EndsNoLog,
 }
 
 #[cfg(any(test, feature = "mutants"))]

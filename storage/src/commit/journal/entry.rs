@@ -13,9 +13,8 @@ pub(crate) const HEADER_SIZE: usize = 40;
 /// Bytes of a piece in front of the partition's directory name.
 const PIECE_HEADER_SIZE: usize = 38;
 
-/// The base of a piece that ends a log: it was deleted, and pieces before this one have nothing to do with a log that comes
-/// back under its name and topic.
-pub(crate) const ENDED: Offset = Offset(-1);
+/// What stands in place of a segment's base in a piece that ends a log; the offset stands in place of the position.
+const END: Offset = Offset(-1);
 
 /// Entries that another one can say were still in flight, counted back from it.
 pub(crate) const HISTORY_MAX: u64 = 32;
@@ -39,11 +38,22 @@ pub(crate) struct Piece<'a> {
     pub(crate) topic_id: TopicId,
     /// The partition's directory.
     pub(crate) dir_name: &'a str,
-    /// The segment's base offset.
-    pub(crate) base: Offset,
-    /// Where in the segment's file the bytes belong.
-    pub(crate) position: u64,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) content: Content<'a>,
+}
+
+/// What a piece says of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content<'a> {
+    /// Whole batches at the end of the log.
+    Batches {
+        /// The segment's base offset.
+        base: Offset,
+        /// Where in the segment's file the bytes belong.
+        position: u64,
+        bytes: &'a [u8],
+    },
+    /// The log was cut or deleted: of what older entries have of it, nothing at or above `from` counts.
+    End { from: Offset },
 }
 
 /// An entry that was found to be whole.
@@ -81,8 +91,25 @@ impl EntryBuilder {
         self.pieces = 0;
     }
 
-    /// Adds the bytes from `position` on of a segment.
+    /// Adds the batches from `position` on of a segment.
     pub(crate) fn add<'a>(
+        &mut self,
+        log: (TopicId, &TopicPartition),
+        (base, position): (Offset, u64),
+        length: usize,
+        parts: impl Iterator<Item = &'a [u8]>,
+    ) {
+        assert!(base >= Offset::ZERO, "a segment has a base");
+        self.add_piece(log, (base, position), length, parts);
+    }
+
+    /// Ends a log: of what older entries have of it, nothing at or above `from` counts.
+    pub(crate) fn add_end(&mut self, log: (TopicId, &TopicPartition), from: Offset) {
+        let from = u64::try_from(from.0).expect("offsets of a log are not negative");
+        self.add_piece(log, (END, from), 0, std::iter::empty());
+    }
+
+    fn add_piece<'a>(
         &mut self,
         (topic_id, tp): (TopicId, &TopicPartition),
         (base, position): (Offset, u64),
@@ -148,13 +175,15 @@ fn parse_piece<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
     let name_length = u16::from_be_bytes(header[36..38].try_into().ok()?);
     let length = u32::from_be_bytes(header[32..36].try_into().ok()?);
     let dir_name = std::str::from_utf8(rest.split_off(..usize::from(name_length))?).ok()?;
-    Some(Piece {
-        topic_id: Uuid(header[..16].try_into().ok()?),
-        dir_name,
-        base: Offset(i64::from_be_bytes(header[16..24].try_into().ok()?)),
-        position: u64::from_be_bytes(header[24..32].try_into().ok()?),
-        bytes: rest.split_off(..usize::try_from(length).ok()?)?,
-    })
+    let base = Offset(i64::from_be_bytes(header[16..24].try_into().ok()?));
+    let position = u64::from_be_bytes(header[24..32].try_into().ok()?);
+    let bytes = rest.split_off(..usize::try_from(length).ok()?)?;
+    let content = if base == END {
+        Content::End { from: Offset(i64::try_from(position).ok()?) }
+    } else {
+        Content::Batches { base, position, bytes }
+    };
+    Some(Piece { topic_id: Uuid(header[..16].try_into().ok()?), dir_name, content })
 }
 
 #[cfg(test)]
@@ -170,6 +199,7 @@ mod tests {
             (TopicPartition::new("a", PartitionId(0)), TopicPartition::new("b-c", PartitionId(7)));
         builder.add((Uuid([1; 16]), &one), (Offset(0), 4000), 5, [&b"he"[..], b"llo"].into_iter());
         builder.add((Uuid([2; 16]), &two), (Offset(9), 0), 0, std::iter::empty());
+        builder.add_end((Uuid([1; 16]), &one), Offset(77));
         builder.finish(EntryId { generation: 3, sequence: 4 }, 1).to_vec()
     }
 
@@ -180,9 +210,11 @@ mod tests {
         let entry = parse(&bytes).unwrap();
         assert_eq!((entry.id, entry.history), (EntryId { generation: 3, sequence: 4 }, 1));
         assert_eq!(entry.length, sample().len());
-        let found: Vec<_> =
-            entry.pieces.iter().map(|p| (p.dir_name, p.base.0, p.position, p.bytes)).collect();
-        assert_eq!(found, [("a-0", 0, 4000, &b"hello"[..]), ("b-c-7", 9, 0, &b""[..])]);
+        let found: Vec<_> = entry.pieces.iter().map(|piece| (piece.dir_name, piece.content)).collect();
+        let batches = |base, position, bytes| Content::Batches { base: Offset(base), position, bytes };
+        let end = Content::End { from: Offset(77) };
+        let added = [("a-0", batches(0, 4000, &b"hello"[..])), ("b-c-7", batches(9, 0, b"")), ("a-0", end)];
+        assert_eq!(found, added);
         assert_eq!(entry.pieces[1].topic_id, Uuid([2; 16]));
     }
 

@@ -10,7 +10,7 @@
 //! are, how many the other half has; a bad one that a later one knew to be durable is damaged, another is an unfinished write.
 //!
 //! What an entry says of a segment is never contradicted later: a log grows at its end only. So replaying old entries
-//! changes nothing. Whoever is to cut or rewrite a log must end it in the journal first, as a deletion does.
+//! changes nothing. Whoever cuts a log or takes it away ends it in the journal, see [`end_log`].
 //!
 //! A log that is in an entry in flight does not write to its segment beyond what the journal has acknowledged.
 //!
@@ -26,14 +26,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use model::Offset;
 use runtime::buffer::{ChunkSlice, PAGE_SIZE};
 use runtime::sync::Semaphore;
 use runtime::{Clock, Disk, Durability, Effects, File, Monotonic};
 
 use crate::commit::commit_loop::{self, start_commit};
-use crate::commit::journal::entry::{ENDED, EntryBuilder, EntryId, HISTORY_MAX};
+use crate::commit::journal::entry::{EntryBuilder, EntryId, HISTORY_MAX};
 use crate::commit::journal::replay::FILE_BYTES_MAX;
 use crate::log::Log;
+use crate::mutant::{Mutant, planted};
 use crate::segment::tail::to_u64;
 use crate::segment::{FileOf, LogSegment, page_up};
 use crate::shard::Shard;
@@ -57,7 +59,7 @@ const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 /// Segments that are written at the same time to empty a half.
 const FLUSHES_MAX: usize = 8;
 
-/// How long the end of a log waits for a place in the journal.
+/// How long a piece that ends a log waits for a place in the journal.
 const END_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of zeros written at a time while the file is made.
@@ -264,42 +266,59 @@ async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>) {
     shard.commit_wake.notify_one();
 }
 
-/// Has the next start take nothing from the journal for a log that was deleted. Durable when this returns.
-pub(crate) async fn end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>) -> Result<(), StorageError> {
+/// Ends a log in the journal: of this log, nothing at or above `from` counts of what is in older entries. Durable when this
+/// returns. For a deletion that is everything, so that nothing old comes back with a log of the same name and topic. For a cut
+/// it comes before the file is cut: the next append is written where older entries have something else.
+///
+/// No entry under way may have bytes of the log.
+pub(crate) async fn end_log<E: Effects>(
+    shard: &Rc<Shard<E>>,
+    log: &Log<E>,
+    from: Offset,
+) -> Result<(), StorageError> {
     let journal = &shard.journal;
-    while log.commit.is_journaled() && matches!(*journal.phase.borrow(), Phase::Ready(_)) {
+    while log.commit.is_journaled()
+        && matches!(*journal.phase.borrow(), Phase::Ready(_))
+        && !planted(Mutant::EndsNoLog)
+    {
         if let Some(error) = shard.dir_failure() {
             return Err(error);
         }
-        let place = if journal.takes_entry() {
-            {
-                let mut builder = journal.builder.borrow_mut();
-                builder.begin();
-                builder.add((log.topic_id(), &log.tp), (ENDED, 0), 0, std::iter::empty());
-            }
-            place(shard)
-        } else {
-            None
-        };
-        if let Some(place) = place {
-            let begins_half = place.id.sequence == 0;
-            let id = place.id;
-            write(Rc::clone(shard), place).await;
-            while journal.in_flight.borrow().iter().any(|flight| flight.id == id) {
-                let clock = shard.effects.clock();
-                clock.sleep_until(clock.now() + END_PAUSE).await;
-            }
-            // What begins a half says nothing yet.
-            if !begins_half && !shard.dir.is_failed() {
-                log.commit.leave_journal();
-            }
-        } else {
+        let Some(place) = place_end(shard, log, from) else {
             empty(shard);
             let clock = shard.effects.clock();
             clock.sleep_until(clock.now() + END_PAUSE).await;
+            continue;
+        };
+        let EntryId { generation, sequence } = place.id;
+        write(Rc::clone(shard), place).await;
+        let is_id = |flight: &Flight<E>| flight.id == EntryId { generation, sequence };
+        while journal.in_flight.borrow().iter().any(is_id) {
+            let clock = shard.effects.clock();
+            clock.sleep_until(clock.now() + END_PAUSE).await;
+        }
+        // What begins a half says nothing yet.
+        if sequence > 0 && !shard.dir.is_failed() {
+            if from == Offset::ZERO {
+                log.commit.leave_journal();
+            }
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// A place for the piece that ends a log, or for what has to come before it; `None` as long as there is none.
+fn place_end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>, from: Offset) -> Option<Place<E>> {
+    if !shard.journal.takes_entry() {
+        return None;
+    }
+    {
+        let mut builder = shard.journal.builder.borrow_mut();
+        builder.begin();
+        builder.add_end((log.topic_id(), &log.tp), from);
+    }
+    place(shard)
 }
 
 /// Collects the pieces of an entry. Logs that have become too much for it write to their segments, those beyond the limit

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use model::{Offset, TopicPartition};
+use model::{Offset, TopicId, TopicPartition};
 use runtime::{Disk, Durability, Effects, File, OpenOptions};
 
 use crate::StorageError;
 use crate::at_once::at_once;
-use crate::commit::journal::entry::{ENDED, Entry, Piece, parse};
+use crate::commit::journal::entry::{Content, Entry, parse};
 use crate::dir::files::remove_if_there;
 use crate::dir::topic_id_in;
 use crate::segment::tail::to_u64;
@@ -132,33 +132,59 @@ fn damaged(number: u64, good: usize) -> String {
     format!("entry {number} of a half is damaged, but a later one, at byte {good}, is good: {WHAT_TO_DO}")
 }
 
-async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> Result<(), StorageError> {
-    let mut by_segment: BTreeMap<(&str, Offset), Vec<&Piece<'_>>> = BTreeMap::new();
+/// What the journal has for one place of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part<'a> {
+    topic_id: TopicId,
+    position: u64,
+    bytes: &'a [u8],
+}
+
+/// What counts of the entries, by directory and base of the segment, oldest first.
+fn parts_by_segment<'a>(entries: &[Entry<'a>]) -> BTreeMap<(&'a str, Offset), Vec<Part<'a>>> {
+    let mut by_segment: BTreeMap<(&str, Offset), Vec<Part<'_>>> = BTreeMap::new();
     for piece in entries.iter().flat_map(|entry| &entry.pieces) {
-        if piece.base == ENDED {
-            let own = by_segment.range_mut((piece.dir_name, ENDED)..=(piece.dir_name, Offset(i64::MAX)));
-            own.for_each(|(_, pieces)| pieces.retain(|old| old.topic_id != piece.topic_id));
-            continue;
+        let (topic_id, dir_name) = (piece.topic_id, piece.dir_name);
+        match piece.content {
+            Content::Batches { base, position, bytes } => {
+                by_segment.entry((dir_name, base)).or_default().push(Part { topic_id, position, bytes });
+            }
+            Content::End { from } => {
+                let segments = by_segment.range_mut((dir_name, Offset::ZERO)..=(dir_name, Offset(i64::MAX)));
+                for (_, parts) in segments {
+                    let own = parts.iter_mut().filter(|part| part.topic_id == topic_id);
+                    own.for_each(|part| part.bytes = below(part.bytes, from));
+                    parts.retain(|part| !part.bytes.is_empty());
+                }
+            }
         }
-        by_segment.entry((piece.dir_name, piece.base)).or_default().push(piece);
     }
-    let segments = by_segment.into_iter();
-    at_once(SEGMENTS_MAX, segments.map(|(segment, pieces)| replay_segment(effects, dir, segment, pieces)))
-        .await
+    by_segment
+}
+
+/// The batches that end at or below `from`.
+fn below(batches: &[u8], from: Offset) -> &[u8] {
+    let kept = model::batches(batches).map_while(Result::ok).take_while(|batch| batch.next_offset() <= from);
+    &batches[..kept.map(|batch| batch.size()).sum()]
+}
+
+async fn replay<E: Effects>(effects: &E, dir: &Path, entries: &[Entry<'_>]) -> Result<(), StorageError> {
+    let segments = parts_by_segment(entries).into_iter().filter(|(_, parts)| !parts.is_empty());
+    at_once(SEGMENTS_MAX, segments.map(|(segment, parts)| replay_segment(effects, dir, segment, parts))).await
 }
 
 async fn replay_segment<E: Effects>(
     effects: &E,
     dir: &Path,
     (dir_name, base): (&str, Offset),
-    mut pieces: Vec<&Piece<'_>>,
+    mut parts: Vec<Part<'_>>,
 ) -> Result<(), StorageError> {
     let Some(tp) = TopicPartition::from_dir_name(dir_name) else { return Ok(()) };
     let path = dir.join(dir_name).join(file_name(base, "log"));
     let begun_bytes_min = match topic_id_in(effects.disk(), &dir.join(tp.dir_name())).await {
         // A topic that was deleted, or created again under its name, has nothing to do with these.
         Ok(Some(topic_id)) => {
-            pieces.retain(|piece| piece.topic_id == topic_id);
+            parts.retain(|part| part.topic_id == topic_id);
             None
         }
         // Its creation was cut off, or the identity is lost and the records are not: then they are complete when it is
@@ -168,14 +194,14 @@ async fn replay_segment<E: Effects>(
         Err(error) => return Err(error),
     };
     if let Some(bytes_min) = begun_bytes_min {
-        let newest = pieces.last().map(|piece| piece.topic_id);
-        pieces.retain(|piece| Some(piece.topic_id) == newest);
-        let bytes_min = pieces.first().map_or(0, |first| first.position).max(bytes_min);
+        let newest = parts.last().map(|part| part.topic_id);
+        parts.retain(|part| Some(part.topic_id) == newest);
+        let bytes_min = parts.first().map_or(0, |first| first.position).max(bytes_min);
         if !has_bytes(effects, &path, bytes_min).await? {
             return Ok(());
         }
     }
-    write_pieces(effects, &path, &pieces).await
+    write_parts(effects, (&path, base), &parts).await
 }
 
 /// Whether there is a file with at least so many bytes.
@@ -189,19 +215,19 @@ async fn has_bytes<E: Effects>(effects: &E, path: &Path, bytes: u64) -> Result<b
     Ok(length >= bytes)
 }
 
-/// Writes pieces to a segment, unless retention has deleted it.
-async fn write_pieces<E: Effects>(
+/// Writes parts to a segment, unless retention has deleted it.
+async fn write_parts<E: Effects>(
     effects: &E,
-    path: &Path,
-    pieces: &[&Piece<'_>],
+    (path, base): (&Path, Offset),
+    parts: &[Part<'_>],
 ) -> Result<(), StorageError> {
-    let Some(first) = pieces.first() else { return Ok(()) };
+    let Some(first) = parts.first() else { return Ok(()) };
     let options = OpenOptions { write: true, create: false, direct: false };
     let file = match effects.disk().open(path, options).await {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Before retention removes a segment, the one that goes on behind it is there.
-            return if is_behind(effects, first.base, path).await? { Ok(()) } else { Err(lost(path)) };
+            return if is_behind(effects, base, path).await? { Ok(()) } else { Err(lost(path)) };
         }
         Err(error) => return Err(StorageError::io("open", path, &error)),
     };
@@ -211,13 +237,13 @@ async fn write_pieces<E: Effects>(
     }
     let mut run: Vec<u8> = Vec::new();
     let mut start = first.position;
-    for piece in pieces {
-        if start + to_u64(run.len()) != piece.position || run.len() >= RUN_BYTES_MAX {
+    for part in parts {
+        if start + to_u64(run.len()) != part.position || run.len() >= RUN_BYTES_MAX {
             write_run(effects, &file, path, start, &run).await?;
             run.clear();
-            start = piece.position;
+            start = part.position;
         }
-        run.extend_from_slice(piece.bytes);
+        run.extend_from_slice(part.bytes);
     }
     write_run(effects, &file, path, start, &run).await?;
     file.sync().await.map_err(|error| StorageError::io("sync", path, &error))
@@ -305,6 +331,69 @@ mod tests {
         // The first is in flight for long, the second is not.
         assert_eq!(check([(5, &[0, 0, 0b1, 0b10]), none], &[1]), Some(vec![(5, 0)]));
         assert_eq!(check([(5, &[0, 0, 0b1, 0b10]), none], &[1, 2]), None);
+    }
+
+    /// A batch per range of offsets.
+    fn stored(ranges: &[(i64, i64)]) -> Vec<u8> {
+        let batch = |&(first, next): &(i64, i64)| {
+            let mut builder = model::RecordBatchBuilder::new(Offset(first));
+            for offset in first..next {
+                builder = builder.record(offset, None, Some(b"value"));
+            }
+            builder.build()
+        };
+        ranges.iter().flat_map(|range| batch(range).to_vec()).collect()
+    }
+
+    #[test]
+    fn of_a_log_that_was_ended_nothing_older_at_or_above_counts() {
+        let tp = TopicPartition::new("a", PartitionId(0));
+        let other = TopicPartition::new("a", PartitionId(1));
+        let (topic, former) = (Uuid([1; 16]), Uuid([2; 16]));
+        let older = [
+            (former, &tp, 0, 0, stored(&[(0, 4)])),
+            (topic, &other, 0, 0, stored(&[(0, 9)])),
+            (topic, &tp, 0, 100, stored(&[(2, 3), (3, 5), (5, 6)])),
+            (topic, &tp, 6, 0, stored(&[(6, 8)])),
+        ];
+        let newer = (topic, &tp, 0, 500, stored(&[(4, 5)]));
+        let left = |from: i64| {
+            let mut builder = EntryBuilder::default();
+            builder.begin();
+            let add = |builder: &mut EntryBuilder, (topic, tp, base, position, bytes): &(Uuid, &TopicPartition, i64, u64, Vec<u8>)| {
+                builder.add((*topic, tp), (Offset(*base), *position), bytes.len(), [&bytes[..]].into_iter());
+            };
+            older.iter().for_each(|piece| add(&mut builder, piece));
+            builder.add_end((topic, &tp), Offset(from));
+            add(&mut builder, &newer);
+            let bytes = builder.finish(EntryId { generation: 1, sequence: 1 }, 0).to_vec();
+            let parts = parts_by_segment(&[parse(&bytes).expect("a whole entry")]);
+            let of_other: usize = parts[&("a-1", Offset(0))].iter().map(|part| part.bytes.len()).sum();
+            assert_eq!(of_other, older[1].4.len(), "another log goes on");
+            let own = parts.into_iter().filter(|((dir, _), _)| *dir == "a-0");
+            let flat = own.flat_map(|((_, base), parts)| parts.into_iter().map(move |part| (base.0, part)));
+            let flat: Vec<_> =
+                flat.map(|(base, part)| (part.topic_id, base, part.position, part.bytes.to_vec())).collect();
+            assert_eq!(
+                flat[0],
+                (former, 0, 0, stored(&[(0, 4)])),
+                "another topic of the name has its own end"
+            );
+            assert_eq!(flat.iter().filter(|part| part.2 == 500).count(), 1, "what came behind it counts");
+            flat.into_iter()
+                .filter(|part| part.0 == topic && part.2 != 500)
+                .map(|part| (part.1, part.3))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(left(0), []);
+        assert_eq!(left(2), []);
+        assert_eq!(left(3), [(0, stored(&[(2, 3)]))]);
+        // A batch that reaches beyond it goes as a whole.
+        assert_eq!(left(4), [(0, stored(&[(2, 3)]))]);
+        assert_eq!(left(5), [(0, stored(&[(2, 3), (3, 5)]))]);
+        assert_eq!(left(6), [(0, stored(&[(2, 3), (3, 5), (5, 6)]))]);
+        assert_eq!(left(7), [(0, stored(&[(2, 3), (3, 5), (5, 6)]))]);
+        assert_eq!(left(8), [(0, stored(&[(2, 3), (3, 5), (5, 6)])), (6, stored(&[(6, 8)]))]);
     }
 
     #[test]
