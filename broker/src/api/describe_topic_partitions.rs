@@ -1,5 +1,6 @@
 //! DescribeTopicPartitions: topics with their partitions, page by page (KIP-966).
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,16 +28,11 @@ pub async fn handle<E: Effects>(
     request: DescribeTopicPartitionsRequest<'_>,
 ) -> DescribeTopicPartitionsResponse {
     let image = shard.image();
-    let mut names: Vec<String> = request.topics.iter().map(|topic| topic.name.to_owned()).collect();
-    let all = names.is_empty();
-    if all {
-        names = image.topics().map(|topic| topic.name.to_string()).collect();
-    }
-    names.sort();
-    names.dedup();
+    let asked: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name).collect();
+    let all = asked.is_empty();
     let (first_topic, mut first_partition) =
         request.cursor.map_or(("", 0), |cursor| (cursor.topic_name, cursor.partition_index));
-    let foreign = request.cursor.is_some() && !all && !names.iter().any(|name| name == first_topic);
+    let foreign = request.cursor.is_some() && !all && !asked.contains(first_topic);
     if foreign || first_partition < 0 {
         let topics = request.topics.iter().map(|topic| failed(topic.name, ErrorCode::InvalidRequest)).collect();
         return DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() };
@@ -44,25 +40,28 @@ pub async fn handle<E: Effects>(
     let limit = shard.config().request_partitions_max();
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, limit);
     let mut response = DescribeTopicPartitionsResponse::default();
-    for name in names.iter().filter(|name| name.as_str() >= first_topic) {
+    let names: Box<dyn Iterator<Item = &str>> = if all {
+        Box::new(image.topics_from(first_topic).map(|topic| &*topic.name))
+    } else {
+        Box::new(asked.range(first_topic..).copied())
+    };
+    for name in names {
         if name != first_topic {
             first_partition = 0;
         }
         let Some(topic) = image.topic(name) else {
-            if !all {
-                response.topics.push(unknown(name));
-            }
+            response.topics.push(unknown(name));
             continue;
         };
         if left == 0 {
-            response.next_cursor = Some(ResponseCursor { topic_name: name.clone(), partition_index: 0 });
+            response.next_cursor = Some(ResponseCursor { topic_name: name.to_owned(), partition_index: 0 });
             break;
         }
         let (described, next) = describe(shard, topic, first_partition, left);
         left -= described.partitions.len();
         response.topics.push(described);
         if let Some(partition_index) = next {
-            response.next_cursor = Some(ResponseCursor { topic_name: name.clone(), partition_index });
+            response.next_cursor = Some(ResponseCursor { topic_name: name.to_owned(), partition_index });
             break;
         }
     }

@@ -3,12 +3,14 @@
 //! The controller on shard 0 is the only writer. It has [`decide`] say what a command asks for, appends the KRaft records to
 //! the metadata log, applies them to an immutable [`MetadataImage`] and publishes that to every shard.
 
+mod alike_names;
 mod controller;
 pub mod decide;
 mod error;
 mod image;
 pub mod producer_ids;
 mod records;
+mod removed_topics;
 pub mod reopening;
 pub mod topic_changes;
 mod topic_name;

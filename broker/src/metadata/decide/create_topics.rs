@@ -1,7 +1,6 @@
 //! New topics, each on its own merits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use model::{NodeId, TopicId};
 use net::protocol::ErrorCode;
@@ -77,7 +76,6 @@ pub struct TopicCreation<'a> {
     image: &'a MetadataImage,
     facts: &'a Facts,
     names: BTreeSet<String>,
-    alike: AlikeNames,
     records: Vec<MetadataRecord>,
 }
 
@@ -85,7 +83,7 @@ impl<'a> TopicCreation<'a> {
     /// A request on the image that has all changes before it.
     #[must_use]
     pub fn new(image: &'a MetadataImage, facts: &'a Facts) -> Self {
-        Self { image, facts, names: BTreeSet::new(), alike: AlikeNames::default(), records: Vec::new() }
+        Self { image, facts, names: BTreeSet::new(), records: Vec::new() }
     }
 
     /// Creates a topic with this id.
@@ -118,7 +116,7 @@ impl<'a> TopicCreation<'a> {
         self.records
     }
 
-    fn check_name(&mut self, name: &str) -> Result<(), ControllerError> {
+    fn check_name(&self, name: &str) -> Result<(), ControllerError> {
         let invalid = |message| Err(ControllerError::new(ErrorCode::InvalidTopicException, message));
         if let Err(message) = validate_topic_name(name) {
             return invalid(message);
@@ -132,7 +130,7 @@ impl<'a> TopicCreation<'a> {
             return Err(ControllerError::new(ErrorCode::TopicAlreadyExists, message));
         }
         // As in Kafka, topics of one request do not collide with each other.
-        match self.alike.colliding(self.image, name) {
+        match self.image.topic_alike(name) {
             Some(other) => invalid(format!("Topic '{name}' collides with existing topic: {other}")),
             None => Ok(()),
         }
@@ -206,22 +204,6 @@ fn own_configs(given: &[(String, Option<String>)]) -> Result<BTreeMap<String, St
     }
     validate_topic_configs(&configs).map_err(|error| refuse(error.to_string()))?;
     Ok(configs)
-}
-
-/// Existing names by what they look like in a metric, where dots are underscores. Made when the first name asks for it.
-#[derive(Default)]
-struct AlikeNames(Option<BTreeMap<String, Arc<str>>>);
-
-impl AlikeNames {
-    /// The topic whose name differs in dots and underscores only.
-    fn colliding(&mut self, image: &MetadataImage, name: &str) -> Option<Arc<str>> {
-        if !name.contains(['.', '_']) {
-            return None;
-        }
-        let plain = |name: &str| name.replace('.', "_");
-        let names = || image.topics().map(|topic| (plain(&topic.name), Arc::clone(&topic.name))).collect();
-        self.0.get_or_insert_with(names).get(&plain(name)).cloned()
-    }
 }
 
 #[cfg(test)]
