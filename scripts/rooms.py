@@ -30,6 +30,7 @@ ROOMS = {
         {"metadata"},
         {"coordination"},
         {"mesh"},
+        {"controller"},
         {"api"},
         {"clients"},
         {"cli"},

@@ -7,6 +7,7 @@ pub mod api;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod controller;
 pub mod coordination;
 pub mod logging;
 pub mod mesh;

@@ -30,11 +30,8 @@ pub async fn handle<E: Effects>(
     context: &RequestContext,
     request: DescribeQuorumRequest<'_>,
 ) -> DescribeQuorumResponse {
-    let quorum = shard
-        .call_controller(|_, controller| async move {
-            let log = controller.partition();
-            (log.leader_epoch().0, log.high_watermark().0, log.log.log_end_offset().0)
-        })
+    let progress = shard
+        .call_controller(|_, controller| async move { controller.log_progress() })
         .await;
     let node_id = shard.identity.node_id.0;
     let now = shard.effects.clock().unix_ms();
@@ -43,7 +40,7 @@ pub async fn handle<E: Effects>(
             let error_code = ErrorCode::UnknownTopicOrPartition.code();
             return ResponsePartitionData { partition_index, error_code, ..ResponsePartitionData::default() };
         }
-        let (leader_epoch, high_watermark, log_end_offset) = quorum;
+        let log_end_offset = progress.log_end.0;
         let mut voter = ReplicaState { replica_id: node_id, log_end_offset, ..ReplicaState::default() };
         if context.api_version >= VERSION_TIMES {
             (voter.last_fetch_timestamp, voter.last_caught_up_timestamp) = (now, now);
@@ -54,8 +51,8 @@ pub async fn handle<E: Effects>(
         ResponsePartitionData {
             partition_index,
             leader_id: node_id,
-            leader_epoch,
-            high_watermark,
+            leader_epoch: progress.leader_epoch.0,
+            high_watermark: progress.high_watermark.0,
             current_voters: vec![voter],
             ..ResponsePartitionData::default()
         }

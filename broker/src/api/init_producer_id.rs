@@ -8,6 +8,8 @@ use net::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdRespo
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
+use crate::controller::Controller;
+use crate::metadata::decide::AllocateProducerIds;
 use crate::node::shard::Shard;
 
 /// All stable versions of Kafka 4.4.
@@ -36,7 +38,13 @@ pub async fn handle<E: Effects>(
         };
         return failed(code);
     }
-    match shard.producer_ids.allocate(shard).await {
+    let next_block = async || {
+        let take = |shard: Rc<Shard<E>>, controller: Rc<Controller<E>>| async move {
+            controller.change(&shard, AllocateProducerIds, false, None).await
+        };
+        shard.call_controller(take).await
+    };
+    match shard.producer_ids.allocate(next_block).await {
         Ok(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() },
         Err(error) => {
             tracing::warn!(%error, "no producer id");

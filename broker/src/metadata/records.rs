@@ -152,7 +152,7 @@ fn config(resource_type: i8, name: &str, key: &str, value: Option<&str>) -> Resu
 ///
 /// # Errors
 /// A text that is too long for its field.
-pub(super) fn encode_batch(records: &[MetadataRecord], timestamp: i64) -> Result<Bytes, EncodeError> {
+pub(crate) fn encode_batch(records: &[MetadataRecord], timestamp: i64) -> Result<Bytes, EncodeError> {
     let mut builder = RecordBatchBuilder::new(Offset::ZERO);
     for record in records {
         builder = builder.record(timestamp, None, Some(&record.encode()?));

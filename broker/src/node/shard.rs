@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{self, StreamExt};
-use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
+use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition};
 use net::protocol::ErrorCode;
 use runtime::mesh::MeshPort;
 use runtime::sync::oneshot;
@@ -21,13 +21,14 @@ use crate::api::fetch::session::FetchSessions;
 use crate::api::request_memory::RequestMemory;
 use crate::clients::connections::Connections;
 use crate::config::{BrokerConfig, TopicConfig};
+use crate::controller::Controller;
+use crate::controller::producer_ids::ProducerIds;
 use crate::coordination::directory::Coordinators;
 use crate::logging::Loggers;
 use crate::mesh::calls::{Calls, Job};
-use crate::metadata::producer_ids::ProducerIds;
 use crate::metadata::reopening::Reopening;
 use crate::metadata::topic_changes::TopicChanges;
-use crate::metadata::{Controller, MetadataImage, TopicImage};
+use crate::metadata::{MetadataImage, TopicImage};
 use crate::replicas::fetch_waits::FetchWaits;
 use crate::replicas::offline_partitions::{Availability, OfflinePartition, OfflinePartitions};
 use crate::replicas::partition::Partition;
@@ -488,13 +489,6 @@ impl<E: Effects> Shard<E> {
             Either::Left((answer, _)) => answer.ok(),
             Either::Right(_) => None,
         }
-    }
-
-    /// A random identifier.
-    #[must_use]
-    pub fn random_uuid(&self) -> Uuid {
-        let bits = (u128::from(self.effects.random()) << 64) | u128::from(self.effects.random());
-        Uuid::from_random(bits.to_be_bytes())
     }
 }
 

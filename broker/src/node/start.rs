@@ -17,9 +17,10 @@ use storage::{
 use crate::clients::connections::close_idle;
 use crate::clients::listener::listen;
 use crate::config::{BrokerConfig, TopicConfig};
+use crate::controller::{Controller, MetadataLog};
 use crate::logging::Loggers;
 use crate::mesh::calls::Job;
-use crate::metadata::{CLUSTER_METADATA, Controller, MetadataImage};
+use crate::metadata::{CLUSTER_METADATA, MetadataImage};
 use crate::node::shard::{Identity, Shard};
 use crate::replicas::partition::Partition;
 
@@ -121,9 +122,9 @@ async fn open_first<E: Effects>(
     }
     let topic_config = TopicConfig::resolve(config, &BTreeMap::new());
     let partition = Partition::lead(effects.clone(), node_id, LeaderEpoch(0), log, &topic_config);
-    let controller = Controller::load(partition).await?;
-    warn_of_unknown(&found, &*controller.image().await);
-    Ok((identity, logs, Rc::new(controller)))
+    let controller = Controller::load(MetadataLog::new(partition)).await?;
+    warn_of_unknown(&found, &controller.image());
+    Ok((identity, logs, controller))
 }
 
 /// Names the directories that no topic accounts for: a deletion was cut off, or the metadata is not what it was. They
@@ -200,7 +201,7 @@ pub async fn bring_up<E: Effects>(
     options: &StartOptions,
 ) -> anyhow::Result<Vec<SocketAddr>> {
     let controller = shard.controller.as_ref().context("only shard 0 brings the broker up")?;
-    let image = controller.image().await;
+    let image = controller.image();
     let topics: Vec<TopicId> = image.topics().map(|topic| topic.id).collect();
     let partitions = image.partition_count();
     let began = shard.effects.clock().now();

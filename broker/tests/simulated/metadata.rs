@@ -17,7 +17,7 @@ use runtime::{Clock, Effects};
 use crate::harness::{Broker, Client, in_world};
 use crate::records::{create_topic, fetch, produce, values};
 
-fn named(code: i16) -> ErrorCode {
+pub(crate) fn named(code: i16) -> ErrorCode {
     ErrorCode::try_from(code).expect("a code of Kafka's")
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn delete(client: &mut Client, name: &str) {
     assert_eq!(response.responses[0].error_code, 0, "{response:?}");
 }
 
-async fn set_retention(client: &mut Client, topic: &str, value: &str) -> ErrorCode {
+pub(crate) async fn set_retention(client: &mut Client, topic: &str, value: &str) -> ErrorCode {
     let configs = [AlterableConfig { name: "retention.ms", config_operation: 0, value: Some(value) }];
     let resources =
         [AlterConfigsResource { resource_type: 2, resource_name: topic, configs: (&configs[..]).into() }];
@@ -100,7 +100,7 @@ fn producer_ids_are_never_given_twice() {
 }
 
 /// Creates topics with so many partitions each; yields the error codes.
-async fn create(client: &mut Client, topics: &[(&str, i32)], timeout_ms: i32) -> Vec<ErrorCode> {
+pub(crate) async fn create(client: &mut Client, topics: &[(&str, i32)], timeout_ms: i32) -> Vec<ErrorCode> {
     let topics: Vec<_> = topics
         .iter()
         .map(|(name, num_partitions)| CreatableTopic {

@@ -1,15 +1,12 @@
 //! Producer ids that this shard may give away, taken from the controller in blocks.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use futures_util::lock::Mutex;
 use model::ProducerId;
-use runtime::Effects;
 
-use super::decide::{AllocateProducerIds, PRODUCER_ID_BLOCK};
 use crate::metadata::ControllerError;
-use crate::node::shard::Shard;
+use crate::metadata::decide::PRODUCER_ID_BLOCK;
 
 /// The shard's block. Lives on every shard.
 #[derive(Debug, Default)]
@@ -20,18 +17,18 @@ pub struct ProducerIds {
 }
 
 impl ProducerIds {
-    /// A producer id that nobody else has or will ever get.
+    /// A producer id that nobody else has or will ever get. `next_block` yields the first id of a block of
+    /// [`PRODUCER_ID_BLOCK`] that are this shard's alone.
     ///
     /// # Errors
-    /// The controller could not record a new block.
-    pub async fn allocate<E: Effects>(&self, shard: &Rc<Shard<E>>) -> Result<ProducerId, ControllerError> {
+    /// What `next_block` says.
+    pub async fn allocate(
+        &self,
+        next_block: impl AsyncFnOnce() -> Result<i64, ControllerError>,
+    ) -> Result<ProducerId, ControllerError> {
         let _one_at_a_time = self.refill.lock().await;
         if self.next.get() == self.end.get() {
-            let first = shard
-                .call_controller(|shard, controller| async move {
-                    controller.change(&shard, AllocateProducerIds, false, None).await
-                })
-                .await?;
+            let first = next_block().await?;
             self.next.set(first);
             self.end.set(first + PRODUCER_ID_BLOCK);
         }
