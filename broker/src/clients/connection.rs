@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use net::protocol::{ApiKey, RequestHeader, Segment};
 use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
 use runtime::sync::{Notify, Permit};
-use runtime::{Clock, Effects, Monotonic, Net, Stream};
+use runtime::{Clock, Effects, Monotonic};
 
 use crate::api::dispatch::{Handled, dispatch, finish};
 use crate::api::reply::ExternalPart;
@@ -22,17 +22,17 @@ use crate::api::request::{CloseReason, RequestContext};
 use crate::api::request_memory::{FREE_BYTES, RequestGrant};
 use crate::api::session::Session;
 use crate::clients::connection_end::{DISCARD_TIME_MAX, discard};
+use crate::clients::connections::OpenConnection;
 use crate::clients::outgoing::Outgoing;
 use crate::clients::response_sender::ResponseSender;
 use crate::clients::slow_arrivals::{Arrival, PATIENCE};
+use crate::clients::transport::Transport;
 use crate::node::shard::Shard;
 
-type StreamOf<E> = <<E as Effects>::Net as Net>::Stream;
-
 /// One connection. Lives on the shard that accepted it.
-pub struct Connection<E: Effects> {
+pub(crate) struct Connection<E: Effects, T: Transport<E>> {
     shard: Rc<Shard<E>>,
-    stream: StreamOf<E>,
+    transport: T,
     session: Rc<Session>,
     protocol: RefCell<net::Connection>,
     /// Records and file parts of responses that have not been sent, by the token in their segments.
@@ -57,9 +57,9 @@ pub struct Connection<E: Effects> {
     in_transit_bytes: Cell<usize>,
 }
 
-impl<E: Effects> Connection<E> {
+impl<E: Effects, T: Transport<E>> Connection<E, T> {
     /// A new connection with the broker's limits.
-    pub fn new(shard: Rc<Shard<E>>, stream: StreamOf<E>, session: Session) -> Rc<Self> {
+    pub(crate) fn new(shard: Rc<Shard<E>>, transport: T, session: Session) -> Rc<Self> {
         let limits = ConnectionLimits {
             request_bytes_max: shard.config().socket_request_bytes_max(),
             ..ConnectionLimits::default()
@@ -67,7 +67,7 @@ impl<E: Effects> Connection<E> {
         let now = shard.effects.clock().now();
         Rc::new(Self {
             shard,
-            stream,
+            transport,
             session: Rc::new(session),
             protocol: RefCell::new(net::Connection::new(limits)),
             external: RefCell::default(),
@@ -84,54 +84,8 @@ impl<E: Effects> Connection<E> {
         })
     }
 
-    /// When the connection last received or sent something.
-    #[must_use]
-    pub fn last_active(&self) -> Monotonic {
-        self.last_active.get()
-    }
-
-    /// What is known of the client.
-    #[must_use]
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// Whether no request is being worked on, and has not been for so long that its client has its answer.
-    #[must_use]
-    pub fn is_resting(&self, now: Monotonic) -> bool {
-        self.protocol.borrow().is_idle() && now.since(self.last_active.get()) > DISCARD_TIME_MAX
-    }
-
-    /// The large request that holds memory while it arrives.
-    #[must_use]
-    pub fn arrival(&self, now: Monotonic) -> Option<Arrival> {
-        let since = self.arriving.get().filter(|_| !self.aborted.get())?;
-        let bytes = self.protocol.borrow().buffered_bytes();
-        Some(Arrival { connection_id: self.session.connection_id, bytes, received_for: now.since(since) })
-    }
-
-    /// Takes no more requests, answers those that were taken, then ends the connection; what still arrives is discarded.
-    pub fn finish(&self) {
-        self.session.begin_end();
-        self.ready.notify_one();
-        self.progress.notify_one();
-    }
-
-    /// Ends the connection at once.
-    pub fn abort(&self) {
-        self.stream.shutdown();
-        self.aborted.set(true);
-        self.finish();
-    }
-
-    /// Whether it sends no more.
-    #[must_use]
-    pub fn is_answered(&self) -> bool {
-        self.closed.get()
-    }
-
     /// Serves the connection until either side closes it.
-    pub async fn serve(self: Rc<Self>) {
+    pub(crate) async fn serve(self: Rc<Self>) {
         let writer = Rc::clone(&self);
         self.shard.effects.spawn(async move { writer.write().await });
         if let Err(reason) = self.read().await {
@@ -145,7 +99,7 @@ impl<E: Effects> Connection<E> {
         }
         drop(self.grant.take());
         if !self.aborted.get() {
-            discard(self.shard.effects.clock(), &self.stream).await;
+            discard(self.shard.effects.clock(), &self.transport).await;
         }
     }
 
@@ -170,7 +124,7 @@ impl<E: Effects> Connection<E> {
                 break;
             }
             let buffer = self.protocol.borrow_mut().take_buffer(room_max);
-            let (received, buffer) = self.stream.recv(buffer).await;
+            let (received, buffer) = self.transport.recv(buffer).await;
             self.protocol.borrow_mut().received(buffer);
             match received {
                 Ok(0) | Err(_) => return Ok(()),
@@ -301,7 +255,7 @@ impl<E: Effects> Connection<E> {
     }
 
     /// Charges a small request that is on its way to another shard, unless it has the room that every connection has.
-    async fn send_along(self: &Rc<Self>, bytes: usize) -> InTransit<E> {
+    async fn send_along(self: &Rc<Self>, bytes: usize) -> InTransit<E, T> {
         let total = self.in_transit_bytes.get() + bytes;
         self.in_transit_bytes.set(total);
         let memory = &self.shard.request_memory;
@@ -355,7 +309,7 @@ impl<E: Effects> Connection<E> {
     fn fail(&self, slot: Slot, reason: &CloseReason) {
         self.note_closing(reason);
         self.protocol.borrow_mut().complete(slot, Vec::new());
-        self.finish();
+        self.drain();
     }
 
     async fn write(self: Rc<Self>) {
@@ -374,7 +328,7 @@ impl<E: Effects> Connection<E> {
                 break;
             }
         }
-        self.stream.shutdown_send();
+        self.transport.end_sending().await;
         self.closed.set(true);
         self.progress.notify_one();
         self.shard.connections.note_answered();
@@ -402,7 +356,7 @@ impl<E: Effects> Connection<E> {
         });
         let line = line.collect();
         let progressed = || self.last_active.set(self.shard.effects.clock().now());
-        let sender = ResponseSender { shard: &self.shard, stream: &self.stream, progressed };
+        let sender = ResponseSender { shard: &self.shard, transport: &self.transport, progressed };
         sender.send(line).await?;
         self.shard.stats.sent(total);
         self.protocol.borrow_mut().sent(total);
@@ -411,14 +365,50 @@ impl<E: Effects> Connection<E> {
     }
 }
 
+impl<E: Effects, T: Transport<E>> OpenConnection for Connection<E, T> {
+    fn last_active(&self) -> Monotonic {
+        self.last_active.get()
+    }
+
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn is_idle(&self, now: Monotonic) -> bool {
+        self.protocol.borrow().is_idle() && now.since(self.last_active.get()) > DISCARD_TIME_MAX
+    }
+
+    fn arrival(&self, now: Monotonic) -> Option<Arrival> {
+        let since = self.arriving.get().filter(|_| !self.aborted.get())?;
+        let bytes = self.protocol.borrow().buffered_bytes();
+        Some(Arrival { connection_id: self.session.connection_id, bytes, received_for: now.since(since) })
+    }
+
+    fn drain(&self) {
+        self.session.begin_end();
+        self.ready.notify_one();
+        self.progress.notify_one();
+    }
+
+    fn abort(&self) {
+        self.transport.abort();
+        self.aborted.set(true);
+        self.drain();
+    }
+
+    fn is_drained(&self) -> bool {
+        self.closed.get()
+    }
+}
+
 /// A small request on its way to another shard.
-struct InTransit<E: Effects> {
-    connection: Rc<Connection<E>>,
+struct InTransit<E: Effects, T: Transport<E>> {
+    connection: Rc<Connection<E, T>>,
     bytes: usize,
     _charged: Option<Permit>,
 }
 
-impl<E: Effects> Drop for InTransit<E> {
+impl<E: Effects, T: Transport<E>> Drop for InTransit<E, T> {
     fn drop(&mut self) {
         let in_transit = &self.connection.in_transit_bytes;
         in_transit.set(in_transit.get() - self.bytes);

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::future::{Either, select};
-use runtime::{Clock, Stream};
+use runtime::{Clock, Effects};
+
+use crate::clients::transport::Transport;
 
 /// How long a peer may take to close its side.
 pub(crate) const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
@@ -20,12 +22,12 @@ const DISCARD_BYTES_MAX: usize = 64 << 20;
 const BUFFER_BYTES: usize = 4 << 10;
 
 /// Reads what still arrives, to no purpose, until the peer has closed its side or has used up its time or its bytes.
-pub(crate) async fn discard(clock: &impl Clock, stream: &impl Stream) {
+pub(crate) async fn discard<E: Effects>(clock: &E::Clock, transport: &impl Transport<E>) {
     let deadline = clock.now() + DISCARD_TIME_MAX;
     let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
     let mut discarded = 0;
     while discarded < DISCARD_BYTES_MAX {
-        let received = match select(pin!(stream.recv(buffer)), pin!(clock.sleep_until(deadline))).await {
+        let received = match select(pin!(transport.recv(buffer)), pin!(clock.sleep_until(deadline))).await {
             Either::Left((received, _)) => received,
             Either::Right(_) => return,
         };

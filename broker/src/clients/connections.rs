@@ -2,25 +2,45 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use runtime::sync::Notify;
-use runtime::{Clock, Effects, Monotonic, Net, Stream};
+use runtime::{Clock, Effects, Monotonic};
 
 use crate::api::session::Session;
 use crate::clients::closing_lines::ClosingLines;
 use crate::clients::connection::Connection;
 use crate::clients::connection_end::DISCARD_TIME_MAX;
-use crate::clients::slow_arrivals::too_slow;
+use crate::clients::slow_arrivals::{Arrival, too_slow};
+use crate::clients::transport::Transport;
 use crate::node::shard::Shard;
 
-/// The listeners and connections of one shard.
-pub struct Connections<E: Effects> {
+/// What the connections of a shard have in common, whatever their transport. For what is seldom done.
+pub(crate) trait OpenConnection {
+    /// What is known of the client.
+    fn session(&self) -> &Session;
+    /// When it last received or sent something.
+    fn last_active(&self) -> Monotonic;
+    /// Whether no request is being worked on, and has not been for so long that its client has its answer.
+    fn is_idle(&self, now: Monotonic) -> bool;
+    /// The large request that holds memory while it arrives.
+    fn arrival(&self, now: Monotonic) -> Option<Arrival>;
+    /// Takes no more requests, answers those that were taken, then ends the connection; what still arrives is discarded.
+    fn drain(&self);
+    /// Whether it sends no more.
+    fn is_drained(&self) -> bool;
+    /// Ends the connection at once.
+    fn abort(&self);
+}
+
+/// The connections of one shard.
+pub struct Connections {
     next_id: Cell<u64>,
-    open: RefCell<HashMap<u64, Rc<Connection<E>>>>,
+    open: RefCell<HashMap<u64, Rc<dyn OpenConnection>>>,
     /// No more are accepted, and the log says so.
     full: Cell<bool>,
     /// What is logged of connections that are closed.
@@ -34,7 +54,7 @@ pub struct Connections<E: Effects> {
     pub ended: Notify,
 }
 
-impl<E: Effects> Default for Connections<E> {
+impl Default for Connections {
     fn default() -> Self {
         Self {
             next_id: Cell::new(1),
@@ -49,35 +69,40 @@ impl<E: Effects> Default for Connections<E> {
     }
 }
 
-impl<E: Effects> Connections<E> {
+impl Connections {
     /// Stops accepting and taking requests; waits a while until those that were taken are answered.
-    pub(crate) async fn finish(&self, shard: &Rc<Shard<E>>) {
+    pub(crate) async fn drain<E: Effects>(&self, shard: &Rc<Shard<E>>) {
         shard.stop();
         // Members that wait for a rebalance would otherwise hold up the end.
         shard.coordinators.stop();
         self.stopping.notify_all();
         let now = shard.effects.clock().now();
         for connection in self.all() {
-            if connection.is_resting(now) {
+            if connection.is_idle(now) {
                 connection.abort();
             } else {
-                connection.finish();
+                connection.drain();
             }
         }
         self.wait_until(shard, DRAIN, || self.answering.get() == 0).await;
         for connection in self.all() {
-            if !connection.is_answered() {
+            if !connection.is_drained() {
                 connection.abort();
             }
         }
     }
 
     /// Waits until the clients have closed their side, those that do so soon.
-    pub(crate) async fn end(&self, shard: &Rc<Shard<E>>) {
+    pub(crate) async fn wait_until_closed<E: Effects>(&self, shard: &Rc<Shard<E>>) {
         self.wait_until(shard, DISCARD_TIME_MAX, || self.open.borrow().is_empty()).await;
     }
 
-    async fn wait_until(&self, shard: &Rc<Shard<E>>, time_max: Duration, is_reached: impl Fn() -> bool) {
+    async fn wait_until<E: Effects>(
+        &self,
+        shard: &Rc<Shard<E>>,
+        time_max: Duration,
+        is_reached: impl Fn() -> bool,
+    ) {
         let deadline = shard.effects.clock().now() + time_max;
         while !is_reached() {
             let sleep = std::pin::pin!(shard.effects.clock().sleep_until(deadline));
@@ -88,7 +113,7 @@ impl<E: Effects> Connections<E> {
         }
     }
 
-    fn all(&self) -> Vec<Rc<Connection<E>>> {
+    fn all(&self) -> Vec<Rc<dyn OpenConnection>> {
         self.open.borrow().values().map(Rc::clone).collect()
     }
 
@@ -117,7 +142,7 @@ impl<E: Effects> Connections<E> {
     }
 
     /// Whether there is room for no other connection on this shard. Says so in the log when that begins.
-    pub(crate) fn is_full(&self, shard: &Shard<E>) -> bool {
+    pub(crate) fn is_full<E: Effects>(&self, shard: &Shard<E>) -> bool {
         let (configured, descriptors) = (shard.config().max_connections(), shard.identity.descriptors / 2);
         let shard_max = configured.min(descriptors).div_ceil(shard.identity.shards);
         let open = self.count();
@@ -140,14 +165,20 @@ impl<E: Effects> Connections<E> {
         is_full
     }
 
-    /// Serves a connection that was accepted.
-    pub(crate) fn add(&self, shard: &Rc<Shard<E>>, stream: <E::Net as Net>::Stream, listener: &Arc<str>) {
+    /// Serves a connection that a listener has accepted between two addresses, ours first.
+    pub fn add<E: Effects, T: Transport<E>>(
+        &self,
+        shard: &Rc<Shard<E>>,
+        transport: T,
+        listener: &Arc<str>,
+        [local_addr, peer_addr]: [SocketAddr; 2],
+    ) {
         self.answering.set(self.answering.get() + 1);
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let session = Session::new(id, Arc::clone(listener), stream.local_addr(), stream.peer_addr());
-        let connection = Connection::new(Rc::clone(shard), stream, session);
-        self.open.borrow_mut().insert(id, Rc::clone(&connection));
+        let session = Session::new(id, Arc::clone(listener), local_addr, peer_addr);
+        let connection = Connection::new(Rc::clone(shard), transport, session);
+        self.open.borrow_mut().insert(id, Rc::clone(&connection) as Rc<dyn OpenConnection>);
         shard.stats.connected();
         let shard = Rc::clone(shard);
         let effects = shard.effects.clone();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use runtime::{Clock, Effects, ListenOptions, Listener, Net};
+use runtime::{Clock, Effects, ListenOptions, Listener, Net, Stream};
 
+use crate::clients::transport::Plain;
 use crate::node::shard::Shard;
 
 /// Opens this shard's socket of the listener `name`.
@@ -46,7 +47,13 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listen
                 if shard.connections.is_full(&shard) {
                     shard.stats.refused_connection();
                 } else {
-                    shard.connections.add(&shard, stream, &name);
+                    let addresses = [stream.local_addr(), stream.peer_addr()];
+                    shard.connections.add(
+                        &shard,
+                        Plain::new(shard.effects.clone(), stream),
+                        &name,
+                        addresses,
+                    );
                 }
             }
             Err(error) => {

@@ -9,22 +9,23 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use runtime::budget::BudgetWatch;
-use runtime::{Clock, Effects, Net, Stream};
+use runtime::{Clock, Effects};
 
 use crate::api::fetch::read::read_again;
 use crate::api::response_records::Unsent;
 use crate::clients::outgoing::Outgoing;
+use crate::clients::transport::Transport;
 use crate::node::shard::Shard;
 
 /// The sending side of one connection.
-pub(crate) struct ResponseSender<'a, E: Effects, F: Fn()> {
+pub(crate) struct ResponseSender<'a, E: Effects, T: Transport<E>, F: Fn()> {
     pub(crate) shard: &'a Rc<Shard<E>>,
-    pub(crate) stream: &'a <E::Net as Net>::Stream,
+    pub(crate) transport: &'a T,
     /// Called when the socket has taken something.
     pub(crate) progressed: F,
 }
 
-impl<E: Effects, F: Fn()> ResponseSender<'_, E, F> {
+impl<E: Effects, T: Transport<E>, F: Fn()> ResponseSender<'_, E, T, F> {
     /// Sends everything, in order. At most one send may be under way.
     ///
     /// # Errors
@@ -33,7 +34,7 @@ impl<E: Effects, F: Fn()> ResponseSender<'_, E, F> {
         while let Some(first) = line.pop_front() {
             match first {
                 Outgoing::File(part) => {
-                    self.shard.effects.send_file(self.stream, &part.file, part.position, part.length).await?;
+                    self.transport.send_file(&part.file, part.position, part.length).await?;
                     (self.progressed)();
                 }
                 Outgoing::Unsent(unsent) => self.send_unsent(unsent).await?,
@@ -90,7 +91,7 @@ impl<E: Effects, F: Fn()> ResponseSender<'_, E, F> {
                 }
             }
         };
-        let sent = self.stream.send_while(pieces, patience).await?;
+        let sent = self.transport.send_while(pieces, patience).await?;
         if sent > 0 {
             (self.progressed)();
         }
@@ -100,7 +101,7 @@ impl<E: Effects, F: Fn()> ResponseSender<'_, E, F> {
     /// Reads again what has not been sent and sends it, whenever the socket takes more.
     async fn send_unsent(&self, mut unsent: Unsent) -> io::Result<()> {
         while unsent.length > unsent.skip {
-            self.stream.writable().await?;
+            self.transport.writable().await?;
             let read = read_again(self.shard, &unsent, AGAIN_BYTES).await;
             let read = read.ok_or_else(|| io::Error::other("records of a response cannot be read again"))?;
             let mut rest = read.clone();

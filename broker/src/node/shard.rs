@@ -95,7 +95,7 @@ pub struct Shard<E: Effects> {
     /// Looks at the records that clients of this shard send.
     pub records: RecordChecker<E>,
     /// Client connections accepted here.
-    pub connections: Connections<E>,
+    pub connections: Connections,
     /// What happened here, counted.
     pub stats: Stats,
     /// The controller, on shard 0.

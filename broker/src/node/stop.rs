@@ -8,7 +8,7 @@ use crate::node::shard::Shard;
 
 /// Ends the broker in order; runs on shard 0.
 pub async fn take_down<E: Effects>(shard: &Rc<Shard<E>>) {
-    shard.call_all(|shard| async move { shard.connections.finish(&shard).await }).await;
+    shard.call_all(|shard| async move { shard.connections.drain(&shard).await }).await;
     // Nobody can be told any more what becomes of an append.
     shard.call_all(|shard| async move { shard.refuse_appends() }).await;
     let closed = shard.call_all(|shard| async move { shard.logs.close().await }).await;
@@ -20,6 +20,6 @@ pub async fn take_down<E: Effects>(shard: &Rc<Shard<E>>) {
     if clean && let Err(error) = shard.identity.log_dir.mark_clean(&shard.effects).await {
         tracing::error!(%error, "the clean-shutdown marker could not be written");
     }
-    shard.call_all(|shard| async move { shard.connections.end(&shard).await }).await;
+    shard.call_all(|shard| async move { shard.connections.wait_until_closed(&shard).await }).await;
     shard.call_all(|shard| async move { shard.connections.ended.notify_all() }).await;
 }

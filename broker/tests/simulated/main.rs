@@ -27,3 +27,4 @@ mod reopening;
 mod request_errors;
 mod request_limits;
 mod text_rules;
+mod transport;
