@@ -3,11 +3,11 @@
 //! This crate knows frames, messages and the order of responses; it does not know that partitions exist.
 #![forbid(unsafe_code)]
 
-mod connection;
+mod exchange;
 mod frame_decoder;
 mod pipeline;
 pub mod protocol;
 
-pub use connection::{Connection, ConnectionLimits, StartedRequest};
+pub use exchange::{Exchange, ExchangeLimits, StartedRequest};
 pub use frame_decoder::{FrameDecoder, FrameError};
-pub use pipeline::{Concurrency, Pipeline, Slot};
+pub use pipeline::{Concurrency, Pipeline, Turn};

@@ -32,14 +32,14 @@ impl Concurrency {
 /// answered at most once.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a request that is never completed holds back all responses behind it"]
-pub struct Slot(u64);
+pub struct Turn(u64);
 
 /// Requests in flight and responses that wait for their turn or for the socket.
 ///
 /// Invariant: `running` entries of `entries` are `Running`; when one of them is exclusive, it is the only one.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// In the order of the requests; the front one has slot number `front`.
+    /// In the order of the requests; the front one has turn number `front`.
     entries: VecDeque<Entry>,
     front: u64,
     running: usize,
@@ -85,23 +85,23 @@ impl Pipeline {
     }
 
     /// Starts a request, if it may start now.
-    pub fn begin(&mut self, concurrency: Concurrency) -> Option<Slot> {
+    pub fn begin(&mut self, concurrency: Concurrency) -> Option<Turn> {
         if !self.may_start(concurrency) {
             return None;
         }
-        let slot = Slot(self.front + self.entries.len() as u64);
+        let turn = Turn(self.front + self.entries.len() as u64);
         self.entries.push_back(Entry::Running);
         self.running += 1;
         self.exclusive_running = concurrency == Concurrency::Exclusive;
-        Some(slot)
+        Some(turn)
     }
 
     /// Completes a request. No segments: it has no response, as a Produce with acks=0.
-    pub fn complete(&mut self, slot: Slot, response: Vec<Segment>) {
-        let index = slot.0.checked_sub(self.front).and_then(|index| usize::try_from(index).ok());
+    pub fn complete(&mut self, turn: Turn, response: Vec<Segment>) {
+        let index = turn.0.checked_sub(self.front).and_then(|index| usize::try_from(index).ok());
         let entry = index.and_then(|index| self.entries.get_mut(index));
         let Some(entry @ Entry::Running) = entry else {
-            debug_assert!(false, "a slot completes once, on its own connection");
+            debug_assert!(false, "a turn completes once, on its own connection");
             return;
         };
         self.out_bytes += response.iter().map(Segment::len).sum::<usize>();
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn responses_leave_in_request_order() {
         let mut pipeline = Pipeline::new(10, 1000);
-        let slots: Vec<Slot> = (0..4).map(|_| pipeline.begin(Overlapping).unwrap()).collect();
-        let [a, b, c, d] = <[Slot; 4]>::try_from(slots).unwrap();
+        let turns: Vec<Turn> = (0..4).map(|_| pipeline.begin(Overlapping).unwrap()).collect();
+        let [a, b, c, d] = <[Turn; 4]>::try_from(turns).unwrap();
         pipeline.complete(c, response("c"));
         pipeline.complete(b, Vec::new());
         assert_eq!(pipeline.next_ready(), None);

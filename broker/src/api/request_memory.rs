@@ -37,7 +37,7 @@ impl RequestMemory {
             arriving: Rc::new(Arriving {
                 bytes_max: bytes / 8 * 3,
                 request_bytes_max,
-                state: RefCell::default(),
+                queue: RefCell::default(),
             }),
             expected: Part::new(bytes / 4),
             in_transit: Part::new(bytes / 8),
@@ -55,7 +55,7 @@ impl RequestMemory {
     /// Bytes that large requests hold while they arrive and while they are worked on.
     #[must_use]
     pub fn arriving_bytes(&self) -> usize {
-        self.arriving.state.borrow().used_bytes
+        self.arriving.queue.borrow().used_bytes
     }
 
     /// Nothing yet, for a request that begins to arrive; it [grows](RequestGrant::grow).
@@ -95,11 +95,11 @@ impl RequestMemory {
 struct Arriving {
     bytes_max: usize,
     request_bytes_max: usize,
-    state: RefCell<State>,
+    queue: RefCell<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     used_bytes: usize,
     next_ticket: u64,
     /// Requests that are still arriving, oldest first.
@@ -116,18 +116,18 @@ struct Waiting {
 
 impl Arriving {
     /// Whether the request with this ticket may have `more_bytes` now.
-    fn has_room(&self, state: &State, ticket: u64, more_bytes: usize) -> bool {
-        let is_oldest = state.tickets.first() == Some(&ticket);
+    fn has_room(&self, queue: &Queue, ticket: u64, more_bytes: usize) -> bool {
+        let is_oldest = queue.tickets.first() == Some(&ticket);
         let extra_bytes = if is_oldest { self.request_bytes_max } else { 0 };
-        state.used_bytes + more_bytes <= self.bytes_max + extra_bytes
+        queue.used_bytes + more_bytes <= self.bytes_max + extra_bytes
     }
 
     /// Wakes those for which there is room now.
     fn wake(&self) {
-        let state = self.state.borrow();
-        let mut free_bytes = self.bytes_max.saturating_sub(state.used_bytes);
-        for ((_, ticket), waiting) in &state.waiting {
-            if waiting.more_bytes <= free_bytes || state.tickets.first() == Some(ticket) {
+        let queue = self.queue.borrow();
+        let mut free_bytes = self.bytes_max.saturating_sub(queue.used_bytes);
+        for ((_, ticket), waiting) in &queue.waiting {
+            if waiting.more_bytes <= free_bytes || queue.tickets.first() == Some(ticket) {
                 free_bytes = free_bytes.saturating_sub(waiting.more_bytes);
                 waiting.waker.wake_by_ref();
             }
@@ -157,21 +157,21 @@ impl RequestGrant {
         let Some(more_bytes) = to_bytes.checked_sub(self.bytes()).filter(|more| *more > 0) else { return };
         let arriving = Rc::clone(&self.arriving);
         let ticket = *self.ticket.get_or_insert_with(|| {
-            let mut state = arriving.state.borrow_mut();
-            state.next_ticket += 1;
-            let ticket = state.next_ticket;
-            state.tickets.insert(ticket);
+            let mut queue = arriving.queue.borrow_mut();
+            queue.next_ticket += 1;
+            let ticket = queue.next_ticket;
+            queue.tickets.insert(ticket);
             ticket
         });
         let place = Place { arriving: &arriving, key: (to_bytes, ticket) };
         std::future::poll_fn(|context| {
-            let mut state = arriving.state.borrow_mut();
-            if arriving.has_room(&state, ticket, more_bytes) {
-                state.used_bytes += more_bytes;
+            let mut queue = arriving.queue.borrow_mut();
+            if arriving.has_room(&queue, ticket, more_bytes) {
+                queue.used_bytes += more_bytes;
                 return Poll::Ready(());
             }
             let waiting = Waiting { more_bytes, waker: context.waker().clone() };
-            state.waiting.insert(place.key, waiting);
+            queue.waiting.insert(place.key, waiting);
             Poll::Pending
         })
         .await;
@@ -181,7 +181,7 @@ impl RequestGrant {
     /// The whole request is there: it keeps what it has, and the next oldest gets its right.
     pub fn arrived(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.arriving.state.borrow_mut().tickets.remove(&ticket);
+            self.arriving.queue.borrow_mut().tickets.remove(&ticket);
             self.arriving.wake();
         }
     }
@@ -189,12 +189,12 @@ impl RequestGrant {
 
 impl Drop for RequestGrant {
     fn drop(&mut self) {
-        let mut state = self.arriving.state.borrow_mut();
-        state.used_bytes -= self.bytes;
+        let mut queue = self.arriving.queue.borrow_mut();
+        queue.used_bytes -= self.bytes;
         if let Some(ticket) = self.ticket {
-            state.tickets.remove(&ticket);
+            queue.tickets.remove(&ticket);
         }
-        drop(state);
+        drop(queue);
         if self.bytes > 0 || self.ticket.is_some() {
             self.arriving.wake();
         }
@@ -209,7 +209,7 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.arriving.state.borrow_mut().waiting.remove(&self.key);
+        self.arriving.queue.borrow_mut().waiting.remove(&self.key);
     }
 }
 
@@ -321,7 +321,7 @@ mod tests {
             let mut small_grows = pin!(small.grow(MIB / 2));
             assert!(!is_ready(small_grows.as_mut()), "all is granted");
         }
-        assert_eq!(memory.arriving.state.borrow().waiting.len(), 1, "its wait was given up");
+        assert_eq!(memory.arriving.queue.borrow().waiting.len(), 1, "its wait was given up");
         first.arrived();
         drop(first);
         assert!(is_ready(pin!(small.grow(MIB / 2))));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use net::protocol::{ApiKey, RequestHeader, Segment};
-use net::{ConnectionLimits, FrameError, Slot, StartedRequest};
+use net::{ExchangeLimits, FrameError, StartedRequest, Turn};
 use runtime::sync::{Notify, Permit};
 use runtime::{Clock, Effects, Monotonic};
 
@@ -34,7 +34,7 @@ pub(crate) struct Connection<E: Effects, T: Transport<E>> {
     shard: Rc<Shard<E>>,
     transport: T,
     session: Rc<Session>,
-    protocol: RefCell<net::Connection>,
+    exchange: RefCell<net::Exchange>,
     /// Records and file parts of responses that have not been sent, by the token in their segments.
     external: RefCell<HashMap<u64, ExternalPart<E>>>,
     next_token: Cell<u64>,
@@ -60,16 +60,16 @@ pub(crate) struct Connection<E: Effects, T: Transport<E>> {
 impl<E: Effects, T: Transport<E>> Connection<E, T> {
     /// A new connection with the broker's limits.
     pub(crate) fn new(shard: Rc<Shard<E>>, transport: T, session: Session) -> Rc<Self> {
-        let limits = ConnectionLimits {
+        let limits = ExchangeLimits {
             request_bytes_max: shard.config().socket_request_bytes_max(),
-            ..ConnectionLimits::default()
+            ..ExchangeLimits::default()
         };
         let now = shard.effects.clock().now();
         Rc::new(Self {
             shard,
             transport,
             session: Rc::new(session),
-            protocol: RefCell::new(net::Connection::new(limits)),
+            exchange: RefCell::new(net::Exchange::new(limits)),
             external: RefCell::default(),
             next_token: Cell::new(0),
             progress: Notify::new(),
@@ -105,12 +105,12 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
 
     async fn read(self: &Rc<Self>) -> Result<(), ReadEnd> {
         while !self.closed.get() && !self.session.is_ending() {
-            let request = self.protocol.borrow_mut().next_request()?;
+            let request = self.exchange.borrow_mut().next_request()?;
             if let Some(request) = request {
                 self.start(request).await?;
                 continue;
             }
-            if !self.protocol.borrow().wants_read() {
+            if !self.exchange.borrow().wants_read() {
                 // It needs no more memory than it has. While it waits for its turn it may still have to give way.
                 if let Some(grant) = &mut *self.grant.borrow_mut() {
                     grant.arrived();
@@ -123,9 +123,9 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
                 // Perhaps without the memory.
                 break;
             }
-            let buffer = self.protocol.borrow_mut().take_buffer(room_max);
+            let buffer = self.exchange.borrow_mut().take_buffer(room_max);
             let (received, buffer) = self.transport.recv(buffer).await;
-            self.protocol.borrow_mut().received(buffer);
+            self.exchange.borrow_mut().received(buffer);
             match received {
                 Ok(0) | Err(_) => return Ok(()),
                 Ok(bytes) => {
@@ -141,8 +141,8 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
     /// connection has room for anyway, an announced size alone gets none.
     async fn reserve(&self) -> usize {
         let (announced, wanted, arrived) = {
-            let protocol = self.protocol.borrow();
-            (protocol.next_request_bytes(), protocol.wanted(), protocol.buffered_bytes())
+            let exchange = self.exchange.borrow();
+            (exchange.next_request_bytes(), exchange.wanted(), exchange.buffered_bytes())
         };
         let granted = self.grant.borrow().as_ref().map_or(0, RequestGrant::bytes);
         match announced {
@@ -208,7 +208,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
     /// Starts a request and, unless it is a Produce, runs it to its end. A request that cannot be answered
     /// completes without a response, so that those before it still go out.
     async fn start(self: &Rc<Self>, request: StartedRequest) -> Result<(), CloseReason> {
-        let StartedRequest { slot, frame } = request;
+        let StartedRequest { turn, frame } = request;
         let bytes = frame.len();
         let mut grant = if bytes > FREE_BYTES { self.grant.take() } else { None };
         if let Some(grant) = &mut grant {
@@ -219,7 +219,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         let (context, body) = match RequestHeader::decode(&frame) {
             Ok((header, body)) => (RequestContext::new(&self.session, &header), frame.slice_ref(body)),
             Err(error) => {
-                self.protocol.borrow_mut().complete(slot, Vec::new());
+                self.exchange.borrow_mut().complete(turn, Vec::new());
                 return Err(error.into());
             }
         };
@@ -227,7 +227,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
             self.all_sent().await;
         }
         match dispatch(&self.shard, &context, &body).await {
-            Ok(Handled::Replied(reply)) => self.complete(slot, context.api_key, started, Some(reply)),
+            Ok(Handled::Replied(reply)) => self.complete(turn, context.api_key, started, Some(reply)),
             Ok(Handled::Started(request)) => {
                 // What is appended here has been copied; what goes to other shards is kept by the message.
                 let grant = grant.filter(|_| request.in_transit);
@@ -241,13 +241,13 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
                     let outcome = finish(&connection.shard, &context, request).await;
                     drop((grant, small));
                     match outcome {
-                        Ok(reply) => connection.complete(slot, context.api_key, started, reply),
-                        Err(reason) => connection.fail(slot, &reason),
+                        Ok(reply) => connection.complete(turn, context.api_key, started, reply),
+                        Err(reason) => connection.fail(turn, &reason),
                     }
                 });
             }
             Err(reason) => {
-                self.protocol.borrow_mut().complete(slot, Vec::new());
+                self.exchange.borrow_mut().complete(turn, Vec::new());
                 return Err(reason);
             }
         }
@@ -266,16 +266,16 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
     /// Waits until the client has been sent all responses so far: records of one response at most are kept for it, as in
     /// Kafka.
     async fn all_sent(&self) {
-        while self.protocol.borrow().out_bytes() > 0 && !self.closed.get() {
+        while self.exchange.borrow().out_bytes() > 0 && !self.closed.get() {
             self.progress.notified().await;
         }
     }
 
-    fn complete(&self, slot: Slot, key: ApiKey, started: Monotonic, reply: Option<Reply<E>>) {
+    fn complete(&self, turn: Turn, key: ApiKey, started: Monotonic, reply: Option<Reply<E>>) {
         let now = self.shard.effects.clock().now();
         self.shard.stats.answered(key, now.since(started));
         let segments = reply.map_or_else(Vec::new, |reply| self.adopt(reply));
-        self.protocol.borrow_mut().complete(slot, segments);
+        self.exchange.borrow_mut().complete(turn, segments);
         self.ready.notify_one();
         self.progress.notify_one();
     }
@@ -306,9 +306,9 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         }
     }
 
-    fn fail(&self, slot: Slot, reason: &CloseReason) {
+    fn fail(&self, turn: Turn, reason: &CloseReason) {
         self.note_closing(reason);
-        self.protocol.borrow_mut().complete(slot, Vec::new());
+        self.exchange.borrow_mut().complete(turn, Vec::new());
         self.drain();
     }
 
@@ -316,7 +316,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         loop {
             let segments = self.ready_segments();
             if segments.is_empty() {
-                if (self.closing.get() || self.session.is_ending()) && self.protocol.borrow().in_flight() == 0
+                if (self.closing.get() || self.session.is_ending()) && self.exchange.borrow().in_flight() == 0
                 {
                     break;
                 }
@@ -336,10 +336,10 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
 
     /// Everything whose turn has come, up to a bound.
     fn ready_segments(&self) -> Vec<Segment> {
-        let mut protocol = self.protocol.borrow_mut();
+        let mut exchange = self.exchange.borrow_mut();
         let mut ready = Vec::new();
         while ready.len() < SEND_SEGMENTS_MAX
-            && let Some(segments) = protocol.next_ready()
+            && let Some(segments) = exchange.next_ready()
         {
             ready.extend(segments);
         }
@@ -359,7 +359,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         let sender = ResponseSender { shard: &self.shard, transport: &self.transport, progressed };
         sender.send(line).await?;
         self.shard.stats.sent(total);
-        self.protocol.borrow_mut().sent(total);
+        self.exchange.borrow_mut().sent(total);
         self.progress.notify_one();
         Ok(())
     }
@@ -375,12 +375,12 @@ impl<E: Effects, T: Transport<E>> OpenConnection for Connection<E, T> {
     }
 
     fn is_idle(&self, now: Monotonic) -> bool {
-        self.protocol.borrow().is_idle() && now.since(self.last_active.get()) > DISCARD_TIME_MAX
+        self.exchange.borrow().is_idle() && now.since(self.last_active.get()) > DISCARD_TIME_MAX
     }
 
     fn arrival(&self, now: Monotonic) -> Option<Arrival> {
         let since = self.arriving.get().filter(|_| !self.aborted.get())?;
-        let bytes = self.protocol.borrow().buffered_bytes();
+        let bytes = self.exchange.borrow().buffered_bytes();
         Some(Arrival { connection_id: self.session.connection_id, bytes, received_for: now.since(since) })
     }
 

@@ -3,28 +3,27 @@
 
 use bytes::Bytes;
 use net::protocol::Segment;
-use net::{Connection, ConnectionLimits, Slot};
+use net::{Exchange, ExchangeLimits, Turn};
 
 use crate::Mutator;
 
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { request_bytes_max: 1000, in_flight_max: 4, out_bytes_max: 64, read_bytes_max: 64 };
+const LIMITS: ExchangeLimits =
+    ExchangeLimits { request_bytes_max: 1000, in_flight_max: 4, out_bytes_max: 64, read_bytes_max: 64 };
 
 pub(crate) fn case(mutator: &mut Mutator) {
     let wire = wire(mutator);
     let (frames, broken) = split(&wire);
-    let mut client =
-        Client { connection: Connection::new(LIMITS), running: Vec::new(), started: 0, answered: 0 };
+    let mut client = Client { exchange: Exchange::new(LIMITS), running: Vec::new(), started: 0, answered: 0 };
     let mut rest = &wire[..];
     // Each round receives, starts, completes or sends something; thrice as many as could be needed.
     for _ in 0..(wire.len() + frames.len()) * 3 + 100 {
-        if client.connection.wants_read() && !rest.is_empty() {
+        if client.exchange.wants_read() && !rest.is_empty() {
             let piece = rest.len().min(mutator.below(200) + 1);
-            let mut buffer = client.connection.take_buffer(usize::MAX);
+            let mut buffer = client.exchange.take_buffer(usize::MAX);
             assert!(buffer.capacity() > buffer.len(), "room to receive into");
             let piece = piece.min(buffer.capacity() - buffer.len());
             buffer.extend_from_slice(&rest[..piece]);
-            client.connection.received(buffer);
+            client.exchange.received(buffer);
             rest = &rest[piece..];
         }
         let stopped = client.start(&frames);
@@ -33,7 +32,7 @@ pub(crate) fn case(mutator: &mut Mutator) {
         }
         client.send();
         let done = client.answered == frames.len() && (rest.is_empty() || stopped);
-        if done && client.connection.is_idle() {
+        if done && client.exchange.is_idle() {
             assert_eq!(stopped, broken, "an error exactly when the bytes are no frames");
             return;
         }
@@ -42,17 +41,17 @@ pub(crate) fn case(mutator: &mut Mutator) {
 }
 
 struct Client {
-    connection: Connection,
-    running: Vec<(Slot, usize, bool)>,
+    exchange: Exchange,
+    running: Vec<(Turn, usize, bool)>,
     started: usize,
     answered: usize,
 }
 
 impl Client {
-    /// Starts all that may start; says whether the connection has found its bytes broken.
+    /// Starts all that may start; says whether its bytes were found broken.
     fn start(&mut self, frames: &[&[u8]]) -> bool {
         loop {
-            match self.connection.next_request() {
+            match self.exchange.next_request() {
                 Err(_) => return true,
                 Ok(None) => return false,
                 Ok(Some(request)) => {
@@ -60,25 +59,25 @@ impl Client {
                     let produce = request.frame.starts_with(&[0, 0]);
                     let alone = self.running.iter().all(|(.., overlaps)| produce && *overlaps);
                     assert!(alone, "only Produce runs beside Produce");
-                    self.running.push((request.slot, self.started, produce));
+                    self.running.push((request.turn, self.started, produce));
                     self.started += 1;
-                    assert!(self.connection.in_flight() <= LIMITS.in_flight_max);
+                    assert!(self.exchange.in_flight() <= LIMITS.in_flight_max);
                 }
             }
         }
     }
 
     fn complete(&mut self, index: usize) {
-        let (slot, number, _) = self.running.swap_remove(index);
+        let (turn, number, _) = self.running.swap_remove(index);
         let number = u64::try_from(number).expect("small").to_be_bytes();
-        self.connection.complete(slot, vec![Segment::Bytes(Bytes::copy_from_slice(&number))]);
+        self.exchange.complete(turn, vec![Segment::Bytes(Bytes::copy_from_slice(&number))]);
     }
 
     fn send(&mut self) {
-        while let Some(response) = self.connection.next_ready() {
+        while let Some(response) = self.exchange.next_ready() {
             let number = u64::try_from(self.answered).expect("small").to_be_bytes();
             assert_eq!(response, [Segment::Bytes(Bytes::copy_from_slice(&number))], "in request order");
-            self.connection.sent(8);
+            self.exchange.sent(8);
             self.answered += 1;
         }
     }

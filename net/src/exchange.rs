@@ -1,19 +1,19 @@
 //! One client connection without its socket: bytes go in, requests that may start come out, responses go in,
 //! and come out in the order of the requests.
 //!
-//! The owner's loop: receive into [`Connection::take_buffer`] while [`Connection::wants_read`], start what
-//! [`Connection::next_request`] yields, send what [`Connection::next_ready`] yields and report it by
-//! [`Connection::sent`]. Both are worth asking again after every completion.
+//! The owner's loop: receive into [`Exchange::take_buffer`] while [`Exchange::wants_read`], start what
+//! [`Exchange::next_request`] yields, send what [`Exchange::next_ready`] yields and report it by
+//! [`Exchange::sent`]. Both are worth asking again after every completion.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::frame_decoder::{FrameDecoder, FrameError};
-use crate::pipeline::{Concurrency, Pipeline, Slot};
+use crate::pipeline::{Concurrency, Pipeline, Turn};
 use crate::protocol::{ApiKey, Segment};
 
 /// The limits of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionLimits {
+pub struct ExchangeLimits {
     /// The largest request: `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// Requests that are being worked on or whose response waits for its turn; further ones stay in the socket.
@@ -25,7 +25,7 @@ pub struct ConnectionLimits {
     pub read_bytes_max: usize,
 }
 
-impl Default for ConnectionLimits {
+impl Default for ExchangeLimits {
     fn default() -> Self {
         Self {
             request_bytes_max: 104_857_600,
@@ -40,22 +40,22 @@ impl Default for ConnectionLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub struct StartedRequest {
     /// Its place in the order of responses.
-    pub slot: Slot,
+    pub turn: Turn,
     /// Header and body: a slice of what was received.
     pub frame: Bytes,
 }
 
 /// The state of one connection.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Exchange {
     decoder: FrameDecoder,
     pipeline: Pipeline,
 }
 
-impl Connection {
+impl Exchange {
     /// A new connection, on which nothing has happened.
     #[must_use]
-    pub fn new(limits: ConnectionLimits) -> Self {
+    pub fn new(limits: ExchangeLimits) -> Self {
         Self {
             decoder: FrameDecoder::new(limits.request_bytes_max, limits.read_bytes_max),
             pipeline: Pipeline::new(limits.in_flight_max, limits.out_bytes_max),
@@ -69,9 +69,9 @@ impl Connection {
     /// once their responses have left.
     pub fn next_request(&mut self) -> Result<Option<StartedRequest>, FrameError> {
         let Some(frame) = self.decoder.peek_frame()? else { return Ok(None) };
-        let Some(slot) = self.pipeline.begin(concurrency(frame)) else { return Ok(None) };
+        let Some(turn) = self.pipeline.begin(concurrency(frame)) else { return Ok(None) };
         let frame = self.decoder.next_frame()?;
-        Ok(frame.map(|frame| StartedRequest { slot, frame }))
+        Ok(frame.map(|frame| StartedRequest { turn, frame }))
     }
 
     /// Whether more bytes are of use: not while a whole request waits for its turn, so that a client that sends
@@ -93,7 +93,7 @@ impl Connection {
         self.decoder.next_frame_bytes()
     }
 
-    /// Lends the buffer to receive into; it has at least some room, and as much as [`Connection::wanted`] says unless
+    /// Lends the buffer to receive into; it has at least some room, and as much as [`Exchange::wanted`] says unless
     /// that is more than `room_max`.
     #[must_use]
     pub fn take_buffer(&mut self, room_max: usize) -> BytesMut {
@@ -106,8 +106,8 @@ impl Connection {
     }
 
     /// Completes a request. No segments: it has no response, as a Produce with acks=0.
-    pub fn complete(&mut self, slot: Slot, response: Vec<Segment>) {
-        self.pipeline.complete(slot, response);
+    pub fn complete(&mut self, turn: Turn, response: Vec<Segment>) {
+        self.pipeline.complete(turn, response);
     }
 
     /// The response whose turn it is, if it is complete.
@@ -166,10 +166,10 @@ mod tests {
         [&size.to_be_bytes()[..], &api_key.to_be_bytes(), rest].concat()
     }
 
-    fn receive(connection: &mut Connection, bytes: &[u8]) {
-        let mut buffer = connection.take_buffer(usize::MAX);
+    fn receive(exchange: &mut Exchange, bytes: &[u8]) {
+        let mut buffer = exchange.take_buffer(usize::MAX);
         buffer.extend_from_slice(bytes);
-        connection.received(buffer);
+        exchange.received(buffer);
     }
 
     fn response(byte: u8) -> Vec<Segment> {
@@ -178,48 +178,48 @@ mod tests {
 
     #[test]
     fn a_request_that_may_not_start_stays_and_stops_reading() {
-        let mut connection = Connection::new(ConnectionLimits::default());
+        let mut exchange = Exchange::new(ExchangeLimits::default());
         let wire = [frame(0, b"a"), frame(0, b"b"), frame(3, b"c"), frame(0, b"d")].concat();
-        receive(&mut connection, &wire);
-        let a = connection.next_request().unwrap().unwrap();
-        let b = connection.next_request().unwrap().unwrap();
+        receive(&mut exchange, &wire);
+        let a = exchange.next_request().unwrap().unwrap();
+        let b = exchange.next_request().unwrap().unwrap();
         assert_eq!((&a.frame[2..], &b.frame[2..]), (&b"a"[..], &b"b"[..]));
-        assert_eq!(connection.next_request(), Ok(None), "Metadata waits for both");
-        assert!(!connection.wants_read());
-        connection.complete(b.slot, response(b'b'));
-        assert_eq!(connection.next_ready(), None);
-        connection.complete(a.slot, response(b'a'));
-        let c = connection.next_request().unwrap().unwrap();
+        assert_eq!(exchange.next_request(), Ok(None), "Metadata waits for both");
+        assert!(!exchange.wants_read());
+        exchange.complete(b.turn, response(b'b'));
+        assert_eq!(exchange.next_ready(), None);
+        exchange.complete(a.turn, response(b'a'));
+        let c = exchange.next_request().unwrap().unwrap();
         assert_eq!(&c.frame[2..], b"c");
-        assert_eq!(connection.next_request(), Ok(None), "nothing beside Metadata");
-        connection.complete(c.slot, response(b'c'));
-        let d = connection.next_request().unwrap().unwrap();
-        assert!(connection.wants_read());
-        connection.complete(d.slot, Vec::new());
+        assert_eq!(exchange.next_request(), Ok(None), "nothing beside Metadata");
+        exchange.complete(c.turn, response(b'c'));
+        let d = exchange.next_request().unwrap().unwrap();
+        assert!(exchange.wants_read());
+        exchange.complete(d.turn, Vec::new());
         for byte in [b'a', b'b', b'c'] {
-            assert_eq!(connection.next_ready(), Some(response(byte)));
+            assert_eq!(exchange.next_ready(), Some(response(byte)));
         }
-        assert_eq!(connection.next_ready(), None, "d has no response");
-        connection.sent(3);
-        assert!(connection.is_idle());
-        assert_eq!(connection.held_bytes(), 0);
+        assert_eq!(exchange.next_ready(), None, "d has no response");
+        exchange.sent(3);
+        assert!(exchange.is_idle());
+        assert_eq!(exchange.held_bytes(), 0);
     }
 
     #[test]
     fn requests_before_a_bad_frame_are_served() {
-        let mut connection = Connection::new(ConnectionLimits::default());
-        receive(&mut connection, &[frame(0, b"a"), vec![0xff; 8]].concat());
-        let a = connection.next_request().unwrap().unwrap();
-        assert_eq!(connection.next_request(), Err(FrameError::NotPositive(-1)));
-        assert!(!connection.wants_read());
-        connection.complete(a.slot, response(b'a'));
-        assert_eq!(connection.next_ready(), Some(response(b'a')));
+        let mut exchange = Exchange::new(ExchangeLimits::default());
+        receive(&mut exchange, &[frame(0, b"a"), vec![0xff; 8]].concat());
+        let a = exchange.next_request().unwrap().unwrap();
+        assert_eq!(exchange.next_request(), Err(FrameError::NotPositive(-1)));
+        assert!(!exchange.wants_read());
+        exchange.complete(a.turn, response(b'a'));
+        assert_eq!(exchange.next_ready(), Some(response(b'a')));
     }
 
     #[test]
     fn a_frame_of_one_byte_is_handed_out_for_its_error() {
-        let mut connection = Connection::new(ConnectionLimits::default());
-        receive(&mut connection, &[0, 0, 0, 1, 9]);
-        assert_eq!(connection.next_request().unwrap().unwrap().frame, &[9][..]);
+        let mut exchange = Exchange::new(ExchangeLimits::default());
+        receive(&mut exchange, &[0, 0, 0, 1, 9]);
+        assert_eq!(exchange.next_request().unwrap().unwrap().frame, &[9][..]);
     }
 }
