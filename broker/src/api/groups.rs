@@ -56,6 +56,24 @@ pub(super) async fn ask_about<E: Effects>(
     replies
 }
 
+/// What to tell of a partition until its coordinator has answered: what is wrong already, or [`PENDING`].
+pub(super) fn pending<T>(found: Result<T, ErrorCode>) -> i16 {
+    found.map_or_else(ErrorCode::code, |_| PENDING)
+}
+
+/// Writes the coordinator's answers, which come in the order asked, where they are still missing.
+pub(super) fn fill_in<'a>(
+    codes: impl Iterator<Item = &'a mut i16>,
+    answers: impl Iterator<Item = (i32, Option<GroupError>)>,
+) {
+    for (code, (_, error)) in codes.filter(|code| **code == PENDING).zip(answers) {
+        *code = code_of(error);
+    }
+}
+
+/// Stands for the coordinator's answer; no code of Kafka's.
+const PENDING: i16 = i16::MIN;
+
 /// Puts what [`ask_about`] found into the order in which the groups were asked for.
 pub(super) fn in_order_of<'a, T>(
     group_ids: impl Iterator<Item = &'a str>,

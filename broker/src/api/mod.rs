@@ -21,6 +21,7 @@ mod config_resources;
 pub mod dispatch;
 mod groups;
 mod loggers;
+mod named_topic;
 mod named_twice;
 mod owners;
 mod pace;

@@ -2,17 +2,17 @@
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use model::PartitionId;
-use net::protocol::ErrorCode;
 use net::protocol::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
 use runtime::Effects;
 
-use super::groups::{ask, code_of};
-use crate::coordination::groups::{CommitPartition, CommitRequest, CommitResponse, CommitTopic, Request};
+use super::groups::{ask, fill_in, pending};
+use super::named_topic::{named_partition, named_topic};
+use crate::coordination::groups::{CommitPartition, CommitRequest, CommitTopic, Request};
 use crate::metadata::TopicImage;
 use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
@@ -39,24 +39,18 @@ pub async fn handle<E: Effects>(
     let mut known = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics.iter() {
-        let found = if by_id { image.topic_by_id(asked.topic_id) } else { image.topic(asked.name) };
-        let unknown = if by_id && found.is_none() {
-            ErrorCode::UnknownTopicId
-        } else {
-            ErrorCode::UnknownTopicOrPartition
-        };
-        let exists = |index: i32| found.is_some_and(|topic| topic.partition(PartitionId(index)).is_some());
+        let topic = named_topic(&image, by_id, (asked.name, asked.topic_id));
         let partitions = asked.partitions.iter().map(|partition| OffsetCommitResponsePartition {
             partition_index: partition.partition_index,
-            error_code: if exists(partition.partition_index) { PENDING } else { unknown.code() },
+            error_code: pending(named_partition(topic, partition.partition_index)),
         });
         topics.push(OffsetCommitResponseTopic {
             name: asked.name.to_owned(),
             topic_id: asked.topic_id,
             partitions: partitions.collect(),
         });
-        if let Some(found) = found {
-            known.push(commit_topic(&asked, found, exists));
+        if let Ok(topic) = topic {
+            known.push(commit_topic(&asked, topic));
         }
     }
     if known.iter().any(|topic| !topic.partitions.is_empty()) {
@@ -72,16 +66,14 @@ pub async fn handle<E: Effects>(
             topics: known,
         };
         let committed = ask(shard, request.group_id, Request::Commit(commit)).await.into_commit();
-        fill_in(&mut topics, committed);
+        let codes = topics.iter_mut().flat_map(|topic| &mut topic.partitions).map(|found| &mut found.error_code);
+        fill_in(codes, committed.topics.into_iter().flat_map(|topic| topic.partitions));
     }
     OffsetCommitResponse { throttle_time_ms: 0, topics }
 }
 
-fn commit_topic(
-    asked: &OffsetCommitRequestTopic<'_>,
-    topic: &TopicImage,
-    exists: impl Fn(i32) -> bool,
-) -> CommitTopic {
+fn commit_topic(asked: &OffsetCommitRequestTopic<'_>, topic: &Arc<TopicImage>) -> CommitTopic {
+    let exists = |index| named_partition(Ok(topic), index).is_ok();
     let existing = asked.partitions.iter().filter(|partition| exists(partition.partition_index));
     let partitions = existing.map(|partition| CommitPartition {
         partition: partition.partition_index,
@@ -91,15 +83,3 @@ fn commit_topic(
     });
     CommitTopic { name: topic.name.to_string(), topic_id: topic.id, partitions: partitions.collect() }
 }
-
-/// Writes the coordinator's answers, which come in the order asked, where they are still missing.
-fn fill_in(topics: &mut [OffsetCommitResponseTopic], committed: CommitResponse) {
-    let answers = committed.topics.into_iter().flat_map(|topic| topic.partitions);
-    let missing = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-    for (partition, (_, error)) in missing.filter(|partition| partition.error_code == PENDING).zip(answers) {
-        partition.error_code = code_of(error);
-    }
-}
-
-/// Stands for the coordinator's answer; no code of Kafka's.
-const PENDING: i16 = i16::MIN;

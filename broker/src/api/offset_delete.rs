@@ -3,15 +3,15 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use model::PartitionId;
-use net::protocol::ErrorCode;
+use model::TopicId;
 use net::protocol::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use runtime::Effects;
 
-use super::groups::{ask, code_of};
-use crate::coordination::groups::{self, GroupError, Request};
+use super::groups::{ask, code_of, fill_in, pending};
+use super::named_topic::{named_partition, named_topic};
+use crate::coordination::groups::{self, Request};
 use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
@@ -28,20 +28,15 @@ pub async fn handle<E: Effects>(
     let mut known = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in request.topics.iter() {
-        let topic = image.topic(asked.name);
-        let exists = |index: i32| topic.is_some_and(|topic| topic.partition(PartitionId(index)).is_some());
-        let asked_partitions = || asked.partitions.iter().map(|partition| partition.partition_index);
-        let partitions = asked_partitions().map(|partition_index| OffsetDeleteResponsePartition {
-            partition_index,
-            error_code: if exists(partition_index) {
-                PENDING
-            } else {
-                ErrorCode::UnknownTopicOrPartition.code()
-            },
+        let topic = named_topic(&image, false, (asked.name, TopicId::ZERO));
+        let partitions = asked.partitions.iter().map(|partition| OffsetDeleteResponsePartition {
+            partition_index: partition.partition_index,
+            error_code: pending(named_partition(topic, partition.partition_index)),
         });
         let name = asked.name.to_owned();
         topics.push(OffsetDeleteResponseTopic { name: name.clone(), partitions: partitions.collect() });
-        known.push((name, asked_partitions().filter(|index| exists(*index)).collect()));
+        let indexes = asked.partitions.iter().map(|partition| partition.partition_index);
+        known.push((name, indexes.filter(|index| named_partition(topic, *index).is_ok()).collect()));
     }
     // Even with nothing left to delete the coordinator says whether the group is there.
     let delete = groups::OffsetDeleteRequest { group_id: request.group_id.to_owned(), topics: known };
@@ -49,20 +44,7 @@ pub async fn handle<E: Effects>(
     if deleted.error.is_some() {
         topics.clear();
     }
-    fill_in(&mut topics, deleted.topics.into_iter().flat_map(|(_, results)| results));
+    let codes = topics.iter_mut().flat_map(|topic| &mut topic.partitions).map(|found| &mut found.error_code);
+    fill_in(codes, deleted.topics.into_iter().flat_map(|(_, results)| results));
     OffsetDeleteResponse { error_code: code_of(deleted.error), throttle_time_ms: 0, topics }
 }
-
-/// Writes the coordinator's answers, which come in the order asked, where they are still missing.
-fn fill_in(
-    topics: &mut [OffsetDeleteResponseTopic],
-    answers: impl Iterator<Item = (i32, Option<GroupError>)>,
-) {
-    let missing = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-    for (partition, (_, error)) in missing.filter(|partition| partition.error_code == PENDING).zip(answers) {
-        partition.error_code = code_of(error);
-    }
-}
-
-/// Stands for the coordinator's answer; no code of Kafka's.
-const PENDING: i16 = i16::MIN;

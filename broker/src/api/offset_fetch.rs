@@ -14,6 +14,7 @@ use net::protocol::offset_fetch::{
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
+use super::named_topic::named_topic;
 use crate::coordination::groups::{FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, FetchedTopic, Request};
 use crate::metadata::MetadataImage;
 use crate::api::request::RequestContext;
@@ -132,15 +133,20 @@ async fn many_groups_entry<E: Effects>(
     let asked = group.topics.map(|topics| {
         let mut known = Vec::new();
         for topic in topics.iter() {
-            let (name, topic_id) = if by_id {
-                (image.topic_by_id(topic.topic_id).map(|topic| topic.name.to_string()), topic.topic_id)
-            } else {
-                (Some(topic.name.to_owned()), id_of(&image, topic.name))
-            };
             let partitions: Vec<i32> = topic.partition_indexes.iter().collect();
-            match name {
-                Some(name) => known.push(FetchTopic { name, topic_id, partitions }),
-                None => unknown.push(FetchTopic { name: String::new(), topic_id, partitions }),
+            match named_topic(&image, by_id, (topic.name, topic.topic_id)) {
+                Ok(found) => {
+                    known.push(FetchTopic { name: found.name.to_string(), topic_id: found.id, partitions });
+                }
+                // Offsets without an id may be known by a name that no topic has now.
+                Err(_) if !by_id => {
+                    let (name, topic_id) = (topic.name.to_owned(), TopicId::ZERO);
+                    known.push(FetchTopic { name, topic_id, partitions });
+                }
+                Err(_) => {
+                    let (name, topic_id) = (String::new(), topic.topic_id);
+                    unknown.push(FetchTopic { name, topic_id, partitions });
+                }
             }
         }
         known
