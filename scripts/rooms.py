@@ -24,10 +24,10 @@ ROOMS = {
     ],
     "broker": [
         {"config", "logging"},
+        {"metadata"},
         {"admin"},
         {"stats"},
         {"replicas"},
-        {"metadata"},
         {"coordination"},
         {"mesh"},
         {"controller"},
@@ -49,7 +49,7 @@ UPWARD = {
     },
     "broker": {
         **{(room, "node"): CONTEXT
-           for room in ("stats", "metadata", "mesh", "api", "clients")},
+           for room in ("stats", "mesh", "api", "clients")},
     },
 }
 

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::{Offset, PartitionId};
+use model::{LeaderEpoch, Offset, PartitionId};
 use net::protocol::ErrorCode;
 use net::protocol::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
@@ -12,10 +12,10 @@ use net::protocol::delete_records::{
 use runtime::Effects;
 
 use super::named_twice::Repeated;
-use super::owners::ask_owners;
+use super::owners::{Asked, ask_owners};
 use crate::api::errors::read_error_code;
 use crate::metadata::TopicImage;
-use crate::replicas::partition::Partition;
+use crate::replicas::Partition;
 use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
@@ -45,7 +45,7 @@ pub async fn handle<E: Effects>(
             let known = topic.filter(|topic| topic.partition(id).is_some());
             let known = known.ok_or(ErrorCode::UnknownTopicOrPartition);
             let known = known.and_then(|topic| refused.map_or(Ok((topic.id, id)), Err));
-            (known, partition.offset)
+            Asked { of: known, leader_epoch: LeaderEpoch::NONE, question: partition.offset }
         })
     });
     let questions = questions.enumerate().filter(|(place, _)| !repeated.is_superseded(*place));
@@ -72,7 +72,7 @@ fn refused<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>) -> Option<Erro
         return Some(ErrorCode::InvalidTopicException);
     }
     // Kafka's rule: what compaction keeps is not to be cut off.
-    let config = shard.topic_config(topic);
+    let config = shard.replicas.topic_config(topic);
     (config.cleanup_compact && !config.cleanup_delete).then_some(ErrorCode::PolicyViolation)
 }
 

@@ -31,12 +31,12 @@ pub async fn handle<E: Effects>(
     let wanted = |topic: &str, partition: i32| asked.as_ref().is_none_or(|asked| asked.contains(&(topic, partition)));
     let sizes = shard
         .call_all(|shard| async move {
-            let partitions = shard.online_partitions();
-            let size = |partition: &Rc<crate::replicas::partition::Partition<E>>| {
+            let mut sizes = Vec::new();
+            shard.replicas.for_each(|partition| {
                 let name = &partition.name;
-                (Arc::clone(&name.topic), name.partition.0, partition.log.size_bytes())
-            };
-            partitions.iter().map(size).collect::<Vec<_>>()
+                sizes.push((Arc::clone(&name.topic), name.partition.0, partition.log.size_bytes()));
+            });
+            sizes
         })
         .await;
     let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();

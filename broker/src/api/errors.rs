@@ -3,6 +3,8 @@
 use net::protocol::ErrorCode;
 use storage::{AppendError, BrokenRule, ReadError, StorageError};
 
+use crate::replicas::PartitionError;
+
 /// The code for a batch that was not appended.
 #[must_use]
 pub(crate) fn append_error_code(error: &AppendError) -> ErrorCode {
@@ -31,6 +33,19 @@ pub(crate) fn broken_rules_code(mut rules: impl ExactSizeIterator<Item = BrokenR
         ErrorCode::InvalidRecord
     } else {
         ErrorCode::InvalidTimestamp
+    }
+}
+
+/// The code for a partition that does not do what is asked of it.
+#[must_use]
+pub(crate) const fn partition_error_code(error: &PartitionError) -> ErrorCode {
+    match error {
+        PartitionError::Unknown => ErrorCode::UnknownTopicOrPartition,
+        PartitionError::NotLeader(_) => ErrorCode::NotLeaderOrFollower,
+        PartitionError::FencedEpoch(_) => ErrorCode::FencedLeaderEpoch,
+        PartitionError::UnknownEpoch(_) => ErrorCode::UnknownLeaderEpoch,
+        PartitionError::Storage(_) | PartitionError::Contradiction(_) => ErrorCode::KafkaStorageError,
+        PartitionError::TimedOut => ErrorCode::RequestTimedOut,
     }
 }
 

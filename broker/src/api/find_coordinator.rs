@@ -75,7 +75,7 @@ pub async fn handle<E: Effects>(
 /// Refuses groups whose partition is offline, as Kafka does: clients wait for it, and can tell why.
 fn check_loaded<E: Effects>(shard: &Shard<E>, key_type: i8, key: &str) -> Result<(), ControllerError> {
     let located = if key_type == GROUP { locate(shard, key) } else { None };
-    match located.and_then(|(topic_id, id)| shard.identity.offline.find(topic_id, id)) {
+    match located.and_then(|(topic_id, id)| shard.replicas.offline().find(topic_id, id)) {
         None => Ok(()),
         Some(offline) => {
             let message = format!("{} is offline: {}", offline.name, offline.reason);

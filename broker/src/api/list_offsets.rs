@@ -11,11 +11,10 @@ use net::protocol::list_offsets::{
 use runtime::Effects;
 use storage::{ReadError, TimestampOffset};
 
-use super::fetch::check_epoch;
 use super::named_twice::Repeated;
-use super::owners::ask_owners;
-use crate::api::errors::read_error_code;
-use crate::replicas::partition::Partition;
+use super::owners::{Asked, ask_owners};
+use crate::api::errors::{partition_error_code, read_error_code};
+use crate::replicas::Partition;
 use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
@@ -41,7 +40,6 @@ struct Question {
     timestamp: i64,
     version: i16,
     committed_only: bool,
-    leader_epoch: LeaderEpoch,
 }
 
 /// Answers one request.
@@ -64,16 +62,20 @@ pub async fn handle<E: Effects>(
                 timestamp: partition.timestamp,
                 version: context.api_version,
                 committed_only,
-                leader_epoch: LeaderEpoch(partition.current_leader_epoch),
             };
             let known = topic.filter(|topic| topic.partition(id).is_some());
-            (known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition), question)
+            Asked {
+                of: known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition),
+                leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+                question,
+            }
         })
     });
     // Kafka refuses a partition that is named several times, and says so once.
     let questions = questions.enumerate().filter(|(place, _)| !repeated.is_superseded(*place));
-    let questions = questions.map(|(place, (known, question))| {
-        (if repeated.is_last(place) { Err(ErrorCode::InvalidRequest) } else { known }, question)
+    let questions = questions.map(|(place, asked)| Asked {
+        of: if repeated.is_last(place) { Err(ErrorCode::InvalidRequest) } else { asked.of },
+        ..asked
     });
     let find = async |partition: Rc<Partition<E>>, question| find(&partition, question).await;
     let mut answers = ask_owners(shard, questions, find).await.into_iter();
@@ -111,7 +113,6 @@ async fn find<E: Effects>(
     partition: &Rc<Partition<E>>,
     question: Question,
 ) -> Result<TimestampOffset, ErrorCode> {
-    check_epoch(question.leader_epoch, partition.leader_epoch())?;
     let log = &partition.log;
     let end = if question.committed_only { partition.last_stable_offset() } else { partition.high_watermark() };
     let at = |offset: Offset| TimestampOffset {
@@ -127,7 +128,7 @@ async fn find<E: Effects>(
     };
     let earliest = [EARLIEST, EARLIEST_LOCAL.0].contains(&question.timestamp);
     if !earliest {
-        partition.check_end_known()?;
+        partition.check_end_known().map_err(|error| partition_error_code(&error))?;
     }
     match question.timestamp {
         LATEST => Ok(at(end)),

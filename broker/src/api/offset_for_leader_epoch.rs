@@ -10,9 +10,9 @@ use net::protocol::offset_for_leader_epoch::{
 };
 use runtime::Effects;
 
-use super::fetch::check_epoch;
-use super::owners::ask_owners;
-use crate::replicas::partition::Partition;
+use super::owners::{Asked, ask_owners};
+use crate::api::errors::partition_error_code;
+use crate::replicas::Partition;
 use crate::api::request::RequestContext;
 use crate::node::shard::Shard;
 
@@ -31,13 +31,15 @@ pub async fn handle<E: Effects>(
         asked.partitions.iter().map(move |partition| {
             let id = PartitionId(partition.partition);
             let known = topic.filter(|topic| topic.partition(id).is_some());
-            let epochs = (LeaderEpoch(partition.current_leader_epoch), LeaderEpoch(partition.leader_epoch));
-            (known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition), epochs)
+            Asked {
+                of: known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition),
+                leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+                question: LeaderEpoch(partition.leader_epoch),
+            }
         })
     });
-    let find = async |partition: Rc<Partition<E>>, (client, epoch)| {
-        check_epoch(client, partition.leader_epoch())?;
-        partition.check_end_known()?;
+    let find = async |partition: Rc<Partition<E>>, epoch| {
+        partition.check_end_known().map_err(|error| partition_error_code(&error))?;
         Ok(partition.log.end_offset_for_epoch(epoch))
     };
     let mut answers = ask_owners(shard, questions, find).await.into_iter();

@@ -5,15 +5,23 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
-use model::{PartitionId, TopicId};
+use model::{LeaderEpoch, PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use runtime::{Effects, yield_now};
 
+use crate::api::errors::partition_error_code;
 use crate::node::shard::Shard;
-use crate::replicas::partition::Partition;
+use crate::replicas::Partition;
 
-/// What is asked of one partition: whose it is, or why it cannot be asked, and the question.
-pub(super) type Asked<Q> = (Result<(TopicId, PartitionId), ErrorCode>, Q);
+/// What is asked of one partition.
+pub(super) struct Asked<Q> {
+    /// Whose it is, or why it cannot be asked.
+    pub(super) of: Result<(TopicId, PartitionId), ErrorCode>,
+    /// The leader epoch that the client knows, [`LeaderEpoch::NONE`] if none.
+    pub(super) leader_epoch: LeaderEpoch,
+    /// The question.
+    pub(super) question: Q,
+}
 
 /// Asks each partition its question on the shard that owns it; the answers come in the order of the questions.
 pub(super) async fn ask_owners<E, Q, A, F, Fut>(
@@ -33,11 +41,11 @@ where
     while questions.peek().is_some() {
         let mut by_shard: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         let mut piece: Vec<Option<Result<A, ErrorCode>>> = Vec::with_capacity(PIECE);
-        for (of, question) in questions.by_ref().take(PIECE) {
+        for Asked { of, leader_epoch, question } in questions.by_ref().take(PIECE) {
             match of {
                 Ok((topic_id, id)) => {
                     let asked = by_shard.entry(shard.owner(topic_id, id)).or_default();
-                    asked.push((piece.len(), topic_id, id, question));
+                    asked.push((piece.len(), topic_id, id, leader_epoch, question));
                     piece.push(None);
                 }
                 Err(code) => piece.push(Some(Err(code))),
@@ -58,7 +66,7 @@ where
 
 async fn answer_all<E, Q, A, F, Fut>(
     shard: &Rc<Shard<E>>,
-    asked: Vec<(usize, TopicId, PartitionId, Q)>,
+    asked: Vec<(usize, TopicId, PartitionId, LeaderEpoch, Q)>,
     ask: F,
 ) -> Vec<(usize, Result<A, ErrorCode>)>
 where
@@ -67,12 +75,12 @@ where
     Fut: Future<Output = Result<A, ErrorCode>>,
 {
     let ask = &ask;
-    join_all(asked.into_iter().map(|(place, topic_id, id, question)| {
-        let partition = shard.partition(topic_id, id);
+    join_all(asked.into_iter().map(|(place, topic_id, id, leader_epoch, question)| {
+        let partition = shard.replicas.led(topic_id, id, leader_epoch);
         async move {
             match partition {
                 Ok(partition) => (place, ask(partition, question).await),
-                Err(code) => (place, Err(code)),
+                Err(error) => (place, Err(partition_error_code(&error))),
             }
         }
     }))

@@ -33,7 +33,7 @@ impl PartitionState {
         image: &PartitionImage,
     ) -> Self {
         let here = shard.identity.node_id;
-        let availability = shard.availability(topic_id, id);
+        let availability = shard.replicas.availability(topic_id, id);
         let is_led = image.leader == here && availability != Availability::Offline;
         let is_whole = |node: &model::NodeId| *node != here || availability == Availability::Online;
         let nodes = |nodes: &[model::NodeId], whole: bool| {

@@ -9,24 +9,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, join_all};
-use model::{Offset, PartitionId, TopicId};
+use model::{LeaderEpoch, Offset, PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use net::protocol::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceResponse,
 };
+use replication::Acks;
 use runtime::sync::Permit;
 use runtime::{Clock, Effects};
 use storage::{AppendError, ClientBatch, RecordRules};
 
 use super::named_twice::Repeated;
 use crate::api::dispatch::Started;
-use crate::api::errors::{append_error_code, broken_rules_code};
+use crate::api::errors::{append_error_code, broken_rules_code, partition_error_code};
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
 use crate::metadata::is_internal;
 use crate::node::shard::Shard;
-use crate::replicas::partition::{AckWait, Acks};
+use crate::replicas::{AckWait, PartitionError};
 
 /// Advertised from 0 on because old librdkafka drops compression otherwise (KAFKA-18659); bodies below 3 are refused.
 pub const VERSIONS: RangeInclusive<i16> = 0..=13;
@@ -94,14 +95,13 @@ pub(super) async fn start<E: Effects>(
     granted: Option<Permit>,
     body: &Bytes,
 ) -> Started<E> {
-    let acks = match request.acks {
-        0 => Some(Acks::None),
-        1 => Some(Acks::Leader),
-        -1 => Some(Acks::All),
-        _ => None,
+    let (acks, acks_valid) = match request.acks {
+        0 => (None, true),
+        1 => (Some(Acks::Leader), true),
+        -1 => (Some(Acks::All), true),
+        _ => (None, false),
     };
-    let (topics, mut outcomes, items) = sort_out(shard, context, &request, body, acks.is_some());
-    let acks = acks.unwrap_or(Acks::None);
+    let (topics, mut outcomes, items) = sort_out(shard, context, &request, body, acks_valid);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let in_transit = items.iter().any(|(target, _)| *target != shard.index);
     let mut calls = Vec::with_capacity(items.len());
@@ -271,7 +271,7 @@ async fn append_on<E: Effects>(
     shard: &Rc<Shard<E>>,
     target: usize,
     items: Vec<CheckedItem>,
-    acks: Acks,
+    acks: Option<Acks>,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
     let bytes = items.iter().map(|item| item.batch.bytes().len()).sum();
@@ -290,7 +290,7 @@ async fn append_on<E: Effects>(
 fn append<E: Effects>(
     shard: &Rc<Shard<E>>,
     items: Vec<CheckedItem>,
-    acks: Acks,
+    acks: Option<Acks>,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
     let deadline = shard.effects.clock().now() + timeout;
@@ -302,8 +302,8 @@ fn append<E: Effects>(
         outcomes.push((item.slot, outcome));
     }
     async move {
-        for (index, code) in wait.wait().await {
-            outcomes[index].1 = Outcome::failed(code);
+        for (index, error) in wait.wait().await {
+            outcomes[index].1 = Outcome::failed(partition_error_code(&error));
         }
         outcomes
     }
@@ -312,18 +312,14 @@ fn append<E: Effects>(
 fn append_one<E: Effects>(
     shard: &Rc<Shard<E>>,
     item: &CheckedItem,
-    acks: Acks,
+    acks: Option<Acks>,
     wait: &Rc<AckWait>,
     index: usize,
     now: i64,
 ) -> Outcome {
-    let partition = match shard.partition(item.topic_id, item.partition) {
+    let partition = match shard.replicas.led(item.topic_id, item.partition, LeaderEpoch::NONE) {
         Ok(partition) => partition,
-        Err(code) => {
-            let offline = shard.identity.offline.find(item.topic_id, item.partition);
-            let message = offline.map(|offline| offline.reason);
-            return Outcome::Failed { code, message, records: Vec::new() };
-        }
+        Err(error) => return not_led(&error),
     };
     if !shard.takes_appends() {
         return Outcome::failed(ErrorCode::NotLeaderOrFollower);
@@ -333,7 +329,9 @@ fn append_one<E: Effects>(
         Ok(info) => {
             shard.stats.produced(item.batch.bytes().len(), info.last_offset.0 - info.first_offset.0 + 1);
             partition.appended();
-            partition.wait_for_acks(acks, info.last_offset.plus(1), index, wait);
+            if let Some(acks) = acks {
+                shard.replicas.wait_for_acks(&partition, acks, info.last_offset.plus(1), index, wait);
+            }
             Outcome::Appended {
                 base_offset: info.first_offset,
                 log_append_time: info.log_append_time.unwrap_or(-1),
@@ -348,6 +346,13 @@ fn append_one<E: Effects>(
             Outcome::refused(append_error_code(&error), error.to_string())
         }
     }
+}
+
+/// Tells why a partition is offline, where that is the matter.
+fn not_led(error: &PartitionError) -> Outcome {
+    let code = partition_error_code(error);
+    let message = (code == ErrorCode::KafkaStorageError).then(|| error.to_string());
+    Outcome::Failed { code, message, records: Vec::new() }
 }
 
 fn refused(partition: &model::TopicPartition, error: &AppendError) {

@@ -184,7 +184,7 @@ impl Connections {
         let effects = shard.effects.clone();
         effects.spawn(async move {
             connection.serve().await;
-            shard.fetch_waits.cancel((shard.index, id));
+            shard.replicas.fetch_waits.cancel((shard.index, id));
             shard.connections.open.borrow_mut().remove(&id);
             shard.connections.changed.notify_all();
             shard.stats.disconnected();

@@ -12,7 +12,7 @@ use runtime::Effects;
 use storage::AppendOrigin;
 
 use crate::metadata::{ControllerError, ImageBuilder, MetadataImage, MetadataRecord, encode_batch};
-use crate::replicas::partition::Partition;
+use crate::replicas::Partition;
 
 /// How far the metadata log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

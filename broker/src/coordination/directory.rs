@@ -11,8 +11,7 @@ use crate::coordination::elected::ElectedCoordinators;
 use crate::coordination::groups::{GroupConfig, GroupCoordinator, GroupNotice, RemovedTopics};
 use crate::coordination::runner::CoordinatorMachine;
 use crate::metadata::{MetadataImage, TopicImage};
-use crate::replicas::offline_partitions::OfflinePartitions;
-use crate::replicas::partition::Partition;
+use crate::replicas::{Partition, ReplicaManager};
 
 /// The topic that holds groups and their offsets.
 pub const GROUP_TOPIC: &str = GroupCoordinator::TOPIC;
@@ -24,13 +23,16 @@ pub struct Coordinators<E: Effects> {
 }
 
 impl<E: Effects> Coordinators<E> {
-    /// None yet. Those that cannot be loaded are noted in `offline`.
+    /// None yet, over the partitions of `replicas`.
     #[must_use]
-    pub fn new(effects: &E, offline: &Arc<OfflinePartitions>) -> Self {
-        Self { groups: ElectedCoordinators::new(effects.clone(), Arc::clone(offline)) }
+    pub fn new(effects: &E, replicas: &Rc<ReplicaManager<E>>) -> Self {
+        let offline = Arc::clone(replicas.offline());
+        let hosting = Rc::clone(replicas);
+        let may_lead = move |(topic_id, id)| hosting.may_lead(topic_id, id);
+        Self { groups: ElectedCoordinators::new(effects.clone(), offline, Box::new(may_lead)) }
     }
 
-    /// This shard leads `partition` from now on: if its topic has coordinators, one starts to load.
+    /// This shard leads `partition` in a new epoch: if its topic has coordinators, one starts to load.
     pub fn elected(&self, partition: &Rc<Partition<E>>, config: &BrokerConfig, image: &Arc<MetadataImage>) {
         if &*partition.name.topic == GROUP_TOPIC {
             let removed = GroupNotice::RemovedBefore(removed_topics(image));
@@ -38,7 +40,7 @@ impl<E: Effects> Coordinators<E> {
         }
     }
 
-    /// This shard is about to stop leading a partition.
+    /// This shard does not lead `partition` any more.
     pub fn resign(&self, partition: &Partition<E>) {
         if &*partition.name.topic == GROUP_TOPIC {
             self.groups.resign((partition.topic_id, partition.name.partition));

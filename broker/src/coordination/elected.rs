@@ -15,17 +15,21 @@ use runtime::{Clock, Effects};
 use crate::coordination::runner::{
     CoordinatorLog, CoordinatorMachine, CoordinatorRunner, LoadError, Refusal,
 };
-use crate::replicas::offline_partitions::{Availability, OfflinePartition, OfflinePartitions};
+use crate::replicas::offline_partitions::{OfflinePartition, OfflinePartitions};
 
 /// How long a request waits for a coordinator that is not there yet.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 
 type Runners<E, L, M> = BTreeMap<(TopicId, PartitionId), Rc<CoordinatorRunner<E, L, M>>>;
 
+/// Says whether this shard leads a partition, or may when it is open.
+pub type MayLead = Box<dyn Fn((TopicId, PartitionId)) -> bool>;
+
 /// The elected coordinators of one kind. Lives on every shard.
 pub struct ElectedCoordinators<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> {
     effects: E,
     offline: Arc<OfflinePartitions>,
+    may_lead: MayLead,
     runners: RefCell<Runners<E, L, M>>,
     /// One came, loaded or went.
     changed: Notify,
@@ -43,12 +47,13 @@ enum Found<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> {
 }
 
 impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E, L, M> {
-    /// None yet.
+    /// None yet. What cannot be loaded is noted in `offline`.
     #[must_use]
-    pub fn new(effects: E, offline: Arc<OfflinePartitions>) -> Rc<Self> {
+    pub fn new(effects: E, offline: Arc<OfflinePartitions>, may_lead: MayLead) -> Rc<Self> {
         Rc::new(Self {
             effects,
             offline,
+            may_lead,
             runners: RefCell::default(),
             changed: Notify::new(),
             stopped: Cell::new(false),
@@ -82,7 +87,7 @@ impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E
         self.changed.notify_all();
     }
 
-    /// This shard is about to stop leading a partition.
+    /// This shard does not lead a partition any more.
     pub fn resign(&self, partition: (TopicId, PartitionId)) {
         let runner = self.runners.borrow_mut().remove(&partition);
         if let Some(runner) = runner {
@@ -166,11 +171,10 @@ impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E
     }
 
     fn find(&self, partition: (TopicId, PartitionId)) -> Found<E, L, M> {
-        let is_offline = || self.offline.availability(partition.0, partition.1) == Availability::Offline;
         match self.runners.borrow().get(&partition) {
             Some(runner) if runner.is_loading() => Found::Loading,
             Some(runner) => Found::Settled(Rc::clone(runner)),
-            None if self.stopped.get() || is_offline() => Found::Nowhere,
+            None if self.stopped.get() || !(self.may_lead)(partition) => Found::Nowhere,
             None => Found::NotYet,
         }
     }

@@ -9,8 +9,6 @@ mod error;
 mod image;
 mod records;
 mod removed_topics;
-pub mod reopening;
-pub mod topic_changes;
 mod topic_name;
 
 pub use decide::{CreatedTopic, NewTopic, TopicAssignment};

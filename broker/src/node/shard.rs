@@ -1,37 +1,31 @@
 //! One shard: what a core owns, and what it knows of the rest.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
-use futures_util::stream::{self, StreamExt};
-use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition};
-use net::protocol::ErrorCode;
+use model::{NodeId, PartitionId, TopicId};
 use runtime::mesh::MeshPort;
 use runtime::sync::oneshot;
 use runtime::{Clock, Effects, Monotonic};
-use storage::{Log, LogDir, LogManager, RecordChecker, StorageError};
+use storage::{LogDir, LogManager, RecordChecker};
 
 use crate::api::fetch::elements::FetchElements;
 use crate::api::fetch::memory::FetchMemory;
 use crate::api::fetch::session::FetchSessions;
 use crate::api::request_memory::RequestMemory;
 use crate::clients::connections::Connections;
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::config::BrokerConfig;
 use crate::controller::Controller;
 use crate::controller::producer_ids::ProducerIds;
 use crate::coordination::directory::Coordinators;
 use crate::logging::Loggers;
 use crate::mesh::calls::{Calls, Job};
-use crate::metadata::reopening::Reopening;
-use crate::metadata::topic_changes::TopicChanges;
-use crate::metadata::{MetadataImage, TopicImage};
-use crate::replicas::fetch_waits::FetchWaits;
-use crate::replicas::offline_partitions::{Availability, OfflinePartition, OfflinePartitions};
-use crate::replicas::partition::Partition;
+use crate::metadata::MetadataImage;
+use crate::replicas::offline_partitions::OfflinePartitions;
+use crate::replicas::{LeadershipListener, Partition, ReplicaManager};
 use crate::stats::Stats;
 
 /// What all shards share and nobody changes.
@@ -54,14 +48,6 @@ pub struct Identity {
     pub offline: Arc<OfflinePartitions>,
 }
 
-/// A partition as its owner finds it.
-pub enum Hosted<E: Effects> {
-    /// Open and serving.
-    Online(Rc<Partition<E>>),
-    /// The log of this name could not be opened.
-    Offline(TopicPartition),
-}
-
 /// One shard's state. Everything in it is used by the shard's own thread only.
 pub struct Shard<E: Effects> {
     /// This shard's number.
@@ -72,6 +58,8 @@ pub struct Shard<E: Effects> {
     pub identity: Arc<Identity>,
     /// This shard's logs.
     pub logs: Rc<LogManager<E>>,
+    /// The partitions that this shard hosts.
+    pub replicas: Rc<ReplicaManager<E>>,
     /// Calls to other shards.
     pub calls: Calls<E>,
     /// Fetch sessions of the connections accepted here.
@@ -80,16 +68,10 @@ pub struct Shard<E: Effects> {
     pub fetch_elements: FetchElements,
     /// Memory for records on their way out.
     pub fetch_memory: FetchMemory,
-    /// Fetches that wait for partitions owned here.
-    pub fetch_waits: FetchWaits,
     /// Producer ids to give away.
     pub producer_ids: ProducerIds,
     /// Coordinators of the partitions of internal topics that are led here.
     pub coordinators: Coordinators<E>,
-    /// Topics whose logs follow the image.
-    pub topic_changes: TopicChanges,
-    /// Partitions whose log is tried again.
-    pub reopening: Reopening,
     /// Memory for large requests on their way in.
     pub request_memory: RequestMemory,
     /// Looks at the records that clients of this shard send.
@@ -102,17 +84,9 @@ pub struct Shard<E: Effects> {
     pub controller: Option<Rc<Controller<E>>>,
     image: RefCell<Arc<MetadataImage>>,
     config: RefCell<Arc<BrokerConfig>>,
-    partitions: RefCell<HashMap<(TopicId, PartitionId), Hosted<E>>>,
-    topic_configs: RefCell<HashMap<TopicId, Arc<TopicConfig>>>,
     stopping: Cell<bool>,
     refusing_appends: Cell<bool>,
 }
-
-/// Logs opened or deleted at the same time by one shard.
-const LOG_CHANGES_MAX: usize = 32;
-
-/// How often requests that wait for acknowledgements are checked for their time-out.
-const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
 impl<E: Effects> Shard<E> {
     /// A shard with an empty image. `controller` is given to shard 0 only.
@@ -125,21 +99,28 @@ impl<E: Effects> Shard<E> {
         port: MeshPort<Job<E>>,
         controller: Option<Rc<Controller<E>>>,
     ) -> Rc<Self> {
+        let (node, shards) = (identity.node_id, identity.shards);
+        let replicas = ReplicaManager::new(
+            effects.clone(),
+            node,
+            Rc::clone(&logs),
+            Arc::clone(&identity.offline),
+            Arc::clone(&config),
+            Box::new(move |topic_id, partition| owner_shard(topic_id, partition, shards) == index),
+        );
         let shard = Rc::new(Self {
             index,
             sessions: RefCell::new(FetchSessions::new(identity.shards, &config, effects.random())),
             fetch_elements: FetchElements::new(config.memory_per_shard_bytes()),
             fetch_memory: FetchMemory::new(config.memory_per_shard_bytes() / 8),
-            fetch_waits: FetchWaits::default(),
             producer_ids: ProducerIds::default(),
-            coordinators: Coordinators::new(&effects, &identity.offline),
+            coordinators: Coordinators::new(&effects, &replicas),
             calls: Calls::new(port),
             records: RecordChecker::new(effects.clone(), config.trusts_headers()),
             effects,
             identity,
             logs,
-            topic_changes: TopicChanges::default(),
-            reopening: Reopening::default(),
+            replicas,
             request_memory: RequestMemory::new(
                 config.memory_per_shard_bytes() / 4,
                 config.socket_request_bytes_max(),
@@ -149,14 +130,12 @@ impl<E: Effects> Shard<E> {
             controller,
             image: RefCell::default(),
             config: RefCell::new(config),
-            partitions: RefCell::default(),
-            topic_configs: RefCell::default(),
             stopping: Cell::new(false),
             refusing_appends: Cell::new(false),
         });
+        shard.replicas.set_listener(Rc::new(ToCoordinators(Rc::downgrade(&shard))));
         let serving = Rc::clone(&shard);
         shard.effects.spawn(async move { serving.calls.serve(Rc::clone(&serving)).await });
-        shard.effects.spawn(expire_acks(Rc::clone(&shard)));
         shard
     }
 
@@ -181,6 +160,7 @@ impl<E: Effects> Shard<E> {
     /// Makes [`Shard::stopping`] true.
     pub fn stop(&self) {
         self.stopping.set(true);
+        self.replicas.stop();
     }
 
     /// Has requests that are still being worked on append nothing more.
@@ -200,49 +180,7 @@ impl<E: Effects> Shard<E> {
         owner_shard(topic_id, partition, self.identity.shards)
     }
 
-    /// A partition owned by this shard.
-    ///
-    /// # Errors
-    /// `UnknownTopicOrPartition` if there is none here, `KafkaStorageError` if its log is offline.
-    pub fn partition(
-        &self,
-        topic_id: TopicId,
-        partition: PartitionId,
-    ) -> Result<Rc<Partition<E>>, ErrorCode> {
-        match self.partitions.borrow().get(&(topic_id, partition)) {
-            Some(Hosted::Online(partition)) => Ok(Rc::clone(partition)),
-            Some(Hosted::Offline(_)) => Err(ErrorCode::KafkaStorageError),
-            None => Err(ErrorCode::UnknownTopicOrPartition),
-        }
-    }
-
-    /// All open partitions of this shard.
-    #[must_use]
-    pub fn online_partitions(&self) -> Vec<Rc<Partition<E>>> {
-        self.online_where(|_| true)
-    }
-
-    fn online_where(&self, is_wanted: impl Fn(&Partition<E>) -> bool) -> Vec<Rc<Partition<E>>> {
-        let partitions = self.partitions.borrow();
-        partitions
-            .values()
-            .filter_map(|hosted| match hosted {
-                Hosted::Online(partition) => is_wanted(partition).then(|| Rc::clone(partition)),
-                Hosted::Offline(_) => None,
-            })
-            .collect()
-    }
-
-    /// The settings of a topic, its own and inherited ones.
-    #[must_use]
-    pub fn topic_config(&self, topic: &TopicImage) -> Arc<TopicConfig> {
-        let mut cached = self.topic_configs.borrow_mut();
-        let resolve = || Arc::new(TopicConfig::resolve(&self.config.borrow(), &topic.configs));
-        Arc::clone(cached.entry(topic.id).or_insert_with(resolve))
-    }
-
-    /// Takes over a new image, at once. The future completes when the partitions of `changed` topics are in line with
-    /// it: logs are opened, created, reconfigured and deleted in order of the images.
+    /// Takes over a new image, at once. The future completes when the partitions of `changed` topics are in line with it.
     pub fn apply_image(
         self: &Rc<Self>,
         image: Arc<MetadataImage>,
@@ -257,24 +195,14 @@ impl<E: Effects> Shard<E> {
         if let Some(config) = config {
             self.tell_overridden(&config);
             *self.config.borrow_mut() = Arc::new(config);
-            self.topic_configs.borrow_mut().clear();
         }
         let before = self.image.replace(Arc::clone(&image));
         let changed = if broker_changed { image.topics().map(|topic| topic.id).collect() } else { changed };
-        for id in &changed {
-            self.topic_configs.borrow_mut().remove(id);
-            if image.topic_by_id(*id).is_none()
-                && let Some(topic) = before.topic_by_id(*id)
-            {
-                self.coordinators.topic_deleted(topic);
-            }
+        let removed = changed.iter().filter(|id| image.topic_by_id(**id).is_none());
+        for topic in removed.filter_map(|id| before.topic_by_id(*id)) {
+            self.coordinators.topic_deleted(topic);
         }
-        let aligned = (!changed.is_empty()).then(|| TopicChanges::add(self, changed));
-        async move {
-            if let Some(aligned) = aligned {
-                let _stopping = aligned.await;
-            }
-        }
+        self.replicas.apply_image(image, &self.config(), changed)
     }
 
     /// Logs which settings of the start have ceased to count, once for all shards.
@@ -286,161 +214,6 @@ impl<E: Effects> Shard<E> {
         let known = before.overridden();
         for [key, counts, given] in config.overridden().into_iter().filter(|row| !known.contains(row)) {
             tracing::warn!(%key, %counts, %given, "a setting given at start does not count: a client has set it, and that is kept");
-        }
-    }
-
-    /// Brings the partitions of topics in line with the image.
-    pub(crate) async fn align_topics(self: &Rc<Self>, topics: Vec<TopicId>) {
-        let image = self.image();
-        let work: Vec<LogChange> = topics
-            .into_iter()
-            .flat_map(|id| match image.topic_by_id(id) {
-                Some(topic) => self.align_topic(topic),
-                None => self.removed_topic(id),
-            })
-            .collect();
-        stream::iter(work).for_each_concurrent(LOG_CHANGES_MAX, |change| self.change_log(change)).await;
-    }
-
-    fn align_topic(&self, topic: &Arc<TopicImage>) -> Vec<LogChange> {
-        let mut work = Vec::new();
-        let config = self.topic_config(topic);
-        for id in topic.partition_ids() {
-            if self.owner(topic.id, id) != self.index {
-                continue;
-            }
-            match self.partitions.borrow().get(&(topic.id, id)) {
-                Some(Hosted::Online(partition)) => {
-                    partition.log.set_config(config.to_log_config());
-                    partition.configure(&config);
-                }
-                Some(Hosted::Offline(_)) if !self.reopening.waits(topic.id, id) => {}
-                Some(Hosted::Offline(_)) | None => {
-                    work.push(LogChange::Open { topic: Arc::clone(topic), partition: id })
-                }
-            }
-        }
-        work
-    }
-
-    fn removed_topic(&self, topic_id: TopicId) -> Vec<LogChange> {
-        let partitions = self.partitions.borrow();
-        let ids = partitions.keys().filter(|(id, _)| *id == topic_id);
-        ids.map(|(_, partition)| LogChange::Delete { topic_id, partition: *partition }).collect()
-    }
-
-    async fn change_log(self: &Rc<Self>, change: LogChange) {
-        if self.stopping() {
-            return;
-        }
-        match change {
-            LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
-            LogChange::Delete { topic_id, partition } => {
-                self.reopening.forget(topic_id, partition);
-                self.identity.offline.forget(topic_id, partition);
-                let hosted = self.partitions.borrow_mut().remove(&(topic_id, partition));
-                let (name, deleted) = match hosted {
-                    Some(Hosted::Online(partition)) => {
-                        self.coordinators.resign(&partition);
-                        partition.close(ErrorCode::UnknownTopicOrPartition);
-                        (partition.name.clone(), self.logs.delete_log(&partition.name).await)
-                    }
-                    Some(Hosted::Offline(name)) => {
-                        let is_known = |id| self.image().topic_by_id(id).is_some();
-                        let deleted = self.logs.delete_unopened(&name, topic_id, is_known).await;
-                        (name, deleted)
-                    }
-                    None => return,
-                };
-                if let Err(error) = deleted {
-                    tracing::error!(partition = %name, %error, "could not delete the log");
-                }
-            }
-        }
-    }
-
-    async fn open_partition(self: &Rc<Self>, topic: &Arc<TopicImage>, id: PartitionId) {
-        let name = TopicPartition::new(Arc::clone(&topic.name), id);
-        let config = self.topic_config(topic);
-        let hosted = match self.open_log(&name, topic.id, &config).await {
-            Ok(log) => {
-                let epoch = topic.partition(id).map_or(LeaderEpoch(0), |image| image.leader_epoch);
-                log.assign_epoch(epoch);
-                self.reopening.forget(topic.id, id);
-                Hosted::Online(Partition::lead(
-                    self.effects.clone(),
-                    self.identity.node_id,
-                    epoch,
-                    log,
-                    &config,
-                ))
-            }
-            Err(error) => {
-                self.note_unopened(&name, topic.id, &error);
-                Hosted::Offline(name)
-            }
-        };
-        let opened = match &hosted {
-            Hosted::Online(partition) => Some(Rc::clone(partition)),
-            Hosted::Offline(_) => None,
-        };
-        self.partitions.borrow_mut().insert((topic.id, id), hosted);
-        self.note_availability(topic.id, id);
-        if let Some(partition) = opened {
-            self.coordinators.elected(&partition, &self.config(), &self.image());
-        }
-    }
-
-    /// Tells of a log that could not be opened, and has it tried again if the reason may pass.
-    fn note_unopened(self: &Rc<Self>, name: &TopicPartition, topic: TopicId, error: &StorageError) {
-        let reason = error.to_string();
-        let offline = OfflinePartition { name: name.clone(), is_readable: false, reason };
-        self.identity.offline.note(topic, offline);
-        if !error.may_pass() {
-            self.reopening.forget(topic, name.partition);
-            tracing::error!(partition = %name, %error, "partition is offline");
-        } else if Reopening::add(self, topic, name.partition) {
-            tracing::warn!(partition = %name, %error, "partition is offline, its log is tried again until it opens");
-        }
-    }
-
-    /// Tells everyone whether an open log can be served as it should.
-    fn note_availability(&self, topic_id: TopicId, id: PartitionId) {
-        let Ok(partition) = self.partition(topic_id, id) else { return };
-        match partition.log.offline() {
-            Some(error @ StorageError::Corrupt { .. }) => {
-                let (name, reason) = (partition.name.clone(), error.to_string());
-                self.identity.offline.note(topic_id, OfflinePartition { name, is_readable: true, reason });
-            }
-            _ => self.identity.offline.forget(topic_id, id),
-        }
-    }
-
-    /// What this broker can do with a partition.
-    #[must_use]
-    pub fn availability(&self, topic_id: TopicId, id: PartitionId) -> Availability {
-        match self.identity.offline.availability(topic_id, id) {
-            Availability::Online if self.identity.log_dir.is_failed() => Availability::ReadOnly,
-            availability => availability,
-        }
-    }
-
-    /// Opens a log. A directory that was left by a topic that was removed makes way; what is known of no topic at all may
-    /// be this one's, with a damaged identity, and is left to its owner.
-    async fn open_log(
-        &self,
-        name: &TopicPartition,
-        topic_id: TopicId,
-        config: &TopicConfig,
-    ) -> Result<Rc<Log<E>>, StorageError> {
-        let open = || self.logs.open_log(name.clone(), topic_id, config.to_log_config());
-        match open().await {
-            Err(error @ StorageError::OtherTopic { found, .. }) if self.image().was_removed(found) => {
-                tracing::warn!(partition = %name, %error, "the directory of a topic that was removed is in the way");
-                self.logs.set_aside(name).await?;
-                open().await
-            }
-            opened => opened,
         }
     }
 
@@ -492,9 +265,21 @@ impl<E: Effects> Shard<E> {
     }
 }
 
-enum LogChange {
-    Open { topic: Arc<TopicImage>, partition: PartitionId },
-    Delete { topic_id: TopicId, partition: PartitionId },
+/// Has the coordinators of a shard follow its leaderships.
+struct ToCoordinators<E: Effects>(Weak<Shard<E>>);
+
+impl<E: Effects> LeadershipListener<E> for ToCoordinators<E> {
+    fn elected(&self, partition: &Rc<Partition<E>>) {
+        if let Some(shard) = self.0.upgrade() {
+            shard.coordinators.elected(partition, &shard.config(), &shard.image());
+        }
+    }
+
+    fn deposed(&self, partition: &Partition<E>) {
+        if let Some(shard) = self.0.upgrade() {
+            shard.coordinators.resign(partition);
+        }
+    }
 }
 
 /// The shard that owns a partition: partitions of one topic go around all shards, topics start
@@ -505,14 +290,4 @@ pub fn owner_shard(topic_id: TopicId, partition: PartitionId, shards: usize) -> 
     let hash = (bits ^ (bits >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     let sum = (hash & 0x7fff_ffff) + u128::from(partition.0.unsigned_abs());
     usize::try_from(sum % shards as u128).unwrap_or(0)
-}
-
-async fn expire_acks<E: Effects>(shard: Rc<Shard<E>>) {
-    while !shard.stopping() {
-        let now = shard.effects.clock().now();
-        for partition in shard.online_where(Partition::has_waiting_producers) {
-            partition.expire(now);
-        }
-        shard.effects.clock().sleep_until(now + EXPIRY_INTERVAL).await;
-    }
 }

@@ -22,7 +22,7 @@ use crate::logging::Loggers;
 use crate::mesh::calls::Job;
 use crate::metadata::{CLUSTER_METADATA, MetadataImage};
 use crate::node::shard::{Identity, Shard};
-use crate::replicas::partition::Partition;
+use crate::replicas::Partition;
 
 /// What every shard is started with.
 #[derive(Clone)]
@@ -121,7 +121,14 @@ async fn open_first<E: Effects>(
         return Err(error).context("the metadata log is damaged; restore the directory from a copy");
     }
     let topic_config = TopicConfig::resolve(config, &BTreeMap::new());
-    let partition = Partition::lead(effects.clone(), node_id, LeaderEpoch(0), log, &topic_config);
+    let partition = Partition::lead_alone(
+        effects.clone(),
+        node_id,
+        LeaderEpoch(0),
+        log,
+        &topic_config,
+        Arc::clone(&identity.offline),
+    );
     let controller = Controller::load(MetadataLog::new(partition)).await?;
     warn_of_unknown(&found, &controller.image());
     Ok((identity, logs, controller))

@@ -1,28 +1,20 @@
-//! A partition that this shard owns: its log, its replica and everybody who waits for either.
+//! A partition that this shard hosts: its log, its replica and everybody who waits for either.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use model::{DirectoryId, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
-use net::protocol::ErrorCode;
-use replication::{Action, Input, Millis, PartitionRecord, PartitionReplica, ReplicaConfig};
-use runtime::sync::Notify;
+use replication::{Acks, Action, Input, Millis, PartitionRecord, ReplicaConfig};
 use runtime::{Clock, Effects, Monotonic};
 use storage::{Log, LogListener, StorageError};
 
-use crate::config::{Durability, TopicConfig};
-
-/// When a produce request counts as done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// At once, without a reply.
-    None,
-    /// When the leader has it on stable storage.
-    Leader,
-    /// When the high watermark has passed it.
-    All,
-}
+use super::acks::{AckWait, AckWaiters};
+use super::fetch_waits::{FetchWait, FetchWaiters};
+use super::offline_partitions::{OfflinePartition, OfflinePartitions};
+use super::replica_state::{RecoveredLog, ReplicaState, Stepped, Transition, replica_config};
+use super::{CurrentLeader, PartitionError};
+use crate::config::TopicConfig;
 
 /// One partition. Lives on the shard that owns it.
 pub struct Partition<E: Effects> {
@@ -33,126 +25,163 @@ pub struct Partition<E: Effects> {
     /// The records.
     pub log: Rc<Log<E>>,
     effects: E,
-    replica: RefCell<PartitionReplica>,
-    leader_waiters: RefCell<VecDeque<AckWaiter>>,
-    all_waiters: RefCell<VecDeque<AckWaiter>>,
-    fetchers: RefCell<Vec<Weak<FetchWait>>>,
-    failed: Cell<bool>,
-}
-
-struct AckWaiter {
-    /// The high watermark or durable end that satisfies it.
-    offset: Offset,
-    slot: usize,
-    wait: Rc<AckWait>,
-}
-
-/// The acknowledgements that one produce request waits for on one shard.
-pub struct AckWait {
-    remaining: Cell<usize>,
-    failures: RefCell<Vec<(usize, ErrorCode)>>,
-    deadline: Monotonic,
-    done: Notify,
-}
-
-impl AckWait {
-    /// For a request that gives up at `deadline`.
-    #[must_use]
-    pub fn new(deadline: Monotonic) -> Rc<Self> {
-        Rc::new(Self { remaining: Cell::new(0), failures: RefCell::default(), deadline, done: Notify::new() })
-    }
-
-    /// Completes when every partition has answered; yields the slots that failed.
-    pub async fn wait(&self) -> Vec<(usize, ErrorCode)> {
-        while self.remaining.get() > 0 {
-            self.done.notified().await;
-        }
-        self.failures.take()
-    }
-
-    fn answer(&self, slot: usize, outcome: Result<(), ErrorCode>) {
-        if let Err(error) = outcome {
-            self.failures.borrow_mut().push((slot, error));
-        }
-        self.remaining.set(self.remaining.get() - 1);
-        if self.remaining.get() == 0 {
-            self.done.notify_one();
-        }
-    }
-}
-
-/// A fetch that waits for more records in any of its partitions.
-#[derive(Default)]
-pub struct FetchWait {
-    notify: Notify,
-    woken: Cell<bool>,
-}
-
-impl FetchWait {
-    /// Completes when a partition it was registered with may have more to read, or when it was cancelled.
-    pub async fn woken(&self) {
-        while !self.woken.get() {
-            self.notify.notified().await;
-        }
-    }
-
-    /// Completes the wait.
-    pub fn wake(&self) {
-        self.woken.set(true);
-        self.notify.notify_one();
-    }
+    state: RefCell<ReplicaState>,
+    acks: AckWaiters,
+    fetches: FetchWaiters,
+    /// The shard looks for requests whose time is up.
+    pub(super) is_awaited: Cell<bool>,
+    offline: Arc<OfflinePartitions>,
 }
 
 impl<E: Effects> Partition<E> {
-    /// Leads the partition in `epoch` with what is in `log`, and listens to the log from now on.
+    /// Hosts a replica with what is in `log`, as the controller's record has it, and listens to the log from now on.
     ///
     /// # Panics
     /// If the log is durable beyond its end.
-    pub fn lead(
+    pub(super) fn host(
         effects: E,
         node: NodeId,
-        epoch: LeaderEpoch,
         log: Rc<Log<E>>,
-        config: &TopicConfig,
+        record: PartitionRecord,
+        config: ReplicaConfig,
+        offline: Arc<OfflinePartitions>,
     ) -> Rc<Self> {
-        log.assign_epoch(epoch);
         let (log_end, durable_end) = (log.log_end_offset(), log.durable_end());
-        let config = replica_config(config);
-        let record = PartitionRecord::sole(node, DirectoryId::ZERO, epoch, config);
-        let replica = PartitionReplica::sole(node, record, log_end, durable_end, config)
-            .expect("a log is not durable beyond its end, and the record is of this node alone");
+        // Where there is no other copy, all that is durable counts as acknowledged.
+        let high_watermark =
+            if record.replicas.len() == 1 { durable_end } else { log.high_watermark().min(log_end) };
+        let recovered = RecoveredLog { log_end, durable_end, high_watermark };
         let partition = Rc::new(Self {
             name: log.topic_partition().clone(),
             topic_id: log.topic_id(),
             log: Rc::clone(&log),
             effects,
-            replica: RefCell::new(replica),
-            leader_waiters: RefCell::default(),
-            all_waiters: RefCell::default(),
-            fetchers: RefCell::default(),
-            failed: Cell::new(false),
+            state: RefCell::new(ReplicaState::recovered(node, recovered, config)),
+            acks: AckWaiters::default(),
+            fetches: FetchWaiters::default(),
+            is_awaited: Cell::new(false),
+            offline,
         });
+        partition.apply_record(record, config);
         log.update_high_watermark(partition.high_watermark());
         log.set_listener(Rc::new(PartitionListener { partition: Rc::downgrade(&partition) }));
         partition
     }
 
+    /// Leads a partition in `epoch` that has no other replica and stands in no image: the metadata log itself.
+    ///
+    /// # Panics
+    /// If the log is durable beyond its end.
+    pub fn lead_alone(
+        effects: E,
+        node: NodeId,
+        epoch: LeaderEpoch,
+        log: Rc<Log<E>>,
+        config: &TopicConfig,
+        offline: Arc<OfflinePartitions>,
+    ) -> Rc<Self> {
+        let config = replica_config(config, 1);
+        let record = PartitionRecord::sole(node, DirectoryId::ZERO, epoch, config);
+        Self::host(effects, node, log, record, config, offline)
+    }
+
+    /// Takes over the controller's record of an image.
+    pub(super) fn apply_record(&self, record: PartitionRecord, config: ReplicaConfig) -> Transition {
+        let now = self.now();
+        if self.state.borrow().is_current(record.partition_epoch, config) {
+            return Transition::None;
+        }
+        let stepped = self.state.borrow_mut().apply_record(record, config, now);
+        let transition = stepped.transition;
+        self.follow_up(stepped);
+        transition
+    }
+
+    /// Tells the replica that the log has grown.
+    pub fn appended(&self) {
+        self.step(Input::Appended { log_end: self.log.log_end_offset() });
+    }
+
+    fn step(&self, input: Input) {
+        let now = self.now();
+        let stepped = self.state.borrow_mut().step(input, now);
+        self.follow_up(stepped);
+    }
+
+    fn now(&self) -> Millis {
+        Millis(self.effects.clock().now().as_millis())
+    }
+
+    /// Carries out what a step decided.
+    fn follow_up(&self, stepped: Stepped) {
+        if stepped.transition != Transition::None {
+            self.fence();
+        }
+        for action in stepped.actions {
+            match action {
+                Action::HighWatermarkAdvanced(high_watermark) => {
+                    self.log.update_high_watermark(high_watermark);
+                    self.acks.release(Acks::All, high_watermark);
+                    self.fetches.wake();
+                }
+                Action::LeaderAckAdvanced(offset) => self.acks.release(Acks::Leader, offset),
+                // Between replicas, which do not talk yet: until then nothing is acknowledged that needs another one.
+                Action::WriteView(_)
+                | Action::Truncate(_)
+                | Action::Reset(_)
+                | Action::AlterIsr(_)
+                | Action::Settle(_) => {}
+            }
+        }
+    }
+
+    /// Has everybody who waits look for the leader, and what is appended from now on be of the new epoch.
+    fn fence(&self) {
+        let state = self.state.borrow();
+        let (fence, contradiction) = (state.fence(), state.contradiction());
+        let epoch = state.leads().then(|| state.epoch());
+        drop(state);
+        if let Some(epoch) = epoch {
+            self.log.assign_epoch(epoch);
+        }
+        if let Some(error) = contradiction {
+            let (name, reason) = (self.name.clone(), PartitionError::from(error).to_string());
+            tracing::error!(partition = %name, reason, "partition is offline");
+            self.offline.note(self.topic_id, OfflinePartition { name, is_readable: false, reason });
+        }
+        self.acks.fail(&fence);
+        self.fetches.wake();
+    }
+
+    /// Checks that this node leads, for somebody who knows of the leader epoch `known` ([`LeaderEpoch::NONE`] if of none).
+    ///
+    /// # Errors
+    /// [`PartitionError`] if the partition cannot be read, the epoch is another one (KIP-320), or another node leads.
+    pub fn check_leads(&self, known: LeaderEpoch) -> Result<(), PartitionError> {
+        self.state.borrow().check_leads(known)
+    }
+
+    /// Whether this node leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.state.borrow().leads()
+    }
+
+    /// Who leads.
+    #[must_use]
+    pub fn current_leader(&self) -> CurrentLeader {
+        self.state.borrow().current_leader()
+    }
+
+    /// What this replica was told that cannot be, if that is why it is offline.
+    pub(super) fn contradiction(&self) -> Option<PartitionError> {
+        self.state.borrow().contradiction().map(PartitionError::from)
+    }
+
     /// The offset up to which consumers see records.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
-        self.replica.borrow().high_watermark()
-    }
-
-    /// Checks that the end of the log is known. Behind damage there are records that were acknowledged, so a client
-    /// must not take the first bad one for the end: it would start over, or skip what a repair brings back.
-    ///
-    /// # Errors
-    /// `KafkaStorageError` if the log is damaged.
-    pub fn check_end_known(&self) -> Result<(), ErrorCode> {
-        match self.log.offline() {
-            Some(StorageError::Corrupt { .. }) => Err(ErrorCode::KafkaStorageError),
-            _ => Ok(()),
-        }
+        self.state.borrow().high_watermark()
     }
 
     /// The offset up to which `read_committed` consumers see records.
@@ -161,141 +190,74 @@ impl<E: Effects> Partition<E> {
         self.high_watermark()
     }
 
-    /// The epoch in which this node leads.
+    /// The leader epoch.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.replica.borrow().epoch()
+        self.state.borrow().epoch()
     }
 
-    /// Takes over changed settings of the topic.
-    pub fn configure(&self, config: &TopicConfig) {
-        let record = self.replica.borrow().record().clone();
-        self.step(Input::Image { record, config: replica_config(config) });
-    }
-
-    /// Tells the replica something and carries out what follows.
-    pub fn step(&self, input: Input) {
-        let now = Millis(self.effects.clock().now().as_millis());
-        let actions = self.replica.borrow_mut().step(input, now);
-        // What this node tells its own replica comes from its own log; a contradiction there is a bug that must not
-        // acknowledge anything.
-        let actions = actions.expect("the log's own progress is consistent");
-        for action in actions {
-            match action {
-                Action::HighWatermarkAdvanced(high_watermark) => {
-                    self.log.update_high_watermark(high_watermark);
-                    release(&self.all_waiters, high_watermark);
-                    self.wake_fetchers();
-                }
-                Action::LeaderAckAdvanced(offset) => release(&self.leader_waiters, offset),
-                _ => {}
-            }
+    /// Checks that the end of the log is known. Behind damage there are records that were acknowledged, so a client
+    /// must not take the first bad one for the end: it would start over, or skip what a repair brings back.
+    ///
+    /// # Errors
+    /// [`PartitionError::Storage`] if the log is damaged.
+    pub fn check_end_known(&self) -> Result<(), PartitionError> {
+        match self.log.offline() {
+            Some(error @ StorageError::Corrupt { .. }) => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
-    /// Tells the replica that the log has grown.
-    pub fn appended(&self) {
-        self.step(Input::Appended { log_end: self.log.log_end_offset() });
-    }
-
-    /// Answers `slot` of `wait` when everything below `offset` is acknowledged as `acks` asks.
-    pub fn wait_for_acks(&self, acks: Acks, offset: Offset, slot: usize, wait: &Rc<AckWait>) {
-        let (waiters, reached) = match acks {
-            Acks::None => return,
-            Acks::Leader => {
-                (&self.leader_waiters, self.replica.borrow().acked_offset(replication::Acks::Leader))
-            }
-            Acks::All => (&self.all_waiters, self.high_watermark()),
-        };
-        if reached >= offset {
-            return;
+    /// Answers `slot` of `wait` when everything below `offset` is acknowledged as `acks` asks. Returns whether that is
+    /// yet to come.
+    pub(super) fn wait_for_acks(&self, acks: Acks, offset: Offset, slot: usize, wait: &Rc<AckWait>) -> bool {
+        let state = self.state.borrow();
+        if state.acked_offset(acks) >= offset {
+            return false;
         }
-        wait.remaining.set(wait.remaining.get() + 1);
-        if self.failed.get() {
-            return wait.answer(slot, Err(ErrorCode::KafkaStorageError));
+        if let Err(error) = state.check_acknowledges() {
+            wait.fail(slot, error);
+            return false;
         }
-        let mut waiters = waiters.borrow_mut();
-        // Nearly always at the end; a retried batch waits for an offset further ahead in the line.
-        let place = waiters.partition_point(|waiter| waiter.offset <= offset);
-        waiters.insert(place, AckWaiter { offset, slot, wait: Rc::clone(wait) });
+        self.acks.add(acks, offset, slot, wait);
+        true
     }
 
     /// Completes when everything below `offset` is below the high watermark.
     ///
     /// # Errors
-    /// `KafkaStorageError` if the log has failed.
-    pub async fn committed(&self, offset: Offset) -> Result<(), ErrorCode> {
+    /// [`PartitionError`] if that will not happen, or not while this node leads.
+    pub async fn committed(&self, offset: Offset) -> Result<(), PartitionError> {
         let wait = AckWait::new(Monotonic(u64::MAX));
         self.wait_for_acks(Acks::All, offset, 0, &wait);
-        match wait.wait().await.first() {
-            None => Ok(()),
-            Some((_, error)) => Err(*error),
-        }
+        wait.wait().await.pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Whether a request waits for an acknowledgement.
-    #[must_use]
-    pub fn has_waiting_producers(&self) -> bool {
-        [&self.leader_waiters, &self.all_waiters].into_iter().any(|waiters| !waiters.borrow().is_empty())
+    pub(super) fn has_waiting_producers(&self) -> bool {
+        !self.acks.is_empty()
     }
 
     /// Answers the requests whose time is up.
-    pub fn expire(&self, now: Monotonic) {
-        for waiters in [&self.leader_waiters, &self.all_waiters] {
-            if waiters.borrow().is_empty() {
-                continue;
-            }
-            let (expired, kept) =
-                waiters.take().into_iter().partition::<VecDeque<_>, _>(|waiter| waiter.wait.deadline <= now);
-            *waiters.borrow_mut() = kept;
-            for waiter in expired {
-                waiter.wait.answer(waiter.slot, Err(ErrorCode::RequestTimedOut));
-            }
-        }
+    pub(super) fn expire(&self, now: Monotonic) {
+        self.acks.expire(now);
     }
 
     /// Wakes `wait` when there may be more to read. It is forgotten when dropped.
     pub fn register_fetch(&self, wait: &Rc<FetchWait>) {
-        let mut fetchers = self.fetchers.borrow_mut();
-        if fetchers.len() >= FETCHERS_SWEEP && fetchers.len() == fetchers.capacity() {
-            fetchers.retain(|waiting| waiting.strong_count() > 0);
-        }
-        fetchers.push(Rc::downgrade(wait));
+        self.fetches.add(wait);
     }
 
-    /// Wakes everybody: the partition goes away.
-    pub fn close(&self, error: ErrorCode) {
-        self.failed.set(true);
-        for waiters in [&self.leader_waiters, &self.all_waiters] {
-            for waiter in waiters.take() {
-                waiter.wait.answer(waiter.slot, Err(error));
-            }
-        }
-        self.wake_fetchers();
+    /// The topic is gone: tells everybody.
+    pub(super) fn close(&self) {
+        let stepped = self.state.borrow_mut().gone();
+        self.follow_up(stepped);
     }
 
-    fn wake_fetchers(&self) {
-        if self.fetchers.borrow().is_empty() {
-            return;
-        }
-        for waiting in self.fetchers.take() {
-            if let Some(waiting) = waiting.upgrade() {
-                waiting.wake();
-            }
-        }
-    }
-}
-
-/// From this many waiting fetches on, the dead ones are swept out before the list grows.
-const FETCHERS_SWEEP: usize = 64;
-
-fn release(waiters: &RefCell<VecDeque<AckWaiter>>, reached: Offset) {
-    loop {
-        // The borrow ends before the answer, which may run other code.
-        let mut line = waiters.borrow_mut();
-        let Some(waiter) = line.pop_front_if(|waiter| waiter.offset <= reached) else { return };
-        drop(line);
-        waiter.wait.answer(waiter.slot, Ok(()));
+    fn log_failed(&self, error: &StorageError) {
+        tracing::error!(partition = %self.name, %error, "the log has failed, nothing more is acknowledged");
+        let stepped = self.state.borrow_mut().log_failed(error.clone());
+        self.follow_up(stepped);
     }
 }
 
@@ -312,26 +274,9 @@ impl<E: Effects> LogListener for PartitionListener<E> {
 
     fn failed(&self, error: &StorageError) {
         if let Some(partition) = self.partition.upgrade() {
-            tracing::error!(partition = %partition.name, %error, "the log has failed, nothing more is acknowledged");
-            partition.close(ErrorCode::KafkaStorageError);
+            partition.log_failed(error);
         }
     }
 
     fn log_start_advanced(&self, _log_start: Offset) {}
 }
-
-/// What the topic's settings say about its replicas. Kafka counts at most as many in-sync replicas as a partition has
-/// replicas, and this node is the only one.
-#[must_use]
-pub fn replica_config(config: &TopicConfig) -> ReplicaConfig {
-    let durability = match config.durability() {
-        Durability::QuorumFsync => replication::Durability::QuorumFsync,
-        Durability::AllFsync => replication::Durability::AllFsync,
-        Durability::Kafka => replication::Durability::Kafka,
-    };
-    let min_insync_replicas = usize::try_from(config.min_insync_replicas()).unwrap_or(usize::MAX);
-    ReplicaConfig::new(min_insync_replicas.min(REPLICAS), durability)
-}
-
-/// Replicas of every partition.
-const REPLICAS: usize = 1;

@@ -69,7 +69,7 @@ fn offline<E: Effects>(shard: &Shard<E>) -> OfflineStats {
     if shard.index != 0 {
         return OfflineStats::default();
     }
-    let offline = &shard.identity.offline;
+    let offline = shard.replicas.offline();
     let some = offline.some(OFFLINE_NAMED_MAX);
     let some = some.into_iter().map(|partition| format!("{}: {}", partition.name, partition.reason));
     OfflineStats { count: offline.count() as u64, some: some.collect() }
@@ -85,14 +85,14 @@ fn memory_used_bytes<E: Effects>(shard: &Shard<E>) -> usize {
 
 fn topics<E: Effects>(shard: &Shard<E>) -> Vec<TopicStats> {
     let mut topics: BTreeMap<Arc<str>, TopicStats> = BTreeMap::new();
-    for partition in shard.online_partitions() {
+    shard.replicas.for_each(|partition| {
         let name = &partition.name.topic;
         if topics.len() == TOPICS_MAX && !topics.contains_key(name) {
-            continue;
+            return;
         }
         let topic = topics.entry(Arc::clone(name)).or_default();
         topic.partitions += 1;
         topic.log_bytes += partition.log.size_bytes();
-    }
+    });
     topics.into_iter().map(|(name, stats)| TopicStats { topic: name.to_string(), ..stats }).collect()
 }

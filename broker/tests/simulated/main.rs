@@ -14,6 +14,7 @@ mod first_start;
 mod groups;
 mod harness;
 mod large_requests;
+mod leadership;
 mod leftovers;
 mod listeners;
 mod metadata;

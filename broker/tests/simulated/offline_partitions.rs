@@ -62,12 +62,12 @@ fn a_partition_whose_files_are_gone_has_no_leader() {
         let offline = (5, -1, vec![], vec![1]);
         assert_eq!(told(&mut client, "t").await, [whole.clone(), offline, whole.clone()]);
         assert_eq!(produce(&mut client, "t", &[0, 1], -1, "v").await, Some(vec![(0, 0), (56, -1)]));
-        let found = broker.shard.identity.offline.some(10);
+        let found = broker.shard.replicas.offline().some(10);
         assert_eq!((found.len(), found[0].is_readable), (1, false));
         delete(&mut client, "t").await;
         create_topic(&mut client, "t", 3).await;
         assert_eq!(told(&mut client, "t").await, vec![whole; 3], "its name is free again");
-        assert!(broker.shard.identity.offline.is_empty());
+        assert!(broker.shard.replicas.offline().is_empty());
         broker.stop().await;
     });
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select, select_all};
-use model::{LeaderEpoch, PartitionId};
+use model::PartitionId;
 use net::protocol::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
@@ -21,7 +21,7 @@ use net::protocol::{ErrorCode, Records, RecordsPart};
 use runtime::{Clock, Effects, Monotonic};
 use storage::ReadLimits;
 
-use crate::api::errors::read_error_code;
+use crate::api::errors::{partition_error_code, read_error_code};
 use crate::api::fetch::memory::Patience;
 use crate::api::fetch::owners::{Asked, Item, Owners};
 use crate::api::fetch::read::{Found, Part, read_charged};
@@ -33,7 +33,7 @@ use crate::api::session::Session;
 use crate::metadata::MetadataImage;
 use crate::node::shard::Shard;
 use crate::replicas::fetch_waits::ConnectionKey;
-use crate::replicas::partition::FetchWait;
+use crate::replicas::{CurrentLeader, FetchWait};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 4..=18;
@@ -66,7 +66,7 @@ struct Fetched<E: Effects> {
     high_watermark: i64,
     last_stable_offset: i64,
     log_start: i64,
-    leader_epoch: i32,
+    current_leader: Option<CurrentLeader>,
     diverging: Option<(i32, i64)>,
     /// The client has to hear of it at once.
     urgent: bool,
@@ -87,7 +87,7 @@ impl<E: Effects> Fetched<E> {
             high_watermark: -1,
             last_stable_offset: -1,
             log_start: -1,
-            leader_epoch: -1,
+            current_leader: None,
             diverging: None,
             urgent: false,
             starved: false,
@@ -400,22 +400,20 @@ async fn read_one<E: Effects>(shard: &Shard<E>, item: &Item, reading: Reading) -
 
 async fn read_partition<E: Effects>(shard: &Shard<E>, item: &Item, reading: Reading) -> Fetched<E> {
     let Reading { bytes_left, first, committed_only, patience } = reading;
-    let partition = match shard.partition(item.topic_id, item.partition) {
+    let partition = match shard.replicas.led(item.topic_id, item.partition, item.current_leader_epoch) {
         Ok(partition) => partition,
-        Err(code) => return Fetched::failed(item.slot, code),
+        Err(error) => {
+            let failed = Fetched::failed(item.slot, partition_error_code(&error));
+            return Fetched { current_leader: error.current_leader(), ..failed };
+        }
     };
     let leader_epoch = partition.leader_epoch();
     let mut answer = Fetched::failed(item.slot, ErrorCode::None);
-    answer.leader_epoch = leader_epoch.0;
-    if let Err(code) = check_epoch(item.current_leader_epoch, leader_epoch) {
-        answer.error = code;
-        return answer;
-    }
     let log = &partition.log;
     if item.fetch_offset >= log.log_end_offset()
-        && let Err(code) = partition.check_end_known()
+        && let Err(error) = partition.check_end_known()
     {
-        answer.error = code;
+        answer.error = partition_error_code(&error);
         return answer;
     }
     let stable = partition.last_stable_offset();
@@ -467,24 +465,11 @@ async fn read_partition<E: Effects>(shard: &Shard<E>, item: &Item, reading: Read
     answer
 }
 
-/// Compares the leader epoch that a client knows with ours (KIP-320).
-///
-/// # Errors
-/// The client, or we, are behind.
-pub fn check_epoch(client: LeaderEpoch, ours: LeaderEpoch) -> Result<(), ErrorCode> {
-    match client {
-        LeaderEpoch(..0) => Ok(()),
-        client if client < ours => Err(ErrorCode::FencedLeaderEpoch),
-        client if client > ours => Err(ErrorCode::UnknownLeaderEpoch),
-        _ => Ok(()),
-    }
-}
-
 /// Asks the partitions of `items` to wake the connection `who` when there is more than `fetched` has seen.
 fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched<E>], who: ConnectionKey) {
     let wait = Rc::new(FetchWait::default());
     for (item, answer) in items.iter().zip(fetched) {
-        if let Ok(partition) = shard.partition(item.topic_id, item.partition) {
+        if let Some(partition) = shard.replicas.hosted(item.topic_id, item.partition) {
             partition.register_fetch(&wait);
             // A read that had to wait for the disk may have missed an advance.
             if answer.trouble().is_none() && partition.high_watermark().0 != answer.high_watermark {
@@ -492,7 +477,7 @@ fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched
             }
         }
     }
-    shard.fetch_waits.insert(who, wait);
+    shard.replicas.fetch_waits.insert(who, wait);
 }
 
 /// Waits until one of the shards where this connection is registered may have more, the time is up, or the connection
@@ -506,7 +491,7 @@ async fn wait_for_more<E: Effects>(
     let who = (shard.index, session.connection_id);
     let calls = waiting.iter().map(|target| {
         Box::pin(shard.call(*target, move |shard| async move {
-            if let Some(wait) = shard.fetch_waits.get(who) {
+            if let Some(wait) = shard.replicas.fetch_waits.get(who) {
                 wait.woken().await;
             }
         }))
@@ -527,7 +512,7 @@ async fn wait_for_more<E: Effects>(
 async fn withdraw<E: Effects>(shard: &Rc<Shard<E>>, connection_id: u64, waiting: &[usize]) {
     let who = (shard.index, connection_id);
     for target in waiting {
-        shard.call(*target, move |shard| async move { shard.fetch_waits.cancel(who) }).await;
+        shard.call(*target, move |shard| async move { shard.replicas.fetch_waits.cancel(who) }).await;
     }
 }
 
@@ -569,7 +554,7 @@ fn respond<E: Effects>(
             });
         }
         let hints = context.api_version >= VERSION_HINTS;
-        let mut data = partition_data(shard, wish.partition, answer, hints, &mut external);
+        let mut data = partition_data(wish.partition, answer, hints, &mut external);
         data.aborted_transactions = committed_only.then(Vec::new);
         responses.last_mut().expect("one was just pushed").partitions.push(data);
     }
@@ -592,7 +577,6 @@ fn trim<E: Effects>(mut fetched: Vec<Fetched<E>>, max_bytes: usize) -> Vec<Fetch
 }
 
 fn partition_data<E: Effects>(
-    shard: &Shard<E>,
     partition: PartitionId,
     answer: Fetched<E>,
     hints: bool,
@@ -610,15 +594,18 @@ fn partition_data<E: Effects>(
         diverging_epoch: answer
             .diverging
             .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
-        current_leader: if epoch_trouble {
-            LeaderIdAndEpoch { leader_id: shard.identity.node_id.0, leader_epoch: answer.leader_epoch }
-        } else {
-            LeaderIdAndEpoch::default()
-        },
+        current_leader: answer
+            .current_leader
+            .filter(|_| epoch_trouble)
+            .map_or_else(Default::default, leader_hint),
         preferred_read_replica: -1,
         records: Some(records),
         ..PartitionData::default()
     }
+}
+
+fn leader_hint(leader: CurrentLeader) -> LeaderIdAndEpoch {
+    LeaderIdAndEpoch { leader_id: leader.node.map_or(-1, |node| node.0), leader_epoch: leader.epoch.0 }
 }
 
 /// Puts tokens where records stand in the response.

@@ -96,7 +96,7 @@ pub(crate) async fn read_again<E: Effects>(
     let (topic_id, partition) = (source.topic_id, source.partition);
     let max_bytes = max_bytes.min(unsent.length);
     let call = shard.call(source.owner, move |shard| async move {
-        let partition = shard.partition(topic_id, partition).ok()?;
+        let partition = shard.replicas.hosted(topic_id, partition)?;
         let limits = ReadLimits { max_bytes, min_one: true, up_to: partition.high_watermark() };
         let patience = Patience::Until(shard.effects.clock().now() + AGAIN_WAIT_MAX);
         let read = read_charged(&shard, &partition.log, offset, limits, false, patience).await;

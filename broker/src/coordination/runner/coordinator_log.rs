@@ -7,7 +7,7 @@ use runtime::Effects;
 use storage::{AppendError, AppendOrigin, ReadError};
 
 use super::coordinator_machine::{LogRecord, WriteError};
-use crate::replicas::partition::Partition;
+use crate::replicas::Partition;
 
 /// A partition that this shard leads.
 pub trait CoordinatorLog: 'static {

@@ -18,7 +18,11 @@ type Elected = Rc<ElectedCoordinators<SimEffects, FakeLog, Counter>>;
 
 fn none_elected(world: &SimWorld) -> (Elected, Arc<OfflinePartitions>) {
     let offline = Arc::new(OfflinePartitions::default());
-    (ElectedCoordinators::new(world.node("n"), Arc::clone(&offline)), offline)
+    let known = Arc::clone(&offline);
+    let may_lead = move |(topic_id, id): (model::TopicId, PartitionId)| {
+        known.availability(topic_id, id) != Availability::Offline
+    };
+    (ElectedCoordinators::new(world.node("n"), Arc::clone(&offline), Box::new(may_lead)), offline)
 }
 
 fn partition(log: &FakeLog) -> (model::TopicId, PartitionId) {

@@ -1,0 +1,142 @@
+//! Topics whose logs have yet to follow the metadata: one image after the other, in order, behind the image itself.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+use model::{PartitionId, TopicId};
+use runtime::Effects;
+use runtime::sync::oneshot;
+
+use super::replica_manager::{Hosted, ReplicaManager};
+use crate::metadata::TopicImage;
+
+/// Logs opened or deleted at the same time by one shard.
+const LOG_CHANGES_MAX: usize = 32;
+
+/// Changes that wait for those before them; the controller bounds how many there are.
+#[derive(Default)]
+pub(super) struct LogChanges {
+    waiting: RefCell<VecDeque<(Vec<TopicId>, oneshot::Sender<()>)>>,
+    running: Cell<bool>,
+}
+
+impl LogChanges {
+    fn next(&self) -> Option<(Vec<TopicId>, oneshot::Sender<()>)> {
+        self.waiting.borrow_mut().pop_front()
+    }
+}
+
+enum LogChange {
+    Open {
+        topic: Arc<TopicImage>,
+        partition: PartitionId,
+    },
+    Delete {
+        topic_id: TopicId,
+        partition: PartitionId,
+    },
+    /// It could not be opened, and is not to be any more.
+    Forget {
+        topic_id: TopicId,
+        partition: PartitionId,
+    },
+}
+
+impl<E: Effects> ReplicaManager<E> {
+    /// Queues topics whose logs are to be brought in line with the image of that moment or a later one. The receiver hears
+    /// when that is done, or that it will not be because the broker stops.
+    pub(super) fn add_log_changes(self: &Rc<Self>, topics: Vec<TopicId>) -> oneshot::Receiver<()> {
+        let changes = &self.log_changes;
+        let (sender, receiver) = oneshot::channel();
+        changes.waiting.borrow_mut().push_back((topics, sender));
+        if !changes.running.replace(true) {
+            self.effects.spawn(Rc::clone(self).change_logs());
+        }
+        receiver
+    }
+
+    async fn change_logs(self: Rc<Self>) {
+        while let Some((topics, done)) = self.log_changes.next() {
+            // The next start makes up for what is left out.
+            if !self.is_stopping() {
+                self.align_topics(topics).await;
+                let _gone = done.send(());
+            }
+        }
+        self.log_changes.running.set(false);
+    }
+
+    /// Opens and deletes the logs of topics as the image has it.
+    async fn align_topics(self: &Rc<Self>, topics: Vec<TopicId>) {
+        let image = self.image();
+        let work: Vec<LogChange> = topics
+            .into_iter()
+            .flat_map(|id| match image.topic_by_id(id) {
+                Some(topic) => self.align_topic(topic),
+                None => self.removed_topic(id),
+            })
+            .collect();
+        stream::iter(work).for_each_concurrent(LOG_CHANGES_MAX, |change| self.change_log(change)).await;
+    }
+
+    fn align_topic(&self, topic: &Arc<TopicImage>) -> Vec<LogChange> {
+        let hosted = self.hosted.borrow();
+        let change = |id| {
+            let is_wanted = self.is_wanted(topic, id);
+            let open = LogChange::Open { topic: Arc::clone(topic), partition: id };
+            match hosted.get(&(topic.id, id)) {
+                None => is_wanted.then_some(open),
+                Some(Hosted::Offline(..)) if !is_wanted => {
+                    Some(LogChange::Forget { topic_id: topic.id, partition: id })
+                }
+                Some(Hosted::Offline(..)) => self.reopening.waits(topic.id, id).then_some(open),
+                // Its role has changed already. The log stays until nothing acknowledged depends on it.
+                Some(Hosted::Online(_)) => None,
+            }
+        };
+        topic.partition_ids().filter_map(change).collect()
+    }
+
+    fn removed_topic(&self, topic_id: TopicId) -> Vec<LogChange> {
+        let hosted = self.hosted.borrow();
+        let ids = hosted.keys().filter(|(id, _)| *id == topic_id);
+        ids.map(|(_, partition)| LogChange::Delete { topic_id, partition: *partition }).collect()
+    }
+
+    async fn change_log(self: &Rc<Self>, change: LogChange) {
+        if self.is_stopping() {
+            return;
+        }
+        match change {
+            LogChange::Open { topic, partition } => self.open_partition(&topic, partition).await,
+            LogChange::Delete { topic_id, partition } => self.delete_log(topic_id, partition).await,
+            LogChange::Forget { topic_id, partition } => drop(self.forget(topic_id, partition)),
+        }
+    }
+
+    fn forget(&self, topic_id: TopicId, partition: PartitionId) -> Option<Hosted<E>> {
+        self.reopening.forget(topic_id, partition);
+        self.offline.forget(topic_id, partition);
+        self.hosted.borrow_mut().remove(&(topic_id, partition))
+    }
+
+    async fn delete_log(self: &Rc<Self>, topic_id: TopicId, partition: PartitionId) {
+        let (name, deleted) = match self.forget(topic_id, partition) {
+            Some(Hosted::Online(partition)) => {
+                (partition.name.clone(), self.logs.delete_log(&partition.name).await)
+            }
+            Some(Hosted::Offline(name, _)) => {
+                let is_known = |id| self.image().topic_by_id(id).is_some();
+                let deleted = self.logs.delete_unopened(&name, topic_id, is_known).await;
+                (name, deleted)
+            }
+            None => return,
+        };
+        if let Err(error) = deleted {
+            tracing::error!(partition = %name, %error, "could not delete the log");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Partitions whose log could not be opened for a reason that passes: no room, no descriptors, no memory. Each is tried again
+//! until it opens, cannot be opened for another reason, or is deleted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use model::{PartitionId, TopicId};
+use runtime::{Clock, Effects};
+
+use super::replica_manager::ReplicaManager;
+
+/// The pause before the first new try; each is twice the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(8);
+
+/// Partitions that wait for their next try.
+#[derive(Default)]
+pub(super) struct Reopening {
+    waiting: RefCell<BTreeSet<(TopicId, PartitionId)>>,
+    running: Cell<bool>,
+}
+
+impl Reopening {
+    /// Whether a partition is to be tried again.
+    pub(super) fn waits(&self, topic: TopicId, partition: PartitionId) -> bool {
+        self.waiting.borrow().contains(&(topic, partition))
+    }
+
+    /// Tries a partition no more.
+    pub(super) fn forget(&self, topic: TopicId, partition: PartitionId) {
+        self.waiting.borrow_mut().remove(&(topic, partition));
+    }
+
+    fn topics(&self) -> Vec<TopicId> {
+        let topics: BTreeSet<TopicId> = self.waiting.borrow().iter().map(|(topic, _)| *topic).collect();
+        topics.into_iter().collect()
+    }
+}
+
+impl<E: Effects> ReplicaManager<E> {
+    /// Has a partition tried again; says whether that is news.
+    pub(super) fn open_again(self: &Rc<Self>, topic: TopicId, partition: PartitionId) -> bool {
+        let is_new = self.reopening.waiting.borrow_mut().insert((topic, partition));
+        if !self.reopening.running.replace(true) {
+            self.effects.spawn(Rc::clone(self).reopen());
+        }
+        is_new
+    }
+
+    /// Queues the topics behind the changes of the metadata, so that no try meets a deletion.
+    async fn reopen(self: Rc<Self>) {
+        let clock = self.effects.clock().clone();
+        let mut pause = PAUSE_MIN;
+        loop {
+            clock.sleep_until(clock.now() + pause).await;
+            let topics = self.reopening.topics();
+            if topics.is_empty() || self.is_stopping() {
+                break;
+            }
+            let _stopping = self.add_log_changes(topics).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        self.reopening.running.set(false);
+    }
+}
