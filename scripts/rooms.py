@@ -49,7 +49,7 @@ UPWARD = {
     },
     "broker": {
         **{(room, "node"): CONTEXT
-           for room in ("stats", "mesh", "api", "clients")},
+           for room in ("api", "clients")},
     },
 }
 

@@ -144,7 +144,7 @@ impl Connections {
     /// Whether there is room for no other connection on this shard. Says so in the log when that begins.
     pub(crate) fn is_full<E: Effects>(&self, shard: &Shard<E>) -> bool {
         let (configured, descriptors) = (shard.config().max_connections(), shard.identity.descriptors / 2);
-        let shard_max = configured.min(descriptors).div_ceil(shard.identity.shards);
+        let shard_max = configured.min(descriptors).div_ceil(shard.identity.placement.shards());
         let open = self.count();
         let is_full = open >= shard_max;
         if is_full && !self.full.replace(true) {

@@ -22,8 +22,8 @@ use crate::logging::{self, LogFormat, Loggers};
 use crate::mesh::calls::Job;
 use crate::node::shard::Shard;
 use crate::node::start::{ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other};
+use crate::node::stats_publisher::publish;
 use crate::node::stop::take_down;
-use crate::stats::publisher::publish;
 
 /// Jobs that one shard may have on their way to another; a full ring holds back the sender.
 const MESH_CAPACITY: usize = 1024;
@@ -232,7 +232,7 @@ fn tell_settings(config: &BrokerConfig) {
 
 fn ports(shards: usize) -> Vec<Option<ShardPorts<UringEffects>>> {
     let start: Vec<MeshPort<StartSignal>> = mesh(shards, 1);
-    let calls: Vec<MeshPort<Job<UringEffects>>> = mesh(shards, MESH_CAPACITY);
+    let calls: Vec<MeshPort<Job<Shard<UringEffects>>>> = mesh(shards, MESH_CAPACITY);
     start.into_iter().zip(calls).map(|(start, calls)| Some(ShardPorts { start, calls })).collect()
 }
 

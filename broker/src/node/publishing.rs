@@ -27,8 +27,8 @@ impl<E: Effects> ControllerHost<E> for Rc<Shard<E>> {
     }
 
     async fn publish(&self, image: &Arc<MetadataImage>, changed: &[TopicId]) -> LocalBoxFuture<'static, ()> {
-        let mut followed = Vec::with_capacity(self.identity.shards);
-        for target in 0..self.identity.shards {
+        let mut followed = Vec::with_capacity(self.identity.placement.shards());
+        for target in 0..self.identity.placement.shards() {
             let (image, changed) = (Arc::clone(image), changed.to_vec());
             followed.push(if target == self.index {
                 Either::Left(self.apply_image(image, changed))

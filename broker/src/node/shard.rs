@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::{Either, select};
 use model::{NodeId, PartitionId, TopicId};
 use runtime::mesh::MeshPort;
 use runtime::sync::oneshot;
@@ -22,7 +22,8 @@ use crate::controller::Controller;
 use crate::controller::producer_ids::ProducerIds;
 use crate::coordination::directory::Coordinators;
 use crate::logging::Loggers;
-use crate::mesh::calls::{Calls, Job};
+use crate::mesh::calls::{Callee, Calls, Job};
+use crate::mesh::placement::Placement;
 use crate::metadata::MetadataImage;
 use crate::replicas::offline_partitions::OfflinePartitions;
 use crate::replicas::{LeadershipListener, Partition, ReplicaManager};
@@ -36,8 +37,8 @@ pub struct Identity {
     pub cluster_id: String,
     /// The data directory.
     pub log_dir: Arc<LogDir>,
-    /// How many shards there are.
-    pub shards: usize,
+    /// Which shard owns which partition.
+    pub placement: Placement,
     /// Descriptors that the process may have: half are for connections, half for logs.
     pub descriptors: usize,
     /// Memory of each shard that keeps what fetches read from disk.
@@ -61,7 +62,7 @@ pub struct Shard<E: Effects> {
     /// The partitions that this shard hosts.
     pub replicas: Rc<ReplicaManager<E>>,
     /// Calls to other shards.
-    pub calls: Calls<E>,
+    pub calls: Calls<Self>,
     /// Fetch sessions of the connections accepted here.
     pub sessions: RefCell<FetchSessions>,
     /// Room for the partitions that fetches name.
@@ -96,26 +97,30 @@ impl<E: Effects> Shard<E> {
         identity: Arc<Identity>,
         config: Arc<BrokerConfig>,
         logs: Rc<LogManager<E>>,
-        port: MeshPort<Job<E>>,
+        port: MeshPort<Job<Self>>,
         controller: Option<Rc<Controller<E>>>,
     ) -> Rc<Self> {
-        let (node, shards) = (identity.node_id, identity.shards);
+        let (node, placement) = (identity.node_id, identity.placement);
         let replicas = ReplicaManager::new(
             effects.clone(),
             node,
             Rc::clone(&logs),
             Arc::clone(&identity.offline),
             Arc::clone(&config),
-            Box::new(move |topic_id, partition| owner_shard(topic_id, partition, shards) == index),
+            Box::new(move |topic_id, partition| placement.owner(topic_id, partition) == index),
         );
         let shard = Rc::new(Self {
             index,
-            sessions: RefCell::new(FetchSessions::new(identity.shards, &config, effects.random())),
+            sessions: RefCell::new(FetchSessions::new(
+                identity.placement.shards(),
+                &config,
+                effects.random(),
+            )),
             fetch_elements: FetchElements::new(config.memory_per_shard_bytes()),
             fetch_memory: FetchMemory::new(config.memory_per_shard_bytes() / 8),
             producer_ids: ProducerIds::default(),
             coordinators: Coordinators::new(&effects, &replicas),
-            calls: Calls::new(port),
+            calls: Calls::new(index, port),
             records: RecordChecker::new(effects.clone(), config.trusts_headers()),
             effects,
             identity,
@@ -134,8 +139,7 @@ impl<E: Effects> Shard<E> {
             refusing_appends: Cell::new(false),
         });
         shard.replicas.set_listener(Rc::new(ToCoordinators(Rc::downgrade(&shard))));
-        let serving = Rc::clone(&shard);
-        shard.effects.spawn(async move { serving.calls.serve(Rc::clone(&serving)).await });
+        shard.effects.spawn(Calls::serve(Rc::clone(&shard)));
         shard
     }
 
@@ -177,7 +181,7 @@ impl<E: Effects> Shard<E> {
     /// The shard that owns a partition. Partitions of one topic go around all shards.
     #[must_use]
     pub fn owner(&self, topic_id: TopicId, partition: PartitionId) -> usize {
-        owner_shard(topic_id, partition, self.identity.shards)
+        self.identity.placement.owner(topic_id, partition)
     }
 
     /// Takes over a new image, at once. The future completes when the partitions of `changed` topics are in line with it.
@@ -217,14 +221,38 @@ impl<E: Effects> Shard<E> {
         }
     }
 
-    /// Calls `start` on every shard and yields the results in order of the shards.
+    /// As [`Calls::call`].
+    pub async fn call<R, F, Fut>(self: &Rc<Self>, target: usize, start: F) -> R
+    where
+        R: Send + 'static,
+        F: FnOnce(Rc<Self>) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        Calls::call(self, target, start).await
+    }
+
+    /// As [`Calls::send_call`].
+    pub async fn send_call<R, F, Fut>(
+        self: &Rc<Self>,
+        target: usize,
+        start: F,
+    ) -> impl Future<Output = R> + use<R, F, Fut, E>
+    where
+        R: Send + 'static,
+        F: FnOnce(Rc<Self>) -> Fut + Send + 'static,
+        Fut: Future<Output = R> + 'static,
+    {
+        Calls::send_call(self, target, start).await
+    }
+
+    /// As [`Calls::call_all`].
     pub async fn call_all<R, F, Fut>(self: &Rc<Self>, start: F) -> Vec<R>
     where
         R: Send + 'static,
         F: FnOnce(Rc<Self>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = R> + 'static,
     {
-        join_all((0..self.identity.shards).map(|target| self.call(target, start.clone()))).await
+        Calls::call_all(self, start).await
     }
 
     /// Calls `start` with the controller, which lives on shard 0.
@@ -265,6 +293,16 @@ impl<E: Effects> Shard<E> {
     }
 }
 
+impl<E: Effects> Callee for Shard<E> {
+    fn calls(&self) -> &Calls<Self> {
+        &self.calls
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.effects.spawn(task);
+    }
+}
+
 /// Has the coordinators of a shard follow its leaderships.
 struct ToCoordinators<E: Effects>(Weak<Shard<E>>);
 
@@ -280,14 +318,4 @@ impl<E: Effects> LeadershipListener<E> for ToCoordinators<E> {
             shard.coordinators.resign(partition);
         }
     }
-}
-
-/// The shard that owns a partition: partitions of one topic go around all shards, topics start
-/// at different ones.
-#[must_use]
-pub fn owner_shard(topic_id: TopicId, partition: PartitionId, shards: usize) -> usize {
-    let bits = u128::from_be_bytes(topic_id.0);
-    let hash = (bits ^ (bits >> 64)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let sum = (hash & 0x7fff_ffff) + u128::from(partition.0.unsigned_abs());
-    usize::try_from(sum % shards as u128).unwrap_or(0)
 }

@@ -20,6 +20,7 @@ use crate::config::{BrokerConfig, TopicConfig};
 use crate::controller::{Controller, MetadataLog};
 use crate::logging::Loggers;
 use crate::mesh::calls::Job;
+use crate::mesh::placement::Placement;
 use crate::metadata::{CLUSTER_METADATA, MetadataImage};
 use crate::node::shard::{Identity, Shard};
 use crate::replicas::Partition;
@@ -49,7 +50,7 @@ pub struct ShardPorts<E: Effects> {
     /// From shard 0: go, or give up.
     pub start: MeshPort<StartSignal>,
     /// Calls between shards.
-    pub calls: MeshPort<Job<E>>,
+    pub calls: MeshPort<Job<Shard<E>>>,
 }
 
 /// Opens the data directory and replays the metadata: the part of the start that only shard 0 does.
@@ -100,7 +101,7 @@ async fn open_first<E: Effects>(
         node_id,
         cluster_id,
         log_dir,
-        shards,
+        placement: Placement::new(shards),
         descriptors,
         read_cache_bytes,
         loggers,
@@ -160,7 +161,7 @@ async fn open_logs<E: Effects>(
 fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManagerOptions {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let defaults = LogManagerOptions::default();
-    let files = identity.descriptors / 2 / identity.shards.max(1);
+    let files = identity.descriptors / 2 / identity.placement.shards().max(1);
     LogManagerOptions {
         sealed_read: config.sealed_read(),
         // A sealed segment has up to two files open; the rest is for what is written beside the logs.
@@ -229,7 +230,7 @@ pub async fn bring_up<E: Effects>(
         // Else clients of an IPv4 listener on the same port could end up with this one.
         let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
         let v6_only = address.is_ipv6() && address.port() != 0 && options.listen.iter().any(shares);
-        for target in 0..shard.identity.shards {
+        for target in 0..shard.identity.placement.shards() {
             let name = Arc::clone(&name);
             let listening =
                 shard.call(target, move |shard| async move { listen(&shard, name, address, v6_only) }).await;

@@ -1,7 +1,5 @@
 //! What one shard counts. Plain fields, written by the shard alone; `admin` renders them.
 
-pub mod publisher;
-
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -21,7 +21,7 @@ const TOPICS_MAX: usize = 1_000;
 const OFFLINE_NAMED_MAX: usize = 10;
 
 /// Publishes until the broker stops.
-pub async fn publish<E: Effects>(
+pub(super) async fn publish<E: Effects>(
     shard: Rc<Shard<E>>,
     board: Arc<StatsBoard>,
     executor: impl Fn() -> ExecutorStats,
