@@ -32,7 +32,7 @@ pub use log::origin::AppendOrigin;
 pub use log::read::ReadLimits;
 pub use log::read_memory::{ReadMemory, Unmetered};
 pub use log::{AppendInfo, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
-pub use manager::LogManager;
+pub use manager::{AppendTurn, LogManager};
 #[cfg(any(test, feature = "mutants"))]
 pub use mutant::{Mutant, plant};
 pub use producer::budget::PRODUCER_BYTES;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Offset, TopicId, TopicPartition};
-use runtime::sync::Semaphore;
+use runtime::buffer::PAGE_SIZE;
+use runtime::sync::{Permit, Semaphore};
 use runtime::{Clock, Disk, Effects};
 
 use crate::commit::{commit_loop, journal};
@@ -19,6 +20,12 @@ use crate::{Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStat
 /// How often a log that finds no descriptors is opened again before that is told, and the pause before each.
 const OPEN_TRIES: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// What an append may take beside its batch: the page that its log ends in, and the rest of the batch's last page.
+const BATCH_ROOM_BYTES: usize = 2 * PAGE_SIZE;
+
+/// Room that batches are given together.
+const ADMITTED_BYTES_MAX: usize = 1 << 20;
 
 /// How often free space is looked at.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
@@ -146,22 +153,16 @@ impl<E: Effects> LogManager<E> {
         &self.shard.dir
     }
 
-    /// Waits until `bytes` may be appended, as far as memory goes, and drops cold cached chunks to make room. First come,
-    /// first served: an append right behind this wait keeps the order in which the waits began. Does not wait for a disk
-    /// that takes no writes: the append then says so.
+    /// Waits until a batch of `bytes` may be appended, as [`AppendTurn::admitted`]; an append right behind it keeps the
+    /// order in which the waits began.
     pub async fn admitted(&self, bytes: usize) {
-        let shard = &self.shard;
-        let _turn = self.admission.acquire(1).await;
-        let clock = shard.effects.clock();
-        while !shard.make_room(bytes)
-            && shard.disk_full.get().is_none()
-            && !shard.dir.is_failed()
-            && !shard.closing.get()
-        {
-            // Chunks become evictable as writes complete, which is soon.
-            journal::empty(shard);
-            clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
-        }
+        self.append_turn().await.admitted([bytes]).await;
+    }
+
+    /// Waits for the right to append next. First come, first served.
+    pub async fn append_turn(&self) -> AppendTurn<E> {
+        let permit = self.admission.acquire(1).await;
+        AppendTurn { shard: Rc::clone(&self.shard), _permit: permit }
     }
 
     /// Runs a retention pass over all logs now.
@@ -239,6 +240,41 @@ impl<E: Effects> LogManager<E> {
         self.shard.busy.borrow_mut().clear();
         self.shard.stalled.borrow_mut().clear();
         outcome
+    }
+}
+
+/// The right to append next. Kept while a request with many batches waits for memory in between, so that appends stay in
+/// the order in which they came.
+pub struct AppendTurn<E: Effects> {
+    shard: Rc<Shard<E>>,
+    _permit: Permit,
+}
+
+impl<E: Effects> AppendTurn<E> {
+    /// Waits until the first of batches of these sizes may be appended, as far as memory goes, and drops cold cached chunks
+    /// to make room; says how many. Does not wait for a disk that takes no writes: the append then says so.
+    pub async fn admitted(&self, batches: impl IntoIterator<Item = usize>) -> usize {
+        let shard = &self.shard;
+        let most = ADMITTED_BYTES_MAX.min(shard.options.append_bytes_max / 4);
+        let (mut count, mut bytes) = (0, 0);
+        for batch in batches {
+            let together = bytes + batch + BATCH_ROOM_BYTES;
+            if count > 0 && together > most {
+                break;
+            }
+            (count, bytes) = (count + 1, together);
+        }
+        let clock = shard.effects.clock();
+        while !shard.make_room(bytes)
+            && shard.disk_full.get().is_none()
+            && !shard.dir.is_failed()
+            && !shard.closing.get()
+        {
+            // Chunks become evictable as writes complete, which is soon.
+            journal::empty(shard);
+            clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
+        }
+        count
     }
 }
 

@@ -312,6 +312,11 @@ impl<E: Effects> Shard<E> {
         excess() == 0
     }
 
+    /// Bytes that chunks may take in addition to what they have.
+    pub(crate) fn room(&self) -> usize {
+        self.options.append_bytes_max.saturating_sub(self.chunk_bytes.get())
+    }
+
     /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is: full chunks first,
     /// then the chunks that logs go on to fill.
     pub(crate) fn evict(&self, bytes: usize) {

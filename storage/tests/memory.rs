@@ -5,11 +5,12 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use model::Offset;
 use runtime::Effects;
 use runtime::buffer::BufferPool;
-use runtime::sim::SimWorld;
+use runtime::sim::{Fault, FaultKind, OpKind, SimWorld};
 use storage::{
     LogConfig, LogManagerOptions, ReadError, ReadLimits, ReadMemory, ReadPart, SealedRead, StorageError,
 };
@@ -155,4 +156,43 @@ fn a_read_asks_for_its_buffer_before_it_takes_it() {
         });
         world.end();
     }
+}
+
+#[test]
+fn batches_for_many_logs_wait_for_room_and_take_no_more() {
+    const APPEND_BYTES: usize = 2 << 20;
+    let world = SimWorld::new(1);
+    let slow = Fault::new(OpKind::Write, FaultKind::Slow(Duration::from_millis(5)));
+    world.disk("a").inject(slow);
+    // A quarter above what appends may take: others have their parts of it.
+    let node = world.node("a").with_buffers(APPEND_BYTES + APPEND_BYTES / 4);
+    world.block_on(async {
+        let options = LogManagerOptions { append_bytes_max: APPEND_BYTES, ..LogManagerOptions::default() };
+        let broker = start(node.clone(), options).await.unwrap();
+        let mut logs = Vec::new();
+        for partition in 0..1_000 {
+            logs.push(broker.log(partition, &LogConfig::default()).await);
+        }
+        for round in 0..3 {
+            // One request with a batch for each of them, in order.
+            let bytes = batch(round, 1, 100, 1_000);
+            let turn = broker.manager.append_turn().await;
+            let mut rest = &logs[..];
+            while !rest.is_empty() {
+                let admitted = turn.admitted(rest.iter().map(|_| bytes.len())).await;
+                for log in &rest[..admitted] {
+                    append(log, &bytes).expect("there is room");
+                    let used = broker.manager.stats().chunk_bytes;
+                    // What is remembered of each batch grows in steps, and is counted behind them.
+                    assert!(used <= (APPEND_BYTES + APPEND_BYTES / 16) as u64, "{used} bytes");
+                }
+                rest = &rest[admitted..];
+            }
+        }
+        for log in &logs {
+            log.flush().await.unwrap();
+            assert_eq!(log.log_end_offset(), Offset(3));
+        }
+    });
+    world.end();
 }

@@ -274,32 +274,36 @@ async fn append_on<E: Effects>(
     acks: Option<Acks>,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
-    let bytes = items.iter().map(|item| item.batch.bytes().len()).sum();
     if target == shard.index {
-        shard.logs.admitted(bytes).await;
-        return Either::Left(append(shard, items, acks, timeout));
+        return Either::Left(append(shard, items, acks, timeout).await);
     }
-    let append_there = move |shard: Rc<Shard<E>>| async move {
-        shard.logs.admitted(bytes).await;
-        append(&shard, items, acks, timeout).await
-    };
+    let append_there =
+        move |shard: Rc<Shard<E>>| async move { append(&shard, items, acks, timeout).await.await };
     Either::Right(shard.send_call(target, append_there).await)
 }
 
-/// Appends the items before it returns; the returned future waits for their acknowledgement.
-fn append<E: Effects>(
+/// Appends the items before it returns, in order, as memory has room for them; the returned future waits for their
+/// acknowledgement.
+async fn append<E: Effects>(
     shard: &Rc<Shard<E>>,
     items: Vec<CheckedItem>,
     acks: Option<Acks>,
     timeout: Duration,
 ) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
-    let deadline = shard.effects.clock().now() + timeout;
-    let now = shard.effects.clock().unix_ms();
-    let wait = AckWait::new(deadline);
+    let turn = shard.logs.append_turn().await;
+    let clock = shard.effects.clock();
+    let wait = AckWait::new(clock.now() + timeout);
     let mut outcomes = Vec::with_capacity(items.len());
-    for item in items {
-        let outcome = append_one(shard, &item, acks, &wait, outcomes.len(), now);
-        outcomes.push((item.slot, outcome));
+    let mut rest = &items[..];
+    while !rest.is_empty() {
+        let admitted = turn.admitted(rest.iter().map(|item| item.batch.bytes().len())).await;
+        let now = clock.unix_ms();
+        let (first, behind) = rest.split_at(admitted);
+        for item in first {
+            let outcome = append_one(shard, item, acks, &wait, outcomes.len(), now);
+            outcomes.push((item.slot, outcome));
+        }
+        rest = behind;
     }
     async move {
         for (index, error) in wait.wait().await {

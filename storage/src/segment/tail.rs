@@ -69,16 +69,11 @@ impl Tail {
     ) -> Result<(), OverBudget> {
         self.marks.reserve(1);
         self.charge_marks();
-        let remaining = self.chunks.back().map_or(0, |last| last.chunk.remaining());
+        let remaining = self.remaining();
         if remaining >= length {
             return Ok(());
         }
-        let since = now_ms.saturating_sub(self.allocated_at_ms);
-        let class = match () {
-            () if self.chunks.is_empty() || since > 40 * FILLS_QUICKLY_MS => 0,
-            () if since < FILLS_QUICKLY_MS => (self.size_class + 1).min(CHUNK_SIZES.len() - 1),
-            () => self.size_class,
-        };
+        let class = self.next_class(now_ms);
         let wanted = self.parked.len() + length - remaining;
         let mut chunk = pool
             .chunk(wanted.max(CHUNK_SIZES[class].min(chunk_max)))
@@ -94,6 +89,24 @@ impl Tail {
         (self.size_class, self.allocated_at_ms) = (class, now_ms);
         self.chunks.push_back(TailChunk { position, chunk });
         Ok(())
+    }
+
+    /// The size that the next chunk best has; 0 if `length` bytes need no other chunk.
+    pub(crate) fn chunk_wanted(&self, length: usize, now_ms: u64) -> usize {
+        if self.remaining() >= length { 0 } else { length.max(CHUNK_SIZES[self.next_class(now_ms)]) }
+    }
+
+    fn remaining(&self) -> usize {
+        self.chunks.back().map_or(0, |last| last.chunk.remaining())
+    }
+
+    fn next_class(&self, now_ms: u64) -> usize {
+        let since = now_ms.saturating_sub(self.allocated_at_ms);
+        match () {
+            () if self.chunks.is_empty() || since > 40 * FILLS_QUICKLY_MS => 0,
+            () if since < FILLS_QUICKLY_MS => (self.size_class + 1).min(CHUNK_SIZES.len() - 1),
+            () => self.size_class,
+        }
     }
 
     /// Takes what stands in the page that the segment ends in, read from disk.
