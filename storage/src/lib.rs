@@ -29,6 +29,7 @@ pub use decompress::unpacked_records;
 pub use dir::LogDir;
 pub use error::{AppendError, ReadError, StorageError};
 pub use log::origin::AppendOrigin;
+pub use log::producers::ActiveProducer;
 pub use log::read::ReadLimits;
 pub use log::read_memory::{ReadMemory, Unmetered};
 pub use log::{AppendInfo, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};

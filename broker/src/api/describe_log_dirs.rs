@@ -48,6 +48,9 @@ pub async fn handle<E: Effects>(
             is_future_key: false,
         });
     }
+    for (topic, offline) in offline_partitions(shard, &wanted).await {
+        topics.entry(topic).or_default().push(offline);
+    }
     let directory = &shard.identity.log_dir;
     let space = shard.effects.disk().space(directory.path()).await;
     let bytes = |value: Option<u64>| value.map_or(-1, |value| i64::try_from(value).unwrap_or(i64::MAX));
@@ -67,4 +70,28 @@ pub async fn handle<E: Effects>(
         is_cordoned: false,
     };
     DescribeLogDirsResponse { throttle_time_ms: 0, error_code: 0, results: vec![result] }
+}
+
+/// The partitions whose logs are not open, with what their files take and, as in Kafka, without a lag.
+async fn offline_partitions<E: Effects>(
+    shard: &Shard<E>,
+    wanted: impl Fn(&str, i32) -> bool,
+) -> Vec<(Arc<str>, DescribeLogDirsPartition)> {
+    let offline = shard.replicas.offline().some(usize::MAX);
+    let closed = offline.into_iter().filter(|offline| !offline.is_readable);
+    let mut found = Vec::new();
+    for name in closed.map(|offline| offline.name).filter(|name| wanted(&name.topic, name.partition.0)) {
+        let path = shard.identity.log_dir.path().join(name.dir_name());
+        // What cannot be looked at has no size that could be told.
+        let files = shard.effects.disk().list_dir(&path).await.unwrap_or_default();
+        let bytes: u64 = files.iter().filter(|file| file.name.ends_with(".log")).map(|file| file.length).sum();
+        let described = DescribeLogDirsPartition {
+            partition_index: name.partition.0,
+            partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
+            offset_lag: -1,
+            is_future_key: false,
+        };
+        found.push((name.topic, described));
+    }
+    found
 }

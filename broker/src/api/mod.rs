@@ -97,6 +97,7 @@ handlers! {
     describe_configs: DescribeConfigsRequest,
     describe_groups: DescribeGroupsRequest,
     describe_log_dirs: DescribeLogDirsRequest,
+    describe_producers: DescribeProducersRequest,
     describe_quorum: DescribeQuorumRequest,
     describe_topic_partitions: DescribeTopicPartitionsRequest,
     describe_user_scram_credentials: DescribeUserScramCredentialsRequest,

@@ -27,6 +27,8 @@ const fn limits(key: ApiKey) -> Limits {
         // It has a bound of its own for what sessions and requests name together; this one is for reading the request.
         ApiKey::Fetch => (400_000, 0),
         ApiKey::DescribeLogDirs => (100_000, 64),
+        // Partitions, one after the other; what each tells is bounded by the handler.
+        ApiKey::DescribeProducers => (10_000, 256),
         // Names, in one go.
         ApiKey::Metadata | ApiKey::DescribeTopicPartitions | ApiKey::DeleteTopics => (30_000, 512),
         ApiKey::OffsetFetch | ApiKey::OffsetDelete | ApiKey::FindCoordinator => (30_000, 512),

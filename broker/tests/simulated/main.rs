@@ -23,6 +23,7 @@ mod not_there_yet;
 mod offline_partitions;
 mod power_cut;
 mod produce_rules;
+mod producers;
 mod records;
 mod reopening;
 mod request_errors;

@@ -1,5 +1,6 @@
 //! Proves that a partition that cannot be served is seen by everyone who asks, and harms no other.
 
+use net::protocol::describe_log_dirs::DescribeLogDirsRequest;
 use net::protocol::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
 use net::protocol::find_coordinator::FindCoordinatorRequest;
 use net::protocol::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -62,6 +63,10 @@ fn a_partition_whose_files_are_gone_has_no_leader() {
         let offline = (5, -1, vec![], vec![1]);
         assert_eq!(told(&mut client, "t").await, [whole.clone(), offline, whole.clone()]);
         assert_eq!(produce(&mut client, "t", &[0, 1], -1, "v").await, Some(vec![(0, 0), (56, -1)]));
+        let response = client.call(4, &DescribeLogDirsRequest::default()).await.expect("an answer");
+        let listed: Vec<_> = response.results[0].topics[0].partitions.iter().collect();
+        assert_eq!(listed.iter().map(|it| it.offset_lag).collect::<Vec<_>>(), [0, -1, 0]);
+        assert!(listed[1].partition_size > 0, "{listed:?}");
         let found = broker.shard.replicas.offline().some(10);
         assert_eq!((found.len(), found[0].is_readable), (1, false));
         delete(&mut client, "t").await;

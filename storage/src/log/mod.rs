@@ -7,6 +7,7 @@ pub(crate) mod append;
 pub(crate) mod follower;
 pub(crate) mod leader_epoch_cache;
 pub(crate) mod origin;
+pub(crate) mod producers;
 pub(crate) mod read;
 pub(crate) mod read_memory;
 pub(crate) mod replay;
