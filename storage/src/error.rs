@@ -181,6 +181,18 @@ pub enum AppendError {
         /// The last one seen.
         current: ProducerEpoch,
     },
+    /// A newer coordinator has ended a transaction of the producer (TRANSACTION_COORDINATOR_FENCED).
+    #[error(
+        "epoch {incoming} of the coordinator of producer {producer_id} is older than {current}, the last seen"
+    )]
+    CoordinatorFenced {
+        /// The producer.
+        producer_id: ProducerId,
+        /// The coordinator's epoch in the marker.
+        incoming: i32,
+        /// The last one seen.
+        current: i32,
+    },
     /// A leader's batch does not go on where the follower's log ends. The caller may know why: the leader's log starts within
     /// the batch, or the batch came twice.
     #[error("a batch of offsets {first} to {last}, where the log goes on at {expected}")]

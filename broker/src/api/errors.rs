@@ -18,6 +18,7 @@ pub(crate) fn append_error_code(error: &AppendError) -> ErrorCode {
         AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         AppendError::DiskFull { .. } | AppendError::OverBudget | AppendError::Storage(_) => {
             ErrorCode::KafkaStorageError
         }

@@ -187,7 +187,7 @@ impl<E: Effects> Partition<E> {
     /// The offset up to which `read_committed` consumers see records.
     #[must_use]
     pub fn last_stable_offset(&self) -> Offset {
-        self.high_watermark()
+        self.log.last_stable_offset().min(self.high_watermark())
     }
 
     /// The leader epoch.

@@ -2,6 +2,7 @@
 
 mod admin_rules;
 mod clean_stop;
+mod committed_reads;
 mod concurrent_changes;
 mod damaged_groups;
 mod damaged_metadata;

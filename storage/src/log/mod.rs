@@ -311,12 +311,21 @@ impl<E: Effects> Log<E> {
     /// Told by the broker: consumers may see up to here; retention does not pass it.
     pub fn update_high_watermark(&self, high_watermark: Offset) {
         let mut state = self.state.borrow_mut();
-        state.high_watermark = state.high_watermark.max(high_watermark.min(state.log_end));
+        let high_watermark = high_watermark.min(state.log_end);
+        state.raise_high_watermark(high_watermark);
     }
 
     /// The last high watermark told, or the one checkpointed before the restart.
     pub fn high_watermark(&self) -> Offset {
         self.state.borrow().high_watermark
+    }
+
+    /// The offset below which no transaction is open, nor ended by what may still be undone: `read_committed` consumers see
+    /// records up to here. Never above the high watermark.
+    pub fn last_stable_offset(&self) -> Offset {
+        let state = self.state.borrow();
+        let unstable = state.producers.first_unstable().map(|first| first.max(state.log_start));
+        unstable.map_or(state.high_watermark, |first| first.min(state.high_watermark))
     }
 
     /// Waits until everything appended so far is durable.
@@ -392,7 +401,7 @@ impl<E: Effects> Log<E> {
             let moved = to > state.log_start;
             if moved {
                 state.log_start = to;
-                state.high_watermark = state.high_watermark.max(to);
+                state.raise_high_watermark(to);
                 state.epochs_dirty |= state.epochs.truncate_from_start(to);
             }
             moved
@@ -481,6 +490,12 @@ impl<E: Effects> LogState<E> {
             write_bytes_average: 0,
             offline: None,
         }
+    }
+
+    /// Raises the high watermark, if it is not there yet.
+    pub(crate) fn raise_high_watermark(&mut self, to: Offset) {
+        self.high_watermark = self.high_watermark.max(to);
+        self.producers.replicated_to(self.high_watermark);
     }
 
     /// Counts a write of `bytes`.

@@ -6,7 +6,7 @@
 //! | one batch of data, not of control records | yes | | | |
 //! | a batch that is in the log already is only named, and sequences have no gaps | yes | | | |
 //! | refused while the disk has less room than the reserve | yes | | | |
-//! | refused from a producer's epoch before its last | yes | yes | | |
+//! | refused from an epoch before the last of its producer or of the transaction's coordinator | yes | yes | | |
 //! | within `max.message.bytes` and a segment, as many records as offsets | yes | yes | yes | |
 //! | gets its offsets, and the epoch of the leader | yes | yes | yes | |
 //! | keeps offsets and epochs, which go on behind those in the log | | | | yes |
@@ -46,7 +46,7 @@ impl AppendOrigin {
         }
     }
 
-    /// Whether a producer that has a newer epoch keeps it from writing in an older one.
+    /// Whether a newer epoch of a producer or of its coordinator keeps it from writing in an older one.
     pub(crate) const fn is_fenced_by_epoch(self) -> bool {
         match self {
             Self::Client | Self::Coordinator => true,

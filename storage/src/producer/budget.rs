@@ -11,6 +11,7 @@ use model::{Offset, ProducerId, RecordBatch};
 
 use crate::AppendError;
 use crate::producer::state::{BatchMetadata, ProducerEntry, ProducerState};
+use crate::producer::transactions::Transactions;
 
 /// What a producer costs in memory, about.
 pub const PRODUCER_BYTES: usize = 192;
@@ -40,17 +41,20 @@ impl ProducerBudget {
 
 /// The producers of a log, charged to the budget of its shard.
 ///
-/// Invariant: `charged` is the number of producers in `state`, outside of the methods.
+/// Invariant: `charged` is the number of producers in `state`, outside of the methods; `transactions` has those that are open
+/// in `state`, whose producers are never forgotten.
 #[derive(Debug)]
 pub(crate) struct ChargedProducers {
     state: ProducerState,
+    transactions: Transactions,
     charged: usize,
     budget: Rc<ProducerBudget>,
 }
 
 impl ChargedProducers {
     pub(crate) fn new(budget: &Rc<ProducerBudget>) -> Self {
-        Self { state: ProducerState::default(), charged: 0, budget: Rc::clone(budget) }
+        let (state, transactions) = (ProducerState::default(), Transactions::default());
+        Self { state, transactions, charged: 0, budget: Rc::clone(budget) }
     }
 
     /// Takes over what a snapshot has, apart from what has expired and what is too much.
@@ -62,6 +66,7 @@ impl ChargedProducers {
         }
         self.charge();
         while self.is_over() && self.forget_silent(ProducerId::NONE) {}
+        self.transactions = Transactions::new(self.state.open_transactions());
     }
 
     /// See [`ProducerState::check`].
@@ -86,10 +91,20 @@ impl ChargedProducers {
         timestamp: i64,
         now_ms: i64,
     ) {
-        self.state.record(batch, base_offset, timestamp, now_ms);
+        self.transactions.apply(self.state.record(batch, base_offset, timestamp, now_ms));
         if self.charge() && self.is_over() {
             self.forget_silent(batch.producer_id());
         }
+    }
+
+    /// See [`Transactions::replicated_to`].
+    pub(crate) fn replicated_to(&mut self, high_watermark: Offset) {
+        self.transactions.replicated_to(high_watermark);
+    }
+
+    /// See [`Transactions::first_unstable`].
+    pub(crate) fn first_unstable(&self) -> Option<Offset> {
+        self.transactions.first_unstable()
     }
 
     /// See [`ProducerState::expire_some`].

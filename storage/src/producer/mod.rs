@@ -4,3 +4,4 @@ pub(crate) mod budget;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod table;
+pub(crate) mod transactions;

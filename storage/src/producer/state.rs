@@ -6,6 +6,7 @@ use model::{Offset, ProducerEpoch, ProducerId, RecordBatch, Sequence};
 
 use crate::AppendError;
 use crate::producer::table::ProducerTable;
+use crate::producer::transactions::{EndMarker, TransactionChange};
 
 /// Batches remembered per producer; a producer may have as many requests in flight.
 pub(crate) const BATCHES_MAX: usize = 5;
@@ -105,7 +106,14 @@ impl ProducerEntry {
         if incoming < current {
             return Err(AppendError::InvalidProducerEpoch { producer_id, incoming, current });
         }
-        Ok(())
+        let coordinator = EndMarker::of(batch).and_then(|marker| marker.coordinator_epoch);
+        match coordinator {
+            Some(incoming) if incoming < self.coordinator_epoch => {
+                let current = self.coordinator_epoch;
+                Err(AppendError::CoordinatorFenced { producer_id, incoming, current })
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn newest(&self) -> BatchMetadata {
@@ -175,22 +183,25 @@ impl ProducerState {
         }
     }
 
-    /// Refuses a batch of an epoch before the last one that its producer has written in.
+    /// Refuses a batch of an epoch before the last one that its producer has written in, and the end of a transaction by a
+    /// coordinator before the last one.
     pub(crate) fn check_epoch(&self, batch: &RecordBatch<'_>) -> Result<(), AppendError> {
         self.producers.get(batch.producer_id()).map_or(Ok(()), |entry| entry.check_epoch(batch))
     }
 
-    /// Notes a batch that is in the log, with its final offsets and the largest timestamp that it has there.
+    /// Notes a batch that is in the log, with its final offsets and the largest timestamp that it has there; says what becomes
+    /// of a transaction.
     pub(crate) fn record(
         &mut self,
         batch: &RecordBatch<'_>,
         base_offset: Offset,
         timestamp: i64,
         now_ms: i64,
-    ) {
+    ) -> TransactionChange {
         let producer_id = batch.producer_id();
-        if !producer_id.is_some() {
-            return;
+        let marker = EndMarker::of(batch);
+        if !producer_id.is_some() || (batch.is_control() && marker.is_none()) {
+            return TransactionChange::None;
         }
         let epoch = batch.producer_epoch();
         let entry = self.producers.get_or_insert_with(producer_id, || ProducerEntry::new(epoch));
@@ -200,9 +211,11 @@ impl ProducerState {
         }
         entry.last_timestamp = timestamp;
         entry.last_append_ms = now_ms;
-        if batch.is_control() {
-            entry.current_txn_first_offset = None;
-            return;
+        if let Some(marker) = marker {
+            entry.coordinator_epoch = marker.coordinator_epoch.unwrap_or(entry.coordinator_epoch);
+            let open = entry.current_txn_first_offset.take();
+            let marker = base_offset.plus(i64::from(batch.last_offset_delta()));
+            return open.map_or(TransactionChange::None, |first| TransactionChange::Ended { first, marker });
         }
         entry.push(BatchMetadata {
             last_sequence: batch.last_sequence(),
@@ -212,7 +225,14 @@ impl ProducerState {
         });
         if batch.is_transactional() && entry.current_txn_first_offset.is_none() {
             entry.current_txn_first_offset = Some(base_offset);
+            return TransactionChange::Begun(base_offset);
         }
+        TransactionChange::None
+    }
+
+    /// Where the open transactions began.
+    pub(crate) fn open_transactions(&self) -> impl Iterator<Item = Offset> + '_ {
+        self.producers.iter().filter_map(|(_, entry)| entry.current_txn_first_offset)
     }
 
     /// How many producers are known.

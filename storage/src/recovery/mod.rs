@@ -410,6 +410,7 @@ impl<E: Effects> Recovery<'_, E> {
         let high_watermark =
             shard.dir.checkpoint(Checkpoint::HighWatermark, self.tp).unwrap_or(state.log_start);
         state.high_watermark = high_watermark.clamp(state.log_start, log_end);
+        state.producers.replicated_to(state.high_watermark);
         state.recovery_point = self.recovery_point.min(log_end);
         (state.epochs, state.to_seal) = (self.epochs, self.to_seal);
         state.epochs_dirty = self.epochs_dirty | state.epochs.truncate_from_start(state.log_start);

@@ -191,8 +191,9 @@ impl<E: Effects> Log<E> {
         }
         self.written_soon_to(target).await?;
         self.sync_buffered().await?;
-        self.write_snapshot(target, &producers).await?;
         self.write_index_entries(&active, counts).await?;
+        // Last of the files: it makes the names of all of them durable.
+        self.write_snapshot(target, &producers).await?;
         self.move_recovery_point(target, target);
         self.shard.stats.borrow_mut().checkpoints += 1;
         self.unmark_synced().await
