@@ -8,6 +8,33 @@ use model::{BatchError, Offset, ProducerEpoch, ProducerId, Sequence, TopicId};
 
 use crate::RecordRules;
 
+/// Why a log was not cut at its end.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TruncateError {
+    /// Committed records would go, and the partition's record does not allow that.
+    #[error(
+        "offset {requested} lies below the high watermark {high_watermark}: committed records are not cut off"
+    )]
+    BelowHighWatermark {
+        /// Where it was to be cut.
+        requested: Offset,
+        /// What is below is committed.
+        high_watermark: Offset,
+    },
+    /// The log starts behind the offset: it is to be reset.
+    #[error("the log cannot end at offset {requested}, since it starts at {log_start}")]
+    BelowLogStart {
+        /// Where it was to be cut.
+        requested: Offset,
+        /// The first offset of the log.
+        log_start: Offset,
+    },
+    /// The log is offline, or files could not be changed: if that may pass, the same call ends what was begun.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+}
+
 /// A failure of the data directory or of one log as a whole.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +105,9 @@ pub enum StorageError {
     /// The log has been closed or deleted.
     #[error("the log is closed")]
     Closed,
+    /// The log is being cut at its end: see [`crate::Log::truncate_to`].
+    #[error("the log is being truncated")]
+    Truncating,
     /// The shard's memory is spent.
     #[error("no memory left in the shard's budget")]
     OverBudget,
@@ -243,11 +273,13 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Whether the same read may succeed later: memory or descriptors were spent.
+    /// Whether the same read may succeed later: memory or descriptors were spent, or the log was being cut.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Storage(error) => error.is_passing() || matches!(error, StorageError::OverBudget),
+            Self::Storage(error) => {
+                error.is_passing() || matches!(error, StorageError::OverBudget | StorageError::Truncating)
+            }
             Self::OffsetOutOfRange { .. } | Self::Corrupt(_) => false,
         }
     }

@@ -10,6 +10,12 @@ pub enum Mutant {
     ClaimsNoHalf,
     /// Let the journal have what it has of a log that was deleted or cut.
     EndsNoLog,
+    /// Cut a log below its recovery point.
+    KeepsRecoveryPoint,
+    /// Leave epochs in their file that began behind a cut.
+    KeepsEpochs,
+    /// Cut a segment before those behind it are gone.
+    CutsFileFirst,
 }
 
 #[cfg(any(test, feature = "mutants"))]

@@ -1,4 +1,4 @@
-//! Several logs through several lives of a broker, at random: appends, flushes, retention, deletions, changes between the
+//! Several logs through several lives of a broker, at random: appends, flushes, retention, deletions, cuts, changes between the
 //! commit modes, slow disks, kills and power cuts. Proves that what was acknowledged is found again, in order, once, and
 //! that a log that does not wait for the disk is at least a prefix of what was sent.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use model::{Offset, TopicId};
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use runtime::{Clock, Effects};
-use storage::{CommitMode, Log, LogConfig, LogListener, LogManagerOptions, StorageError};
+use storage::{CommitMode, CutCommitted, Log, LogConfig, LogListener, LogManagerOptions, StorageError};
 use support::{Broker, append, batch, pause, read_all, start, tp};
 
 /// Seeds of one run; each is a world of its own.
@@ -35,6 +35,8 @@ struct Known {
     /// Everything below was acknowledged.
     acknowledged: i64,
     deleting: bool,
+    /// The log is being cut: it may lose what was acknowledged at or behind the cut.
+    cutting: bool,
 }
 
 type Shared = Rc<RefCell<Known>>;
@@ -48,6 +50,7 @@ impl Known {
             fsync_from: 0,
             acknowledged: 0,
             deleting: false,
+            cutting: false,
         }))
     }
 
@@ -69,7 +72,7 @@ impl Known {
             assert!(end >= self.acknowledged, "{at}: ends at {end}, acknowledged were {}", self.acknowledged);
         }
         self.sent.retain(|(base, _)| *base < end);
-        (self.acknowledged, self.deleting) = (end, false);
+        (self.acknowledged, self.deleting, self.cutting) = (end, false, false);
         self.fsync_from = if self.fsync { 0 } else { end };
         self.sent.iter().filter(|(base, _)| *base >= start).cloned().collect()
     }
@@ -87,7 +90,7 @@ struct Listener(Shared);
 impl LogListener for Listener {
     fn durable(&self, end: Offset) {
         let mut known = self.0.borrow_mut();
-        if known.fsync && end.0 > known.fsync_from && !known.deleting {
+        if known.fsync && end.0 > known.fsync_from && !known.deleting && !known.cutting {
             assert!(known.acknowledged <= end.0, "acknowledgements go forward");
             known.acknowledged = end.0;
         }
@@ -146,6 +149,10 @@ async fn work(broker: &Broker, all: &[Shared], rng: &mut fastrand::Rng, steps: u
             }
             84..87 => pause(&node, rng.u64(1..2500)).await,
             87..92 => read(&logs, rng).await,
+            92..95 => {
+                let index = rng.usize(0..LOGS);
+                cut(&logs[index], &all[index], rng).await;
+            }
             _ => pause(&node, rng.u64(0..3)).await,
         }
     }
@@ -186,6 +193,29 @@ async fn write(
         }
         _ => logs[rng.usize(0..LOGS)].flush().await.unwrap(),
     }
+}
+
+/// Cuts a log somewhere, or has it start behind its end.
+async fn cut(log: &Rc<Log<SimEffects>>, known: &Shared, rng: &mut fastrand::Rng) {
+    let (start, end) = (log.log_start_offset().0, log.log_end_offset().0);
+    let reset = rng.u32(0..5) == 0;
+    let to = if reset { end + rng.i64(1..1_000) } else { rng.i64(start..=end) };
+    {
+        let mut known = known.borrow_mut();
+        known.cutting = true;
+        known.acknowledged = if reset { 0 } else { known.acknowledged.min(to) };
+    }
+    if reset {
+        log.reset_to(Offset(to), CutCommitted::Allow).await.unwrap();
+    } else {
+        assert_eq!(log.truncate_to(Offset(to), CutCommitted::Allow).await.unwrap(), Offset(to));
+    }
+    log.check_invariants();
+    let mut known = known.borrow_mut();
+    known.sent.retain(|(base, _)| *base < to && !reset);
+    known.cutting = false;
+    known.fsync_from = known.fsync_from.min(to);
+    known.acknowledged = if reset { to } else { known.acknowledged.min(to) };
 }
 
 /// Reads somewhere in each log, also what waits to be sealed.

@@ -9,7 +9,7 @@
 //! | `Committing` | a task that has its segments written; it opens a file, or looks what is next | `Queued`, `InLane`, `Writing` | `Writing` (`begin_write`), `Resting` (`finish_commit`) |
 //! | `Writing` | the same task, with a write under way | `Committing` | `Committing` (`finish_write`) |
 //! | `Stalled` | the shard's list of logs whose write failed for a while | `Resting` | `Resting` (`resume`) |
-//! | `Cutting` | a task that cuts its file; nothing else of the log is under way | `Resting` | `Resting` (`finish_cut`) |
+//! | `Cutting` | a task that cuts its file, or the log at its end; nothing else of the log is under way | `Resting` | `Resting` (`finish_cut`) |
 //!
 //! Beside that the log may be flushed: what the journal has of it is written to its segment, whoever has the log
 //! meanwhile, but for who writes or cuts it (`begin_flush`, `finish_flush`). And it may be in entries of the journal under
@@ -39,7 +39,7 @@ pub(crate) enum Turn {
     Writing,
     /// The shard's list of logs that are tried again.
     Stalled,
-    /// A task that cuts its file.
+    /// A task that cuts its file to length, or the log at its end.
     Cutting,
 }
 

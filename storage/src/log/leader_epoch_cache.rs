@@ -68,6 +68,13 @@ impl LeaderEpochCache {
         self.epochs[0].1 = log_start;
         true
     }
+
+    /// Forgets epochs that begin at or behind the new log end. Returns whether anything changed.
+    pub(crate) fn truncate_from_end(&mut self, log_end: Offset) -> bool {
+        let before = self.epochs.len();
+        self.epochs.retain(|&(_, start)| start < log_end);
+        self.epochs.len() < before
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +106,20 @@ mod tests {
         assert!(cache.truncate_from_start(Offset(20)));
         assert_eq!(cache.entries()[0], (LeaderEpoch(4), Offset(20)));
         assert!(!cache.truncate_from_start(Offset(20)));
+    }
+
+    #[test]
+    fn epochs_end_with_the_log() {
+        for (end, left, changed) in
+            [(50, 3, false), (31, 3, false), (30, 2, true), (1, 1, true), (0, 0, true)]
+        {
+            let mut cache = sample();
+            assert_eq!(
+                (cache.truncate_from_end(Offset(end)), cache.entries().len()),
+                (changed, left),
+                "{end}"
+            );
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `retention`, `recovery`.
 
 pub(crate) mod append;
+pub(crate) mod cuts;
 pub(crate) mod follower;
 pub(crate) mod leader_epoch_cache;
 pub(crate) mod origin;
@@ -29,6 +30,7 @@ use runtime::{Disk, Effects};
 use crate::commit::commit_loop::start_flush;
 use crate::commit::state::{CommitState, Turn};
 use crate::dir::Checkpoint;
+use crate::log::cuts::Cuts;
 use crate::log::leader_epoch_cache::LeaderEpochCache;
 use crate::log::unsynced::Unsynced;
 use crate::producer::budget::ChargedProducers;
@@ -127,6 +129,7 @@ pub struct Log<E: Effects> {
     pub(crate) state: RefCell<LogState<E>>,
     listener: RefCell<Option<Rc<dyn LogListener>>>,
     pub(crate) commit: CommitState,
+    pub(crate) cuts: Cuts,
     /// The shard's list of busy logs has it.
     pub(crate) busy: Cell<bool>,
     /// The shard's list of logs with open files has it.
@@ -134,7 +137,7 @@ pub struct Log<E: Effects> {
     pub(crate) unsynced: Unsynced,
     /// One at a time: sealing, checkpoint, deletion, close.
     pub(crate) maintenance: Semaphore,
-    /// One pass of retention at a time: only that removes segments.
+    /// One pass of retention or one cut at a time: only they remove segments.
     pub(crate) retention: Semaphore,
     /// Something became durable, or never will.
     pub(crate) progress: Notify,
@@ -197,6 +200,7 @@ impl<E: Effects> Log<E> {
             state: RefCell::new(state),
             listener: RefCell::new(None),
             commit: CommitState::new(),
+            cuts: Cuts::default(),
             busy: Cell::new(false),
             files_noted: Cell::new(false),
             unsynced,

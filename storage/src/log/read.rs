@@ -108,7 +108,9 @@ impl<E: Effects> Log<E> {
             return Ok(read);
         }
         self.shard.stats.borrow_mut().reads_file += 1;
-        self.read_files(from, limits, sendfile, memory).await
+        let cuts = self.cuts.count();
+        let read = self.read_files(from, limits, sendfile, memory).await;
+        self.check_uncut(cuts, read)
     }
 
     /// Whether sealed segments may be read as ranges of files.
@@ -120,9 +122,13 @@ impl<E: Effects> Log<E> {
     /// Whole batches from the one that holds `from` on, in one piece of memory.
     pub(crate) async fn read_bytes(&self, from: Offset, limits: ReadLimits) -> Result<Bytes, ReadError> {
         let ReadLimits { max_bytes, min_one, up_to } = limits;
+        let cuts = self.cuts.count();
         let read = match self.read_tail(from, max_bytes, min_one, up_to)? {
             Some(read) => read,
-            None => self.read_files(from, limits, false, &Unmetered).await?,
+            None => {
+                let read = self.read_files(from, limits, false, &Unmetered).await;
+                self.check_uncut(cuts, read)?
+            }
         };
         let mut parts = read.parts.into_iter().filter_map(|part| match part {
             ReadPart::Memory(part) => Some(part.bytes),
@@ -140,6 +146,9 @@ impl<E: Effects> Log<E> {
 
     pub(crate) fn check_range(&self, from: Offset) -> Result<(), ReadError> {
         let state = self.state.borrow();
+        if matches!(state.offline, Some(StorageError::Truncating)) {
+            return Err(ReadError::Storage(StorageError::Truncating));
+        }
         if from < state.log_start || from > state.log_end {
             let (log_start, log_end) = (state.log_start, state.log_end);
             return Err(ReadError::OffsetOutOfRange { requested: from, log_start, log_end });

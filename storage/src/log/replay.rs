@@ -33,6 +33,7 @@ impl<E: Effects> Log<E> {
         mut visit: impl FnMut(RecordBatch<'_>),
     ) -> Result<(), ReadError> {
         self.check_whole()?;
+        let cuts = self.cuts.count();
         let from = from.max(self.log_start_offset());
         self.check_range(from)?;
         self.written_to(self.log_end_offset()).await.map_err(ReadError::Storage)?;
@@ -49,7 +50,8 @@ impl<E: Effects> Log<E> {
         for (at, segment) in segments.iter().enumerate() {
             // Compaction may have removed the last records of a segment that others follow.
             let may_end_early = self.config().compact && at + 1 < segments.len();
-            self.replay_segment(segment, may_end_early, &mut visit).await?;
+            let replayed = self.replay_segment(segment, may_end_early, &mut visit).await;
+            self.check_uncut(cuts, replayed)?;
         }
         self.check_whole()
     }

@@ -134,7 +134,10 @@ async fn list_without_leftovers<E: Effects>(
 }
 
 /// What is in a directory; `None` if it is not there.
-async fn list<E: Effects>(shard: &Shard<E>, dir: &Path) -> Result<Option<Vec<DirEntry>>, StorageError> {
+pub(crate) async fn list<E: Effects>(
+    shard: &Shard<E>,
+    dir: &Path,
+) -> Result<Option<Vec<DirEntry>>, StorageError> {
     match shard.effects.disk().list_dir(dir).await {
         Ok(entries) => Ok(Some(entries)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

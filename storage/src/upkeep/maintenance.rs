@@ -389,6 +389,10 @@ impl<E: Effects> Log<E> {
     }
 
     async fn flush_and_cut(self: &Rc<Self>) -> Result<(), StorageError> {
+        if matches!(self.offline(), Some(StorageError::Truncating)) {
+            // A cut that is under way comes to its end.
+            drop(self.maintenance.acquire(1).await);
+        }
         if self.offline().is_some() {
             return Ok(());
         }

@@ -1,10 +1,11 @@
-//! What happens to logs in the background: sealing, checkpoints, retention, removal of files.
+//! What happens to logs beside appends and reads: sealing, checkpoints, retention, removal of files, cuts at their end.
 
 pub(crate) mod maintenance;
 pub(crate) mod producer_expiry;
 pub(crate) mod removal;
 pub(crate) mod retention;
 pub(crate) mod retention_due;
+pub(crate) mod truncate;
 
 use std::rc::Rc;
 use std::time::Duration;

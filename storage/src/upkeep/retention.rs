@@ -218,7 +218,7 @@ impl<E: Effects> Log<E> {
         Ok(())
     }
 
-    async fn delete_files(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
+    pub(super) async fn delete_files(&self, segment: &Rc<LogSegment<E>>) -> Result<(), StorageError> {
         let delay = Duration::from_millis(self.config().file_delete_delay_ms);
         let due = self.shard.effects.clock().now() + delay;
         for ending in ENDINGS {
