@@ -47,10 +47,7 @@ UPWARD = {
         ("shard", "manager"): "the free space is looked at where logs are managed",
         **{(room, "shard"): CONTEXT for room in ("segment", "producer", "dir", "log", "commit", "recovery", "upkeep")},
     },
-    "broker": {
-        **{(room, "node"): CONTEXT
-           for room in ("api", "clients")},
-    },
+    "broker": {},
 }
 
 ITEM = re.compile(r"\bcrate::(\w+)")

@@ -12,14 +12,14 @@ use super::named_twice::times_named;
 use crate::config::{AlterOp, Alteration};
 use crate::api::request::RequestContext;
 use crate::metadata::decide::ConfigChange;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: AlterConfigsRequest<'_>,
 ) -> AlterConfigsResponse {

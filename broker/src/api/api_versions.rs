@@ -8,7 +8,7 @@ use net::protocol::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsRes
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;
@@ -21,7 +21,7 @@ const VERSION_IDENTITY: i16 = 5;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: ApiVersionsRequest<'_>,
 ) -> ApiVersionsResponse {

@@ -3,12 +3,12 @@
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// The host and port under which this client should reach this broker: what `advertised.listeners` says for the listener
 /// that it has connected to, or else the address that it has connected to.
 #[must_use]
-pub(super) fn advertised<E: Effects>(shard: &Shard<E>, context: &RequestContext) -> (String, i32) {
+pub(super) fn advertised<E: Effects>(shard: &ShardServices<E>, context: &RequestContext) -> (String, i32) {
     match shard.config().advertised_for(&context.session.listener) {
         Some(listener) => (listener.host.clone(), i32::from(listener.port)),
         None => {

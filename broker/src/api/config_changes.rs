@@ -7,16 +7,16 @@ use runtime::Effects;
 
 use super::config_resources::{Resource, TYPE_TOPIC, resource};
 use super::loggers;
+use crate::api::services::ShardServices;
 use crate::metadata::ControllerError;
 use crate::metadata::decide::{AlterBrokerConfigs, AlterTopicConfigs, ConfigChange};
-use crate::node::shard::Shard;
 
 /// Changes the settings of one resource, which the request names `times` times.
 ///
 /// # Errors
 /// What is wrong with the resource or the values.
 pub(super) async fn alter<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     (kind, name): (i8, &str),
     times: usize,
     change: ConfigChange,
@@ -36,7 +36,7 @@ pub(super) async fn alter<E: Effects>(
             Resource::Loggers => {
                 return match change {
                     ConfigChange::Incremental(changes) => {
-                        loggers::alter(&shard.identity.loggers, &changes, validate_only)
+                        loggers::alter(&shard.loggers, &changes, validate_only)
                     }
                     ConfigChange::Replace(_) => invalid(&format!("Unknown resource type {kind}")),
                 };
@@ -55,7 +55,7 @@ pub(super) async fn alter<E: Effects>(
 }
 
 async fn alter_topic_configs<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     name: String,
     change: ConfigChange,
     validate_only: bool,

@@ -10,7 +10,7 @@ use net::protocol::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, Con
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -18,7 +18,7 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=1;
 /// Answers one request.
 #[expect(clippy::unused_async, reason = "as all handlers")]
 pub async fn handle<E: Effects>(
-    _shard: &Rc<Shard<E>>,
+    _shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     _request: ConsumerGroupHeartbeatRequest<'_>,
 ) -> ConsumerGroupHeartbeatResponse {

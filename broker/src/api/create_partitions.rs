@@ -13,14 +13,14 @@ use super::named_twice::times_named;
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
 use crate::metadata::decide::CreatePartitions;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=3;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: CreatePartitionsRequest<'_>,
 ) -> CreatePartitionsResponse {

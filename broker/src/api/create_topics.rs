@@ -15,7 +15,7 @@ use super::pace::Pace;
 use crate::config::describe_topic;
 use crate::metadata::{ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 2..=7;
@@ -23,7 +23,7 @@ pub const VERSIONS: RangeInclusive<i16> = 2..=7;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: CreateTopicsRequest<'_>,
 ) -> CreateTopicsResponse {
@@ -113,7 +113,7 @@ fn new_topic(image: &MetadataImage, topic: &CreatableTopic<'_>) -> Result<NewTop
 }
 
 fn result<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     name: &str,
     outcome: Result<(NewTopic, CreatedTopic), ControllerError>,
     with_configs: bool,
@@ -139,7 +139,7 @@ fn result<E: Effects>(
     }
 }
 
-fn configs<E: Effects>(shard: &Shard<E>, topic: NewTopic) -> Vec<CreatableTopicConfigs> {
+fn configs<E: Effects>(shard: &ShardServices<E>, topic: NewTopic) -> Vec<CreatableTopicConfigs> {
     let own = topic.configs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let described = describe_topic(&shard.config(), &own, None);
     described

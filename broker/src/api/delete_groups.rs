@@ -10,14 +10,14 @@ use runtime::Effects;
 use super::groups::{ask_about, code_of, explain, in_order_of};
 use crate::coordination::groups::{Request, Response};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=3;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: DeleteGroupsRequest<'_>,
 ) -> DeleteGroupsResponse {

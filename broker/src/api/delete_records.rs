@@ -17,7 +17,7 @@ use crate::api::errors::read_error_code;
 use crate::metadata::TopicImage;
 use crate::replicas::Partition;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -27,7 +27,7 @@ const HIGH_WATERMARK: i64 = -1;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: DeleteRecordsRequest<'_>,
 ) -> DeleteRecordsResponse {
@@ -67,7 +67,7 @@ pub async fn handle<E: Effects>(
 }
 
 /// Why no records of a topic may be deleted.
-fn refused<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>) -> Option<ErrorCode> {
+fn refused<E: Effects>(shard: &ShardServices<E>, topic: &Arc<TopicImage>) -> Option<ErrorCode> {
     if topic.internal {
         return Some(ErrorCode::InvalidTopicException);
     }

@@ -12,7 +12,7 @@ use super::named_twice::times_named;
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
 use crate::metadata::decide::DeleteTopics;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=6;
@@ -22,7 +22,7 @@ const VERSION_STATES: i16 = 6;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: DeleteTopicsRequest<'_>,
 ) -> DeleteTopicsResponse {

@@ -8,7 +8,7 @@ use net::protocol::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=3;
@@ -16,7 +16,7 @@ pub const VERSIONS: RangeInclusive<i16> = 1..=3;
 /// Answers one request.
 #[expect(clippy::unused_async, reason = "handlers are called alike")]
 pub async fn handle<E: Effects>(
-    _shard: &Rc<Shard<E>>,
+    _shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     _request: DescribeAclsRequest<'_>,
 ) -> DescribeAclsResponse {

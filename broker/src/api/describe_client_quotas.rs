@@ -7,7 +7,7 @@ use net::protocol::describe_client_quotas::{DescribeClientQuotasRequest, Describ
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -15,7 +15,7 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=1;
 /// Answers one request.
 #[expect(clippy::unused_async, reason = "handlers are called alike")]
 pub async fn handle<E: Effects>(
-    _shard: &Rc<Shard<E>>,
+    _shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     _request: DescribeClientQuotasRequest<'_>,
 ) -> DescribeClientQuotasResponse {

@@ -11,7 +11,7 @@ use runtime::Effects;
 
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, advertised};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -21,7 +21,7 @@ const ENDPOINT_BROKERS: i8 = 1;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: DescribeClusterRequest,
 ) -> DescribeClusterResponse {

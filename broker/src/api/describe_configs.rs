@@ -16,14 +16,14 @@ use super::loggers;
 use crate::config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=4;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: DescribeConfigsRequest<'_>,
 ) -> DescribeConfigsResponse {
@@ -68,7 +68,7 @@ fn size_bytes(config: &DescribeConfigsResourceResult) -> usize {
 }
 
 fn describe<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     asked: &DescribeConfigsResource<'_>,
     convert: impl FnMut(ConfigEntry) -> DescribeConfigsResourceResult,
 ) -> Result<Vec<DescribeConfigsResourceResult>, ControllerError> {
@@ -86,7 +86,7 @@ fn describe<E: Effects>(
         },
         Resource::ThisBroker => describe_broker(&config, keys),
         Resource::AllBrokers => describe_broker_defaults(&image.broker_configs(None), keys),
-        Resource::Loggers => return Ok(loggers::describe(&shard.identity.loggers, keys)),
+        Resource::Loggers => return Ok(loggers::describe(&shard.loggers, keys)),
         Resource::Unconfigured => Vec::new(),
     };
     Ok(entries.into_iter().map(convert).collect())

@@ -13,7 +13,7 @@ use super::cluster::OPERATIONS_NOT_ASKED;
 use super::groups::{ask_about, explain, group_error_code, in_order_of};
 use crate::coordination::groups::{self, DescribedMember, GroupError, Request, Response};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=6;
@@ -26,7 +26,7 @@ const GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 <<
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: DescribeGroupsRequest<'_>,
 ) -> DescribeGroupsResponse {

@@ -13,14 +13,14 @@ use net::protocol::describe_log_dirs::{
 use runtime::{Disk, Effects};
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=5;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: DescribeLogDirsRequest<'_>,
 ) -> DescribeLogDirsResponse {
@@ -51,7 +51,7 @@ pub async fn handle<E: Effects>(
     for (topic, offline) in offline_partitions(shard, &wanted).await {
         topics.entry(topic).or_default().push(offline);
     }
-    let directory = &shard.identity.log_dir;
+    let directory = shard.logs.dir();
     let space = shard.effects.disk().space(directory.path()).await;
     let bytes = |value: Option<u64>| value.map_or(-1, |value| i64::try_from(value).unwrap_or(i64::MAX));
     let failed = if directory.is_failed() { ErrorCode::KafkaStorageError } else { ErrorCode::None };
@@ -74,14 +74,14 @@ pub async fn handle<E: Effects>(
 
 /// The partitions whose logs are not open, with what their files take and, as in Kafka, without a lag.
 async fn offline_partitions<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     wanted: impl Fn(&str, i32) -> bool,
 ) -> Vec<(Arc<str>, DescribeLogDirsPartition)> {
     let offline = shard.replicas.offline().some(usize::MAX);
     let closed = offline.into_iter().filter(|offline| !offline.is_readable);
     let mut found = Vec::new();
     for name in closed.map(|offline| offline.name).filter(|name| wanted(&name.topic, name.partition.0)) {
-        let path = shard.identity.log_dir.path().join(name.dir_name());
+        let path = shard.logs.dir().path().join(name.dir_name());
         // What cannot be looked at has no size that could be told.
         let files = shard.effects.disk().list_dir(&path).await.unwrap_or_default();
         let bytes: u64 = files.iter().filter(|file| file.name.ends_with(".log")).map(|file| file.length).sum();

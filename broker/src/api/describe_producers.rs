@@ -15,7 +15,7 @@ use super::named_topic::{named_partition, named_topic};
 use super::owners::{Asked, ask_owners};
 use crate::api::request::RequestContext;
 use crate::metadata::validate_topic_name;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;
@@ -26,7 +26,7 @@ const PRODUCER_BYTES: usize = 128;
 /// Answers one request. A partition may have many producers, and be named often: one is asked after the other, as long as
 /// there is room for what it may tell.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: DescribeProducersRequest<'_>,
 ) -> DescribeProducersResponse {
@@ -57,7 +57,7 @@ pub async fn handle<E: Effects>(
 
 /// The producers of a partition, if there are not more than `room`.
 async fn ask<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     topic: &str,
     index: i32,
     room: usize,

@@ -13,7 +13,7 @@ use runtime::{Clock, Effects};
 use super::cluster::advertised;
 use crate::metadata::CLUSTER_METADATA;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -26,7 +26,7 @@ const VERSION_NODES: i16 = 2;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: DescribeQuorumRequest<'_>,
 ) -> DescribeQuorumResponse {
@@ -46,7 +46,7 @@ pub async fn handle<E: Effects>(
             (voter.last_fetch_timestamp, voter.last_caught_up_timestamp) = (now, now);
         }
         if context.api_version >= VERSION_NODES {
-            voter.replica_directory_id = shard.identity.log_dir.directory_id();
+            voter.replica_directory_id = shard.logs.dir().directory_id();
         }
         ResponsePartitionData {
             partition_index,

@@ -16,14 +16,14 @@ use super::cluster::{OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
 use super::partition_state::PartitionState;
 use crate::metadata::{TopicImage, validate_topic_name};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: DescribeTopicPartitionsRequest<'_>,
 ) -> DescribeTopicPartitionsResponse {
@@ -88,7 +88,7 @@ fn failed(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
 
 /// At most `limit` partitions from `first` on, and the index of the first one left out.
 fn describe<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     topic: &Arc<TopicImage>,
     first: i32,
     limit: usize,

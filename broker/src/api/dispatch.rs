@@ -20,7 +20,7 @@ use runtime::sync::Permit;
 use super::{api_versions, request_limits};
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// How far a request has come when the next one of its connection may begin.
 pub enum Handled<E: Effects> {
@@ -43,7 +43,7 @@ pub struct Started<E: Effects> {
 /// # Errors
 /// The request is malformed or not offered; the connection must be closed.
 pub async fn dispatch<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     body: &Bytes,
 ) -> Result<Handled<E>, CloseReason> {
@@ -64,7 +64,7 @@ pub async fn dispatch<E: Effects>(
 /// # Errors
 /// It failed and has no reply; the connection must be closed.
 pub async fn finish<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     started: Started<E>,
 ) -> Result<Option<Reply<E>>, CloseReason> {
@@ -82,7 +82,7 @@ pub async fn finish<E: Effects>(
 /// # Errors
 /// The version is not offered, the request is malformed, or it asks for too much.
 pub(super) async fn admit<'a, E: Effects, R: Request<'a>>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     versions: RangeInclusive<i16>,
     body: &'a Bytes,
@@ -98,7 +98,7 @@ pub(super) async fn admit<'a, E: Effects, R: Request<'a>>(
     Ok((request, granted))
 }
 
-fn count_errors<E: Effects>(shard: &Shard<E>, context: &RequestContext, errors: &ErrorCounts) {
+fn count_errors<E: Effects>(shard: &ShardServices<E>, context: &RequestContext, errors: &ErrorCounts) {
     for (code, count) in errors.iter() {
         shard.stats.answered_error(context.api_key, code, count);
         let session = &context.session;

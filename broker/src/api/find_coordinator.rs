@@ -11,7 +11,7 @@ use super::cluster::advertised;
 use super::groups::{ensure_group_topic, locate};
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=6;
@@ -30,7 +30,7 @@ const TRANSACTION: i8 = 1;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: FindCoordinatorRequest<'_>,
 ) -> FindCoordinatorResponse {
@@ -73,7 +73,7 @@ pub async fn handle<E: Effects>(
 }
 
 /// Refuses groups whose partition is offline, as Kafka does: clients wait for it, and can tell why.
-fn check_loaded<E: Effects>(shard: &Shard<E>, key_type: i8, key: &str) -> Result<(), ControllerError> {
+fn check_loaded<E: Effects>(shard: &ShardServices<E>, key_type: i8, key: &str) -> Result<(), ControllerError> {
     let located = if key_type == GROUP { locate(shard, key) } else { None };
     match located.and_then(|(topic_id, id)| shard.replicas.offline().find(topic_id, id)) {
         None => Ok(()),
@@ -85,7 +85,7 @@ fn check_loaded<E: Effects>(shard: &Shard<E>, key_type: i8, key: &str) -> Result
 }
 
 async fn availability<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     version: i16,
     key_type: i8,
 ) -> Result<(), ControllerError> {

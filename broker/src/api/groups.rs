@@ -8,13 +8,17 @@ use model::{PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use runtime::Effects;
 
+use crate::api::services::ShardServices;
 use crate::coordination::directory::GROUP_TOPIC;
 use crate::coordination::groups::{GroupError, Request, Response, partition_for_group};
 use crate::metadata::{ControllerError, NewTopic, TopicAssignment};
-use crate::node::shard::Shard;
 
 /// Asks the coordinator of a group.
-pub(super) async fn ask<E: Effects>(shard: &Rc<Shard<E>>, group_id: &str, request: Request) -> Response {
+pub(super) async fn ask<E: Effects>(
+    shard: &Rc<ShardServices<E>>,
+    group_id: &str,
+    request: Request,
+) -> Response {
     let Some((topic_id, partition)) = locate(shard, group_id) else {
         return request.refused(GroupError::NotCoordinator);
     };
@@ -25,7 +29,7 @@ pub(super) async fn ask<E: Effects>(shard: &Rc<Shard<E>>, group_id: &str, reques
 /// Asks the coordinators of many groups, with one message for each shard. `request` makes the request for the
 /// groups of one coordinator; the replies come in no particular order.
 pub(super) async fn ask_about<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     group_ids: impl Iterator<Item = &str>,
     request: fn(Vec<String>) -> Request,
 ) -> Vec<Response> {
@@ -88,7 +92,7 @@ pub(super) fn in_order_of<'a, T>(
 }
 
 /// The partition of `__consumer_offsets` that has a group. `None` while there is no such topic.
-pub(super) fn locate<E: Effects>(shard: &Shard<E>, group_id: &str) -> Option<(TopicId, PartitionId)> {
+pub(super) fn locate<E: Effects>(shard: &ShardServices<E>, group_id: &str) -> Option<(TopicId, PartitionId)> {
     let image = shard.image();
     let topic = image.topic(GROUP_TOPIC)?;
     let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
@@ -99,7 +103,9 @@ pub(super) fn locate<E: Effects>(shard: &Shard<E>, group_id: &str) -> Option<(To
 ///
 /// # Errors
 /// The controller refused.
-pub(super) async fn ensure_group_topic<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), ControllerError> {
+pub(super) async fn ensure_group_topic<E: Effects>(
+    shard: &Rc<ShardServices<E>>,
+) -> Result<(), ControllerError> {
     if shard.image().topic(GROUP_TOPIC).is_some() {
         return Ok(());
     }

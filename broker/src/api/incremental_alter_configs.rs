@@ -16,14 +16,14 @@ use crate::config::{AlterOp, Alteration};
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
 use crate::metadata::decide::ConfigChange;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=1;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: IncrementalAlterConfigsRequest<'_>,
 ) -> IncrementalAlterConfigsResponse {

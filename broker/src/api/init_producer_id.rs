@@ -10,14 +10,14 @@ use runtime::Effects;
 use crate::api::request::RequestContext;
 use crate::controller::Controller;
 use crate::metadata::decide::AllocateProducerIds;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;
 
 /// Answers one request. Transactional producers are refused: there is no transaction coordinator yet.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: InitProducerIdRequest<'_>,
 ) -> InitProducerIdResponse {
@@ -39,7 +39,7 @@ pub async fn handle<E: Effects>(
         return failed(code);
     }
     let next_block = async || {
-        let take = |shard: Rc<Shard<E>>, controller: Rc<Controller<E>>| async move {
+        let take = |shard: Rc<ShardServices<E>>, controller: Rc<Controller<E>>| async move {
             controller.change(&shard, AllocateProducerIds, false, None).await
         };
         shard.call_controller(take).await

@@ -11,7 +11,7 @@ use runtime::Effects;
 use super::groups::{ask, code_of};
 use crate::coordination::groups::{JoinMember, JoinRequest, Protocol, Request};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=9;
@@ -27,7 +27,7 @@ const VERSION_SKIP_ASSIGNMENT: i16 = 9;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: JoinGroupRequest<'_>,
 ) -> JoinGroupResponse {

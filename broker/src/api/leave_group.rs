@@ -9,7 +9,7 @@ use runtime::Effects;
 use super::groups::{ask, code_of};
 use crate::coordination::groups::{LeaveRequest, LeaveResult, LeavingMember, Request};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;
@@ -19,7 +19,7 @@ const VERSION_BATCH: i16 = 3;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: LeaveGroupRequest<'_>,
 ) -> LeaveGroupResponse {

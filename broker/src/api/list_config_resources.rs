@@ -10,7 +10,7 @@ use net::protocol::list_config_resources::{
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -27,7 +27,7 @@ const GROUP: i8 = 32;
 /// Answers one request.
 #[expect(clippy::unused_async, reason = "handlers are called alike")]
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: ListConfigResourcesRequest<'_>,
 ) -> ListConfigResourcesResponse {

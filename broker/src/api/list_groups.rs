@@ -9,14 +9,14 @@ use runtime::Effects;
 use super::groups::group_error_code;
 use crate::coordination::groups::{self, GroupError, ListRequest, Request, Response};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: ListGroupsRequest<'_>,
 ) -> ListGroupsResponse {

@@ -16,7 +16,7 @@ use super::owners::{Asked, ask_owners};
 use crate::api::errors::{partition_error_code, read_error_code};
 use crate::replicas::Partition;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=11;
@@ -44,7 +44,7 @@ struct Question {
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: ListOffsetsRequest<'_>,
 ) -> ListOffsetsResponse {

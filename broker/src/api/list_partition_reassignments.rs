@@ -9,7 +9,7 @@ use net::protocol::list_partition_reassignments::{
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;
@@ -17,7 +17,7 @@ pub const VERSIONS: RangeInclusive<i16> = 0..=0;
 /// Answers one request.
 #[expect(clippy::unused_async, reason = "handlers are called alike")]
 pub async fn handle<E: Effects>(
-    _shard: &Rc<Shard<E>>,
+    _shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     _request: ListPartitionReassignmentsRequest<'_>,
 ) -> ListPartitionReassignmentsResponse {

@@ -7,7 +7,7 @@ use net::protocol::list_transactions::{ListTransactionsRequest, ListTransactions
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -27,7 +27,7 @@ const STATES: [&str; 8] = [
 /// Answers one request.
 #[expect(clippy::unused_async, reason = "handlers are called alike")]
 pub async fn handle<E: Effects>(
-    _shard: &Rc<Shard<E>>,
+    _shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: ListTransactionsRequest<'_>,
 ) -> ListTransactionsResponse {

@@ -17,7 +17,7 @@ use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS,
 use super::partition_state::PartitionState;
 use crate::metadata::{MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=13;
@@ -36,7 +36,7 @@ const CREATED_MAX: usize = 1_000;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: MetadataRequest<'_>,
 ) -> MetadataResponse {
@@ -111,7 +111,7 @@ fn refused(topics: &Array<'_, MetadataRequestTopic<'_>>) -> MetadataResponse {
 }
 
 /// Creates the topics that clients asked for; yields the names that were refused, with the reason.
-async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> BTreeMap<String, ErrorCode> {
+async fn create<E: Effects>(shard: &Rc<ShardServices<E>>, names: Vec<String>) -> BTreeMap<String, ErrorCode> {
     let may_be = |name: &String| validate_topic_name(name).is_ok() && !is_reserved(name);
     let valid: Vec<String> = names.into_iter().filter(may_be).take(CREATED_MAX).collect();
     let mut refused = BTreeMap::new();
@@ -145,7 +145,7 @@ async fn create<E: Effects>(shard: &Rc<Shard<E>>, names: Vec<String>) -> BTreeMa
 }
 
 fn one_of_many<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     image: &MetadataImage,
     asked: MetadataRequestTopic<'_>,
     refused: &BTreeMap<String, ErrorCode>,
@@ -165,7 +165,7 @@ fn one_of_many<E: Effects>(
 }
 
 fn by_name<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     image: &MetadataImage,
     name: &str,
     refused: &BTreeMap<String, ErrorCode>,
@@ -193,7 +193,7 @@ fn unknown(name: Option<String>, code: ErrorCode) -> MetadataResponseTopic {
     }
 }
 
-fn describe<E: Effects>(shard: &Shard<E>, topic: &Arc<TopicImage>, operations: bool) -> MetadataResponseTopic {
+fn describe<E: Effects>(shard: &ShardServices<E>, topic: &Arc<TopicImage>, operations: bool) -> MetadataResponseTopic {
     let partitions = topic
         .partition_ids()
         .zip(&topic.partitions)

@@ -13,7 +13,7 @@ use dispatch::{Handled, admit};
 
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 mod cluster;
 mod config_changes;
@@ -31,6 +31,7 @@ pub mod request;
 mod request_limits;
 pub mod request_memory;
 pub mod response_records;
+pub mod services;
 pub mod session;
 
 /// Declares the handlers: for each API its module and request type.
@@ -52,7 +53,7 @@ macro_rules! handlers {
 
         /// Has the handler of its API answer a request.
         async fn handle<E: Effects>(
-            shard: &Rc<Shard<E>>,
+            shard: &Rc<ShardServices<E>>,
             context: &RequestContext,
             body: &Bytes,
         ) -> Result<Handled<E>, CloseReason> {

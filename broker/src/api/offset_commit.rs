@@ -15,7 +15,7 @@ use super::named_topic::{named_partition, named_topic};
 use crate::coordination::groups::{CommitPartition, CommitRequest, CommitTopic, Request};
 use crate::metadata::TopicImage;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 2..=10;
@@ -29,7 +29,7 @@ const VERSION_TOPIC_ID: i16 = 10;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: OffsetCommitRequest<'_>,
 ) -> OffsetCommitResponse {

@@ -13,14 +13,14 @@ use super::groups::{ask, code_of, fill_in, pending};
 use super::named_topic::{named_partition, named_topic};
 use crate::coordination::groups::{self, Request};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: OffsetDeleteRequest<'_>,
 ) -> OffsetDeleteResponse {

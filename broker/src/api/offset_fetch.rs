@@ -18,7 +18,7 @@ use super::named_topic::named_topic;
 use crate::coordination::groups::{FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, FetchedTopic, Request};
 use crate::metadata::MetadataImage;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=10;
@@ -32,7 +32,7 @@ const VERSION_TOPIC_ID: i16 = 10;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: OffsetFetchRequest<'_>,
 ) -> OffsetFetchResponse {
@@ -76,7 +76,7 @@ fn size_bytes(group: &OffsetFetchResponseGroup) -> usize {
 
 /// The old form: one group, topics by name.
 async fn one_group<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     version: i16,
     request: &OffsetFetchRequest<'_>,
 ) -> OffsetFetchResponse {
@@ -123,7 +123,7 @@ async fn one_group<E: Effects>(
 }
 
 async fn many_groups_entry<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     by_id: bool,
     require_stable: bool,
     group: &OffsetFetchRequestGroup<'_>,
@@ -194,7 +194,7 @@ fn current_topics(image: &MetadataImage, topics: Vec<FetchedTopic>, by_id: bool)
 }
 
 async fn fetch<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     group_id: &str,
     require_stable: bool,
     topics: Option<Vec<FetchTopic>>,

@@ -14,14 +14,14 @@ use super::owners::{Asked, ask_owners};
 use crate::api::errors::partition_error_code;
 use crate::replicas::Partition;
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 2..=4;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     _context: &RequestContext,
     request: OffsetForLeaderEpochRequest<'_>,
 ) -> OffsetForLeaderEpochResponse {

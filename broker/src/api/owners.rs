@@ -10,7 +10,7 @@ use net::protocol::ErrorCode;
 use runtime::{Effects, yield_now};
 
 use crate::api::errors::partition_error_code;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 use crate::replicas::Partition;
 
 /// What is asked of one partition.
@@ -25,7 +25,7 @@ pub(super) struct Asked<Q> {
 
 /// Asks each partition its question on the shard that owns it; the answers come in the order of the questions.
 pub(super) async fn ask_owners<E, Q, A, F, Fut>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     questions: impl Iterator<Item = Asked<Q>>,
     ask: F,
 ) -> Vec<Result<A, ErrorCode>>
@@ -65,7 +65,7 @@ where
 }
 
 async fn answer_all<E, Q, A, F, Fut>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     asked: Vec<(usize, TopicId, PartitionId, LeaderEpoch, Q)>,
     ask: F,
 ) -> Vec<(usize, Result<A, ErrorCode>)>

@@ -4,8 +4,8 @@ use model::{PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use runtime::Effects;
 
+use crate::api::services::ShardServices;
 use crate::metadata::PartitionImage;
-use crate::node::shard::Shard;
 use crate::replicas::offline_partitions::Availability;
 
 /// Who leads a partition, and how its replicas are.
@@ -27,7 +27,7 @@ impl PartitionState {
     /// The state of a partition as the metadata and its owner have it. What can be read still has a leader, but nothing
     /// can be written, so no replica is in sync.
     pub(super) fn of<E: Effects>(
-        shard: &Shard<E>,
+        shard: &ShardServices<E>,
         topic_id: TopicId,
         id: PartitionId,
         image: &PartitionImage,

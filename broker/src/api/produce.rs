@@ -25,8 +25,8 @@ use crate::api::dispatch::Started;
 use crate::api::errors::{append_error_code, broken_rules_code, partition_error_code};
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
+use crate::api::services::ShardServices;
 use crate::metadata::is_internal;
-use crate::node::shard::Shard;
 use crate::replicas::{AckWait, PartitionError};
 
 /// Advertised from 0 on because old librdkafka drops compression otherwise (KAFKA-18659); bodies below 3 are refused.
@@ -89,7 +89,7 @@ struct TopicSlots {
 /// Starts a produce request: when this completes, its batches are appended or on their way, in order. `granted` is kept
 /// until the answer is built.
 pub(super) async fn start<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: ProduceRequest<'_>,
     granted: Option<Permit>,
@@ -138,7 +138,7 @@ type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item<Bytes>>)>);
 
 /// Finds the owner of every batch. What has none gets its error at once.
 fn sort_out<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     context: &RequestContext,
     request: &ProduceRequest<'_>,
     body: &Bytes,
@@ -245,7 +245,7 @@ fn check_records<'a>(
 }
 
 /// Looks at the records on the shard that received them; whoever sent a batch that takes long waits for it.
-async fn check<E: Effects>(shard: &Shard<E>, items: Vec<Item<Bytes>>) -> Vec<CheckedItem> {
+async fn check<E: Effects>(shard: &ShardServices<E>, items: Vec<Item<Bytes>>) -> Vec<CheckedItem> {
     let mut checked = Vec::with_capacity(items.len());
     for Item { slot, topic_id, partition, batch } in items {
         let batch = shard.records.check(batch).await;
@@ -255,7 +255,7 @@ async fn check<E: Effects>(shard: &Shard<E>, items: Vec<Item<Bytes>>) -> Vec<Che
 }
 
 /// Finds out which records of a refused batch break a rule.
-async fn name_offenders<E: Effects>(shard: &Shard<E>, outcome: Outcome) -> Outcome {
+async fn name_offenders<E: Effects>(shard: &ShardServices<E>, outcome: Outcome) -> Outcome {
     let Outcome::RecordsRefused(refused) = outcome else { return outcome };
     let offenders = shard.records.offenders(&refused.0, refused.1).await;
     let code = broken_rules_code(offenders.iter().map(|(_, rule)| *rule));
@@ -268,7 +268,7 @@ async fn name_offenders<E: Effects>(shard: &Shard<E>, outcome: Outcome) -> Outco
 
 /// Sends the items to their shard, in order; the returned future yields their outcomes.
 async fn append_on<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     target: usize,
     items: Vec<CheckedItem>,
     acks: Option<Acks>,
@@ -278,14 +278,14 @@ async fn append_on<E: Effects>(
         return Either::Left(append(shard, items, acks, timeout).await);
     }
     let append_there =
-        move |shard: Rc<Shard<E>>| async move { append(&shard, items, acks, timeout).await.await };
+        move |shard: Rc<ShardServices<E>>| async move { append(&shard, items, acks, timeout).await.await };
     Either::Right(shard.send_call(target, append_there).await)
 }
 
 /// Appends the items before it returns, in order, as memory has room for them; the returned future waits for their
 /// acknowledgement.
 async fn append<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     items: Vec<CheckedItem>,
     acks: Option<Acks>,
     timeout: Duration,
@@ -314,7 +314,7 @@ async fn append<E: Effects>(
 }
 
 fn append_one<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     item: &CheckedItem,
     acks: Option<Acks>,
     wait: &Rc<AckWait>,
@@ -364,7 +364,7 @@ fn refused(partition: &model::TopicPartition, error: &AppendError) {
 }
 
 fn respond<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     context: &RequestContext,
     topics: Vec<TopicSlots>,
     outcomes: Vec<Outcome>,

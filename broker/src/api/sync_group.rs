@@ -11,7 +11,7 @@ use runtime::Effects;
 use super::groups::{ask, code_of};
 use crate::coordination::groups::{Request, SyncRequest};
 use crate::api::request::RequestContext;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;
@@ -21,7 +21,7 @@ const VERSION_PROTOCOL: i16 = 5;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: SyncGroupRequest<'_>,
 ) -> SyncGroupResponse {

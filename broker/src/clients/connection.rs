@@ -20,18 +20,19 @@ use crate::api::reply::ExternalPart;
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
 use crate::api::request_memory::{FREE_BYTES, RequestGrant};
+use crate::api::services::ShardServices;
 use crate::api::session::Session;
 use crate::clients::connection_end::{DISCARD_TIME_MAX, discard};
-use crate::clients::connections::OpenConnection;
+use crate::clients::connections::{Connections, OpenConnection};
 use crate::clients::outgoing::Outgoing;
 use crate::clients::response_sender::ResponseSender;
 use crate::clients::slow_arrivals::{Arrival, PATIENCE};
 use crate::clients::transport::Transport;
-use crate::node::shard::Shard;
 
 /// One connection. Lives on the shard that accepted it.
 pub(crate) struct Connection<E: Effects, T: Transport<E>> {
-    shard: Rc<Shard<E>>,
+    shard: Rc<ShardServices<E>>,
+    connections: Rc<Connections>,
     transport: T,
     session: Rc<Session>,
     exchange: RefCell<net::Exchange>,
@@ -59,7 +60,12 @@ pub(crate) struct Connection<E: Effects, T: Transport<E>> {
 
 impl<E: Effects, T: Transport<E>> Connection<E, T> {
     /// A new connection with the broker's limits.
-    pub(crate) fn new(shard: Rc<Shard<E>>, transport: T, session: Session) -> Rc<Self> {
+    pub(crate) fn new(
+        shard: Rc<ShardServices<E>>,
+        connections: Rc<Connections>,
+        transport: T,
+        session: Session,
+    ) -> Rc<Self> {
         let limits = ExchangeLimits {
             request_bytes_max: shard.config().socket_request_bytes_max(),
             ..ExchangeLimits::default()
@@ -67,6 +73,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         let now = shard.effects.clock().now();
         Rc::new(Self {
             shard,
+            connections,
             transport,
             session: Rc::new(session),
             exchange: RefCell::new(net::Exchange::new(limits)),
@@ -185,12 +192,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
                 let now = clock.now();
                 self.forgive(now.since(counted));
                 counted = now;
-                self.shard.connections.make_way(
-                    self.session.connection_id,
-                    now,
-                    now.since(began),
-                    more_bytes,
-                );
+                self.connections.make_way(self.session.connection_id, now, now.since(began), more_bytes);
             }
         }
         self.forgive(clock.now().since(counted));
@@ -301,7 +303,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
     fn note_closing(&self, reason: &dyn std::fmt::Display) {
         self.shard.stats.closed_connection();
         let now = self.shard.effects.clock().now();
-        if let Some(left_out) = self.shard.connections.closing_lines.next(now) {
+        if let Some(left_out) = self.connections.closing_lines.next(now) {
             tracing::info!(peer = %self.session.peer_addr, client = %self.session, %reason, left_out, "closing connection");
         }
     }
@@ -331,7 +333,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         self.transport.end_sending().await;
         self.closed.set(true);
         self.progress.notify_one();
-        self.shard.connections.note_answered();
+        self.connections.note_answered();
     }
 
     /// Everything whose turn has come, up to a bound.

@@ -11,13 +11,13 @@ use futures_util::future::{Either, select};
 use runtime::sync::Notify;
 use runtime::{Clock, Effects, Monotonic};
 
+use crate::api::services::ShardServices;
 use crate::api::session::Session;
 use crate::clients::closing_lines::ClosingLines;
 use crate::clients::connection::Connection;
 use crate::clients::connection_end::DISCARD_TIME_MAX;
 use crate::clients::slow_arrivals::{Arrival, too_slow};
 use crate::clients::transport::Transport;
-use crate::node::shard::Shard;
 
 /// What the connections of a shard have in common, whatever their transport. For what is seldom done.
 pub(crate) trait OpenConnection {
@@ -39,6 +39,8 @@ pub(crate) trait OpenConnection {
 
 /// The connections of one shard.
 pub struct Connections {
+    /// What all shards' connections may have.
+    descriptors: usize,
     next_id: Cell<u64>,
     open: RefCell<HashMap<u64, Rc<dyn OpenConnection>>>,
     /// No more are accepted, and the log says so.
@@ -54,9 +56,12 @@ pub struct Connections {
     pub ended: Notify,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
+impl Connections {
+    /// No connections yet; they may have so many descriptors on all shards together.
+    #[must_use]
+    pub fn new(descriptors: usize) -> Self {
         Self {
+            descriptors,
             next_id: Cell::new(1),
             open: RefCell::default(),
             full: Cell::new(false),
@@ -67,14 +72,10 @@ impl Default for Connections {
             ended: Notify::new(),
         }
     }
-}
 
-impl Connections {
-    /// Stops accepting and taking requests; waits a while until those that were taken are answered.
-    pub(crate) async fn drain<E: Effects>(&self, shard: &Rc<Shard<E>>) {
-        shard.stop();
-        // Members that wait for a rebalance would otherwise hold up the end.
-        shard.coordinators.stop();
+    /// Stops accepting and taking requests, on a shard that is stopping; waits a while until those that were taken are
+    /// answered.
+    pub(crate) async fn drain<E: Effects>(&self, shard: &ShardServices<E>) {
         self.stopping.notify_all();
         let now = shard.effects.clock().now();
         for connection in self.all() {
@@ -93,13 +94,13 @@ impl Connections {
     }
 
     /// Waits until the clients have closed their side, those that do so soon.
-    pub(crate) async fn wait_until_closed<E: Effects>(&self, shard: &Rc<Shard<E>>) {
+    pub(crate) async fn wait_until_closed<E: Effects>(&self, shard: &ShardServices<E>) {
         self.wait_until(shard, DISCARD_TIME_MAX, || self.open.borrow().is_empty()).await;
     }
 
     async fn wait_until<E: Effects>(
         &self,
-        shard: &Rc<Shard<E>>,
+        shard: &ShardServices<E>,
         time_max: Duration,
         is_reached: impl Fn() -> bool,
     ) {
@@ -142,9 +143,9 @@ impl Connections {
     }
 
     /// Whether there is room for no other connection on this shard. Says so in the log when that begins.
-    pub(crate) fn is_full<E: Effects>(&self, shard: &Shard<E>) -> bool {
-        let (configured, descriptors) = (shard.config().max_connections(), shard.identity.descriptors / 2);
-        let shard_max = configured.min(descriptors).div_ceil(shard.identity.placement.shards());
+    pub(crate) fn is_full<E: Effects>(&self, shard: &ShardServices<E>) -> bool {
+        let (configured, descriptors) = (shard.config().max_connections(), self.descriptors);
+        let shard_max = configured.min(descriptors).div_ceil(shard.placement.shards());
         let open = self.count();
         let is_full = open >= shard_max;
         if is_full && !self.full.replace(true) {
@@ -167,8 +168,8 @@ impl Connections {
 
     /// Serves a connection that a listener has accepted between two addresses, ours first.
     pub fn add<E: Effects, T: Transport<E>>(
-        &self,
-        shard: &Rc<Shard<E>>,
+        self: &Rc<Self>,
+        shard: &Rc<ShardServices<E>>,
         transport: T,
         listener: &Arc<str>,
         [local_addr, peer_addr]: [SocketAddr; 2],
@@ -177,27 +178,27 @@ impl Connections {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let session = Session::new(id, Arc::clone(listener), local_addr, peer_addr);
-        let connection = Connection::new(Rc::clone(shard), transport, session);
+        let connection = Connection::new(Rc::clone(shard), Rc::clone(self), transport, session);
         self.open.borrow_mut().insert(id, Rc::clone(&connection) as Rc<dyn OpenConnection>);
         shard.stats.connected();
-        let shard = Rc::clone(shard);
+        let (shard, connections) = (Rc::clone(shard), Rc::clone(self));
         let effects = shard.effects.clone();
         effects.spawn(async move {
             connection.serve().await;
             shard.replicas.fetch_waits.cancel((shard.index, id));
-            shard.connections.open.borrow_mut().remove(&id);
-            shard.connections.changed.notify_all();
+            connections.open.borrow_mut().remove(&id);
+            connections.changed.notify_all();
             shard.stats.disconnected();
         });
     }
 }
 
 /// Ends connections without traffic, until the broker stops.
-pub async fn close_idle<E: Effects>(shard: Rc<Shard<E>>) {
+pub async fn close_idle<E: Effects>(shard: Rc<ShardServices<E>>, connections: Rc<Connections>) {
     while !shard.stopping() {
         let now = shard.effects.clock().now();
         if let Some(idle_max) = shard.config().connection_idle_max() {
-            for connection in shard.connections.all() {
+            for connection in connections.all() {
                 // Whatever it waits for: a client that is gone, or does not read, must not keep what it holds.
                 if now.since(connection.last_active()) > idle_max {
                     connection.abort();

@@ -8,15 +8,17 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use runtime::{Clock, Effects, ListenOptions, Listener, Net, Stream};
 
+use crate::api::services::ShardServices;
+use crate::clients::connections::Connections;
 use crate::clients::transport::Plain;
-use crate::node::shard::Shard;
 
 /// Opens this shard's socket of the listener `name`.
 ///
 /// # Errors
 /// The address cannot be listened on.
 pub fn listen<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
+    connections: &Rc<Connections>,
     name: Arc<str>,
     address: SocketAddr,
     v6_only: bool,
@@ -25,15 +27,20 @@ pub fn listen<E: Effects>(
     let options = ListenOptions { reuse_port: true, backlog, v6_only };
     let socket = shard.effects.net().listen(address, options).map_err(|error| error.to_string())?;
     let bound = socket.local_addr();
-    shard.effects.spawn(accept(Rc::clone(shard), socket, name));
+    shard.effects.spawn(accept(Rc::clone(shard), Rc::clone(connections), socket, name));
     Ok(bound)
 }
 
-async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listener, name: Arc<str>) {
+async fn accept<E: Effects>(
+    shard: Rc<ShardServices<E>>,
+    connections: Rc<Connections>,
+    socket: <E::Net as Net>::Listener,
+    name: Arc<str>,
+) {
     while !shard.stopping() {
         let accepted = {
             let accept = std::pin::pin!(socket.accept());
-            let stopping = std::pin::pin!(shard.connections.stopping.notified());
+            let stopping = std::pin::pin!(connections.stopping.notified());
             match select(accept, stopping).await {
                 Either::Left((accepted, _)) => accepted,
                 Either::Right(_) => return,
@@ -44,16 +51,11 @@ async fn accept<E: Effects>(shard: Rc<Shard<E>>, socket: <E::Net as Net>::Listen
                 if shard.stopping() {
                     continue;
                 }
-                if shard.connections.is_full(&shard) {
+                if connections.is_full(&shard) {
                     shard.stats.refused_connection();
                 } else {
                     let addresses = [stream.local_addr(), stream.peer_addr()];
-                    shard.connections.add(
-                        &shard,
-                        Plain::new(shard.effects.clone(), stream),
-                        &name,
-                        addresses,
-                    );
+                    connections.add(&shard, Plain::new(shard.effects.clone(), stream), &name, addresses);
                 }
             }
             Err(error) => {

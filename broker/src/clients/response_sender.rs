@@ -13,13 +13,13 @@ use runtime::{Clock, Effects};
 
 use crate::api::fetch::read::read_again;
 use crate::api::response_records::Unsent;
+use crate::api::services::ShardServices;
 use crate::clients::outgoing::Outgoing;
 use crate::clients::transport::Transport;
-use crate::node::shard::Shard;
 
 /// The sending side of one connection.
 pub(crate) struct ResponseSender<'a, E: Effects, T: Transport<E>, F: Fn()> {
-    pub(crate) shard: &'a Rc<Shard<E>>,
+    pub(crate) shard: &'a Rc<ShardServices<E>>,
     pub(crate) transport: &'a T,
     /// Called when the socket has taken something.
     pub(crate) progressed: F,

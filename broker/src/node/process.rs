@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use runtime::injector::{Injector, InjectorPort, injector};
-use runtime::mesh::{MeshPort, mesh};
 use runtime::probe::Resources;
 use runtime::signal::{Signal, Signals};
 use runtime::{
@@ -19,9 +18,8 @@ use crate::cli::start_plan::StartPlan;
 use crate::cli::{Banner, IoMode, allowed_cores};
 use crate::config::{BrokerConfig, StaticSettings, effective_settings};
 use crate::logging::{self, LogFormat, Loggers};
-use crate::mesh::calls::Job;
 use crate::node::shard::Shard;
-use crate::node::start::{ShardPorts, StartOptions, StartSignal, bring_up, start_first, start_other};
+use crate::node::start::{ShardPorts, StartOptions, bring_up, shard_ports, start_first, start_other};
 use crate::node::stats_publisher::publish;
 use crate::node::stop::take_down;
 
@@ -92,7 +90,7 @@ pub fn serve(
         admin: admin.as_ref().map(|admin| admin.local_addr().to_string()),
     };
     let shards = cores.list.len();
-    let ports = ports(shards);
+    let ports = shard_ports(shards, MESH_CAPACITY).into_iter().map(Some).collect();
     let options: Vec<ShardOptions> = cores
         .list
         .iter()
@@ -230,12 +228,6 @@ fn tell_settings(config: &BrokerConfig) {
     tracing::info!(settings = settings.join(" "), "settings that are not defaults");
 }
 
-fn ports(shards: usize) -> Vec<Option<ShardPorts<UringEffects>>> {
-    let start: Vec<MeshPort<StartSignal>> = mesh(shards, 1);
-    let calls: Vec<MeshPort<Job<Shard<UringEffects>>>> = mesh(shards, MESH_CAPACITY);
-    start.into_iter().zip(calls).map(|(start, calls)| Some(ShardPorts { start, calls })).collect()
-}
-
 async fn run_shard(index: usize, effects: UringEffects, start: Start) {
     let ports = {
         let mut ports = start.ports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,9 +276,9 @@ async fn run_first(
         Err(error) => Err(error),
     };
     start.readiness.set(false);
-    let began = shard.effects.clock().now();
+    let began = shard.services.effects.clock().now();
     take_down(&shard).await;
-    tracing::info!(took_ms = shard.effects.clock().now().since(began).as_millis(), "shut down");
+    tracing::info!(took_ms = shard.services.effects.clock().now().since(began).as_millis(), "shut down");
     outcome
 }
 
@@ -303,9 +295,11 @@ async fn run_other(
 }
 
 fn spawn_publisher(shard: &Rc<Shard<UringEffects>>, start: &Start) {
-    let effects = shard.effects.clone();
-    let board = Arc::clone(&start.board);
-    shard.effects.spawn(publish(Rc::clone(shard), board, move || effects.stats().executor));
+    let services = Rc::clone(&shard.services);
+    let (effects, board) = (services.effects.clone(), Arc::clone(&start.board));
+    let read_cache_bytes = start.options.read_cache_bytes;
+    let executor = move || effects.stats().executor;
+    shard.services.effects.spawn(publish(services, read_cache_bytes, board, executor));
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the controller needs of its node: who it is, and how images reach the shards.
+//! What the controller needs of its node: who it is, and how images reach the shards; and what a shard makes of one.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use futures_util::future::{Either, LocalBoxFuture, join_all};
 use model::{NodeId, TopicId};
 use runtime::Effects;
 
-use super::shard::Shard;
+use crate::api::services::ShardServices;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHost;
 use crate::metadata::MetadataImage;
 
-impl<E: Effects> ControllerHost<E> for Rc<Shard<E>> {
+impl<E: Effects> ControllerHost<E> for Rc<ShardServices<E>> {
     fn effects(&self) -> &E {
         &self.effects
     }
@@ -23,12 +23,12 @@ impl<E: Effects> ControllerHost<E> for Rc<Shard<E>> {
     }
 
     fn config(&self) -> Arc<BrokerConfig> {
-        Shard::config(self)
+        ShardServices::config(self)
     }
 
     async fn publish(&self, image: &Arc<MetadataImage>, changed: &[TopicId]) -> LocalBoxFuture<'static, ()> {
-        let mut followed = Vec::with_capacity(self.identity.placement.shards());
-        for target in 0..self.identity.placement.shards() {
+        let mut followed = Vec::with_capacity(self.placement.shards());
+        for target in 0..self.placement.shards() {
             let (image, changed) = (Arc::clone(image), changed.to_vec());
             followed.push(if target == self.index {
                 Either::Left(self.apply_image(image, changed))
@@ -37,5 +37,44 @@ impl<E: Effects> ControllerHost<E> for Rc<Shard<E>> {
             });
         }
         join_all(followed).map(drop).boxed_local()
+    }
+}
+
+impl<E: Effects> ShardServices<E> {
+    /// Takes over a new image, at once. The future completes when the partitions of `changed` topics are in line with it.
+    pub fn apply_image(
+        self: &Rc<Self>,
+        image: Arc<MetadataImage>,
+        changed: Vec<TopicId>,
+    ) -> impl Future<Output = ()> + use<E> {
+        let config = BrokerConfig::with_dynamic(
+            &self.config(),
+            &image.broker_configs(None),
+            &image.broker_configs(Some(self.identity.node_id)),
+        );
+        let broker_changed = config.is_some();
+        if let Some(config) = config {
+            self.tell_overridden(&config);
+            self.current.replace_config(Arc::new(config));
+        }
+        let before = self.current.replace_image(Arc::clone(&image));
+        let changed = if broker_changed { image.topics().map(|topic| topic.id).collect() } else { changed };
+        let removed = changed.iter().filter(|id| image.topic_by_id(**id).is_none());
+        for topic in removed.filter_map(|id| before.topic_by_id(*id)) {
+            self.coordinators.topic_deleted(topic);
+        }
+        self.replicas.apply_image(image, &self.config(), changed)
+    }
+
+    /// Logs which settings of the start have ceased to count, once for all shards.
+    fn tell_overridden(&self, config: &BrokerConfig) {
+        if self.index != 0 {
+            return;
+        }
+        let before = self.config();
+        let known = before.overridden();
+        for [key, counts, given] in config.overridden().into_iter().filter(|row| !known.contains(row)) {
+            tracing::warn!(%key, %counts, %given, "a setting given at start does not count: a client has set it, and that is kept");
+        }
     }
 }

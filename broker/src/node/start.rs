@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use model::{LeaderEpoch, NodeId, PartitionId, TopicId, TopicPartition, Uuid};
-use runtime::mesh::MeshPort;
+use runtime::mesh::{MeshPort, mesh};
 use runtime::{Clock, Effects};
 use storage::{
     LOCK_PATIENCE, LogConfig, LogDir, LogDirOptions, LogManager, LogManagerOptions, PRODUCER_BYTES,
 };
 
+use crate::api::services::Identity;
 use crate::clients::connections::close_idle;
 use crate::clients::listener::listen;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::controller::{Controller, MetadataLog};
 use crate::logging::Loggers;
-use crate::mesh::calls::Job;
 use crate::mesh::placement::Placement;
 use crate::metadata::{CLUSTER_METADATA, MetadataImage};
-use crate::node::shard::{Identity, Shard};
+use crate::node::shard::{CallPorts, Shard, Shared};
 use crate::replicas::Partition;
 
 /// What every shard is started with.
@@ -43,14 +43,24 @@ pub struct StartOptions {
 }
 
 /// Tells every shard how the start of shard 0 went.
-pub type StartSignal = Option<Arc<Identity>>;
+pub type StartSignal = Option<Shared>;
 
-/// A shard's two meshes: for the start and for everything after it.
+/// A shard's meshes: for the start and for everything after it.
 pub struct ShardPorts<E: Effects> {
     /// From shard 0: go, or give up.
     pub start: MeshPort<StartSignal>,
     /// Calls between shards.
-    pub calls: MeshPort<Job<Shard<E>>>,
+    pub calls: CallPorts<E>,
+}
+
+/// The meshes of a node, one end for each shard. `capacity` is how many jobs for clients one shard may have on their way to
+/// another; a full ring holds back the sender.
+#[must_use]
+pub fn shard_ports<E: Effects>(shards: usize, capacity: usize) -> Vec<ShardPorts<E>> {
+    let starts = mesh(shards, 1).into_iter();
+    let calls = mesh(shards, capacity).into_iter().zip(mesh(shards, 1));
+    let calls = calls.map(|(services, node)| CallPorts { services, node });
+    starts.zip(calls).map(|(start, calls)| ShardPorts { start, calls }).collect()
 }
 
 /// Opens the data directory and replays the metadata: the part of the start that only shard 0 does.
@@ -64,7 +74,7 @@ pub async fn start_first<E: Effects>(
     shards: usize,
 ) -> anyhow::Result<Rc<Shard<E>>> {
     let opened = open_first(&effects, options, shards).await;
-    let (identity, logs, controller) = match opened {
+    let (shared, logs, controller) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             for target in 1..shards {
@@ -74,13 +84,12 @@ pub async fn start_first<E: Effects>(
         }
     };
     for target in 1..shards {
-        ports.start.send(target, Some(Arc::clone(&identity))).await;
+        ports.start.send(target, Some(shared.clone())).await;
     }
-    let config = Arc::clone(&options.config);
-    Ok(Shard::new(0, effects, identity, config, logs, ports.calls, Some(controller)))
+    Ok(Shard::new(0, effects, shared, options, logs, ports.calls, Some(controller)))
 }
 
-type Opened<E> = (Arc<Identity>, Rc<LogManager<E>>, Rc<Controller<E>>);
+type Opened<E> = (Shared, Rc<LogManager<E>>, Rc<Controller<E>>);
 
 async fn open_first<E: Effects>(
     effects: &E,
@@ -95,19 +104,13 @@ async fn open_first<E: Effects>(
     // Before the first logs are opened, which then remove what is left of deleted partitions.
     let found = log_dir.partitions(effects).await?;
     let cluster_id = log_dir.cluster_id().to_owned();
-    let StartOptions { descriptors, read_cache_bytes, .. } = *options;
-    let loggers = Arc::clone(&options.loggers);
-    let identity = Arc::new(Identity {
-        node_id,
-        cluster_id,
+    let shared = Shared {
+        identity: Arc::new(Identity { node_id, cluster_id }),
         log_dir,
         placement: Placement::new(shards),
-        descriptors,
-        read_cache_bytes,
-        loggers,
         offline: Arc::default(),
-    });
-    let logs = open_logs(effects, &identity, config).await?;
+    };
+    let logs = open_logs(effects, &shared, options).await?;
     let name = TopicPartition::new(CLUSTER_METADATA, PartitionId(0));
     let log_config = LogConfig {
         retention_ms: None,
@@ -128,11 +131,11 @@ async fn open_first<E: Effects>(
         LeaderEpoch(0),
         log,
         &topic_config,
-        Arc::clone(&identity.offline),
+        Arc::clone(&shared.offline),
     );
     let controller = Controller::load(MetadataLog::new(partition)).await?;
     warn_of_unknown(&found, &controller.image());
-    Ok((identity, logs, controller))
+    Ok((shared, logs, controller))
 }
 
 /// Names the directories that no topic accounts for: a deletion was cut off, or the metadata is not what it was. They
@@ -151,17 +154,18 @@ fn warn_of_unknown(found: &[TopicPartition], image: &MetadataImage) {
 
 async fn open_logs<E: Effects>(
     effects: &E,
-    identity: &Arc<Identity>,
-    config: &BrokerConfig,
+    shared: &Shared,
+    options: &StartOptions,
 ) -> anyhow::Result<Rc<LogManager<E>>> {
-    let options = log_manager_options(identity, config);
-    Ok(LogManager::open(effects.clone(), Arc::clone(&identity.log_dir), options).await?)
+    let options = log_manager_options(options, shared.placement.shards());
+    Ok(LogManager::open(effects.clone(), Arc::clone(&shared.log_dir), options).await?)
 }
 
-fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManagerOptions {
+fn log_manager_options(options: &StartOptions, shards: usize) -> LogManagerOptions {
+    let config = &options.config;
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let defaults = LogManagerOptions::default();
-    let files = identity.descriptors / 2 / identity.placement.shards().max(1);
+    let files = options.descriptors / 2 / shards.max(1);
     LogManagerOptions {
         sealed_read: config.sealed_read(),
         // A sealed segment has up to two files open; the rest is for what is written beside the logs.
@@ -169,7 +173,7 @@ fn log_manager_options(identity: &Identity, config: &BrokerConfig) -> LogManager
         sealed_open_max: defaults.sealed_open_max.min(files / 8),
         // The rest of the budget is for what comes in and for reads of old data.
         append_bytes_max: config.memory_per_shard_bytes() / 2,
-        read_cache_bytes: identity.read_cache_bytes,
+        read_cache_bytes: options.read_cache_bytes,
         disk_reserve_bytes: config.disk_reserve_bytes(),
         retention_check_ms: millis(config.retention_check_interval()),
         checkpoint_bytes: config.checkpoint_bytes(),
@@ -193,11 +197,10 @@ pub async fn start_other<E: Effects>(
     options: &StartOptions,
     ports: ShardPorts<E>,
 ) -> anyhow::Result<Option<Rc<Shard<E>>>> {
-    let (_, identity) = ports.start.recv().await;
-    let Some(identity) = identity else { return Ok(None) };
-    let logs = open_logs(&effects, &identity, &options.config).await?;
-    let config = Arc::clone(&options.config);
-    Ok(Some(Shard::new(index, effects, identity, config, logs, ports.calls, None)))
+    let (_, shared) = ports.start.recv().await;
+    let Some(shared) = shared else { return Ok(None) };
+    let logs = open_logs(&effects, &shared, options).await?;
+    Ok(Some(Shard::new(index, effects, shared, options, logs, ports.calls, None)))
 }
 
 /// Opens all partitions on all shards, then all listeners; runs on shard 0.
@@ -208,20 +211,21 @@ pub async fn bring_up<E: Effects>(
     shard: &Rc<Shard<E>>,
     options: &StartOptions,
 ) -> anyhow::Result<Vec<SocketAddr>> {
-    let controller = shard.controller.as_ref().context("only shard 0 brings the broker up")?;
+    let services = &shard.services;
+    let controller = services.controller.as_ref().context("only shard 0 brings the broker up")?;
     let image = controller.image();
     let topics: Vec<TopicId> = image.topics().map(|topic| topic.id).collect();
     let partitions = image.partition_count();
-    let began = shard.effects.clock().now();
-    shard
+    let began = services.effects.clock().now();
+    services
         .call_all(move |shard| {
             let (image, topics) = (Arc::clone(&image), topics.clone());
             shard.apply_image(image, topics)
         })
         .await;
     if partitions > 0 {
-        let took_ms = shard.effects.clock().now().since(began).as_millis();
-        let clean = shard.identity.log_dir.was_clean();
+        let took_ms = services.effects.clock().now().since(began).as_millis();
+        let clean = services.logs.dir().was_clean();
         tracing::info!(partitions, clean, took_ms, "logs opened");
     }
     let mut bound = Vec::new();
@@ -230,16 +234,22 @@ pub async fn bring_up<E: Effects>(
         // Else clients of an IPv4 listener on the same port could end up with this one.
         let shares = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
         let v6_only = address.is_ipv6() && address.port() != 0 && options.listen.iter().any(shares);
-        for target in 0..shard.identity.placement.shards() {
+        for target in 0..services.placement.shards() {
             let name = Arc::clone(&name);
-            let listening =
-                shard.call(target, move |shard| async move { listen(&shard, name, address, v6_only) }).await;
+            let listening = shard.call(target, move |shard| async move {
+                listen(&shard.services, &shard.connections, name, address, v6_only)
+            });
+            let listening = listening.await;
             // Port 0 is chosen by the first shard, the others join it.
             address = listening.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;
         }
         bound.push(address);
     }
-    shard.call_all(|shard| async move { shard.effects.spawn(close_idle(Rc::clone(&shard))) }).await;
+    let close_idle = |shard: Rc<Shard<E>>| async move {
+        let (services, connections) = (Rc::clone(&shard.services), Rc::clone(&shard.connections));
+        shard.services.effects.spawn(close_idle(services, connections));
+    };
+    shard.call_all(close_idle).await;
     Ok(bound)
 }
 

@@ -9,7 +9,7 @@ use runtime::executor::ExecutorStats;
 use runtime::{Clock, Effects};
 
 use crate::admin::{ApiStats, ErrorStats, OfflineStats, ShardStats, StatsBoard, TopicStats};
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// How old published statistics may get.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,18 +22,23 @@ const OFFLINE_NAMED_MAX: usize = 10;
 
 /// Publishes until the broker stops.
 pub(super) async fn publish<E: Effects>(
-    shard: Rc<Shard<E>>,
+    shard: Rc<ShardServices<E>>,
+    read_cache_bytes: u64,
     board: Arc<StatsBoard>,
     executor: impl Fn() -> ExecutorStats,
 ) {
     while !shard.stopping() {
-        board.publish(snapshot(&shard, executor()));
+        board.publish(snapshot(&shard, read_cache_bytes, executor()));
         let clock = shard.effects.clock();
         clock.sleep_until(clock.now() + INTERVAL).await;
     }
 }
 
-fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats {
+fn snapshot<E: Effects>(
+    shard: &ShardServices<E>,
+    read_cache_bytes: u64,
+    executor: ExecutorStats,
+) -> ShardStats {
     let stats = &shard.stats;
     let requests =
         stats.latencies().into_iter().map(|(key, latency)| ApiStats { api: key.name(), latency }).collect();
@@ -54,7 +59,7 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
         connections_rejected: stats.rejected.get(),
         mesh_messages: shard.calls.sent(),
         memory_used_bytes: memory_used_bytes(shard) as u64,
-        memory_budget_bytes: shard.config().memory_per_shard_bytes() as u64 + shard.identity.read_cache_bytes,
+        memory_budget_bytes: shard.config().memory_per_shard_bytes() as u64 + read_cache_bytes,
         storage: shard.logs.stats(),
         executor,
         topics: topics(shard),
@@ -65,7 +70,7 @@ fn snapshot<E: Effects>(shard: &Shard<E>, executor: ExecutorStats) -> ShardStats
 }
 
 /// The broker's offline partitions, which one shard tells.
-fn offline<E: Effects>(shard: &Shard<E>) -> OfflineStats {
+fn offline<E: Effects>(shard: &ShardServices<E>) -> OfflineStats {
     if shard.index != 0 {
         return OfflineStats::default();
     }
@@ -76,14 +81,14 @@ fn offline<E: Effects>(shard: &Shard<E>) -> OfflineStats {
 }
 
 /// What the shard has, with what it keeps to use it again.
-fn memory_used_bytes<E: Effects>(shard: &Shard<E>) -> usize {
+fn memory_used_bytes<E: Effects>(shard: &ShardServices<E>) -> usize {
     shard.effects.buffers().mapped_bytes()
         + shard.fetch_memory.copied_bytes()
         + shard.request_memory.used_bytes()
         + shard.sessions.borrow().bytes()
 }
 
-fn topics<E: Effects>(shard: &Shard<E>) -> Vec<TopicStats> {
+fn topics<E: Effects>(shard: &ShardServices<E>) -> Vec<TopicStats> {
     let mut topics: BTreeMap<Arc<str>, TopicStats> = BTreeMap::new();
     shard.replicas.for_each(|partition| {
         let name = &partition.name.topic;

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use broker::node::shard::Shard;
+use broker::api::services::ShardServices;
 use futures_util::future::join_all;
 use model::{Offset, RecordBatchBuilder};
 use net::protocol::fetch::FetchResponse;
@@ -63,7 +63,7 @@ async fn watch(broker: &Broker, clients: &SimEffects) -> Rc<Cell<usize>> {
     peak
 }
 
-fn held_bytes(shard: &Shard<SimEffects>) -> usize {
+fn held_bytes(shard: &ShardServices<SimEffects>) -> usize {
     let (buffers, copies) = (shard.effects.buffers().used_bytes(), shard.fetch_memory.copied_bytes());
     assert!(copies <= shard.fetch_memory.used_bytes());
     buffers + copies

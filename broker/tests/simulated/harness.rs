@@ -5,20 +5,22 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use broker::api::services::ShardServices;
 use broker::config::BrokerConfig;
 use broker::node::shard::Shard;
-use broker::node::start::{ShardPorts, StartOptions, bring_up, start_first, start_other};
+use broker::node::start::{StartOptions, bring_up, shard_ports, start_first, start_other};
 use broker::node::stop::take_down;
 use bytes::{BufMut, Bytes, BytesMut};
 use net::FrameDecoder;
 use net::protocol::{Decode, Encode, Request, Response, Segment, decode_response_frame, encode_request};
-use runtime::mesh::mesh;
 use runtime::sim::{SimEffects, SimWorld};
 use runtime::{Effects, Net, Stream};
 
 /// A running broker; dropping it does not stop it.
 pub(crate) struct Broker {
-    pub(crate) shard: Rc<Shard<SimEffects>>,
+    pub(crate) node: Rc<Shard<SimEffects>>,
+    /// What its first shard has for handlers.
+    pub(crate) shard: Rc<ShardServices<SimEffects>>,
     pub(crate) address: SocketAddr,
 }
 
@@ -59,8 +61,7 @@ impl Broker {
             read_cache_bytes: 1 << 20,
             loggers: Arc::default(),
         };
-        let ports = mesh(shards, 1).into_iter().zip(mesh(shards, 64));
-        let mut ports = ports.map(|(start, calls)| ShardPorts { start, calls });
+        let mut ports = shard_ports(shards, 64).into_iter();
         let first = ports.next().expect("at least one shard");
         for (index, ports) in ports.enumerate() {
             let (effects, options) = (effects.shard(), options.clone());
@@ -70,14 +71,15 @@ impl Broker {
                 shard.connections.ended.notified().await;
             });
         }
-        let shard = start_first(effects, &options, first, shards).await.ok()?;
-        let bound = bring_up(&shard, &options).await.expect("the broker listens");
-        Some(Self { shard, address: bound[0] })
+        let node = start_first(effects, &options, first, shards).await.ok()?;
+        let bound = bring_up(&node, &options).await.expect("the broker listens");
+        let shard = Rc::clone(&node.services);
+        Some(Self { node, shard, address: bound[0] })
     }
 
     /// Ends the broker in order.
     pub(crate) async fn stop(self) {
-        take_down(&self.shard).await;
+        take_down(&self.node).await;
     }
 }
 

@@ -341,10 +341,10 @@ fn idle_connections_are_ended_while_they_wait() {
         let mut unread = Client::connect(&node, broker.address).await;
         send_fetch(&mut unread, "t", &[(0, 0), (1, 0)], 1, long).await.expect("the broker is there");
         node.clock().sleep_until(node.clock().now() + Duration::from_secs(1)).await;
-        let before = broker.shard.call_all(|shard| async move { shard.connections.count() }).await;
+        let before = broker.node.call_all(|shard| async move { shard.connections.count() }).await;
         assert_eq!(before.iter().sum::<usize>(), 3);
         node.clock().sleep_until(node.clock().now() + Duration::from_secs(120)).await;
-        let after = broker.shard.call_all(|shard| async move { shard.connections.count() }).await;
+        let after = broker.node.call_all(|shard| async move { shard.connections.count() }).await;
         assert_eq!(after.iter().sum::<usize>(), 0, "all were idle for two minutes");
         assert_eq!(waiting.frame().await, None);
     });

@@ -231,7 +231,7 @@ fn a_transport_that_changes_every_byte_serves_the_same_records() {
             files_sent: Rc::clone(&files_sent),
         };
         let addresses = [address, SocketAddr::new(broker.address.ip(), 1)];
-        broker.shard.connections.add(&broker.shard, transport, &Arc::from("SCRAMBLED"), addresses);
+        broker.node.connections.add(&broker.shard, transport, &Arc::from("SCRAMBLED"), addresses);
         // The last segment is not sealed; what is read of it stands in memory.
         for offset in [0, 5, 2] {
             let expected =

@@ -29,9 +29,9 @@ use crate::api::fetch::session::{FetchScope, FetchWish, PartitionKey, SessionReq
 use crate::api::reply::{ExternalPart, FilePart, Reply};
 use crate::api::request::{CloseReason, RequestContext};
 use crate::api::response_records::{RecordSource, ResponseRecords};
+use crate::api::services::ShardServices;
 use crate::api::session::Session;
 use crate::metadata::MetadataImage;
-use crate::node::shard::Shard;
 use crate::replicas::fetch_waits::ConnectionKey;
 use crate::replicas::{CurrentLeader, FetchWait};
 
@@ -115,7 +115,7 @@ impl<E: Effects> Fetched<E> {
 /// # Errors
 /// The response cannot be encoded.
 pub async fn handle<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: FetchRequest<'_>,
 ) -> Result<Reply<E>, CloseReason> {
@@ -171,7 +171,7 @@ fn elements(request: &FetchRequest<'_>) -> usize {
 }
 
 /// Has a session know the names of topics that were not known when their ids were first given.
-fn name_topics<E: Effects>(shard: &Shard<E>, session: i32, wishes: &mut [FetchWish]) {
+fn name_topics<E: Effects>(shard: &ShardServices<E>, session: i32, wishes: &mut [FetchWish]) {
     let image = shard.image();
     for wish in wishes.iter_mut().filter(|wish| wish.topic.is_empty()) {
         if let Some(topic) = image.topic_by_id(wish.topic_id) {
@@ -242,7 +242,7 @@ fn forgotten(request: &FetchRequest<'_>, by_id: bool) -> Vec<PartitionKey> {
 
 /// Reads until there are enough bytes, something urgent has happened, or the time is up.
 async fn fetch_until<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     session: &Session,
     asked: &Asked<'_>,
     limits: Limits,
@@ -296,7 +296,7 @@ struct Round {
 /// A shard must not be waited for while records of another are held. So if there are several, none waits for memory at
 /// first; if there is none for the first in order, the others leave their records for the next request.
 async fn read_round<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     by_shard: &[(usize, Vec<Item>)],
     round: Round,
 ) -> (Vec<Fetched<E>>, Vec<usize>) {
@@ -319,7 +319,7 @@ async fn read_round<E: Effects>(
 
 /// Has one shard read; says whether it will wake the connection when there is more.
 async fn read_on<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     target: usize,
     items: &[Item],
     round: Round,
@@ -346,7 +346,7 @@ fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
 /// Reads one after the other until one has given something, which may be larger than the limits; the rest together,
 /// as many at once as the limits allow, so that partitions on disk do not wait for each other.
 async fn read_all<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     items: &[Item],
     limits: Limits,
     patience: Patience,
@@ -392,13 +392,13 @@ fn count_within(items: &[Item], bytes: usize) -> usize {
     within.count()
 }
 
-async fn read_one<E: Effects>(shard: &Shard<E>, item: &Item, reading: Reading) -> Fetched<E> {
+async fn read_one<E: Effects>(shard: &ShardServices<E>, item: &Item, reading: Reading) -> Fetched<E> {
     let answer = read_partition(shard, item, reading).await;
     let trouble = answer.trouble();
     Fetched { urgent: trouble.is_some() && trouble != item.told, ..answer }
 }
 
-async fn read_partition<E: Effects>(shard: &Shard<E>, item: &Item, reading: Reading) -> Fetched<E> {
+async fn read_partition<E: Effects>(shard: &ShardServices<E>, item: &Item, reading: Reading) -> Fetched<E> {
     let Reading { bytes_left, first, committed_only, patience } = reading;
     let partition = match shard.replicas.led(item.topic_id, item.partition, item.current_leader_epoch) {
         Ok(partition) => partition,
@@ -466,7 +466,12 @@ async fn read_partition<E: Effects>(shard: &Shard<E>, item: &Item, reading: Read
 }
 
 /// Asks the partitions of `items` to wake the connection `who` when there is more than `fetched` has seen.
-fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched<E>], who: ConnectionKey) {
+fn register<E: Effects>(
+    shard: &Rc<ShardServices<E>>,
+    items: &[Item],
+    fetched: &[Fetched<E>],
+    who: ConnectionKey,
+) {
     let wait = Rc::new(FetchWait::default());
     for (item, answer) in items.iter().zip(fetched) {
         if let Some(partition) = shard.replicas.hosted(item.topic_id, item.partition) {
@@ -483,7 +488,7 @@ fn register<E: Effects>(shard: &Rc<Shard<E>>, items: &[Item], fetched: &[Fetched
 /// Waits until one of the shards where this connection is registered may have more, the time is up, or the connection
 /// is being ended; then withdraws the registrations elsewhere.
 async fn wait_for_more<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     session: &Session,
     waiting: &[usize],
     deadline: Monotonic,
@@ -509,7 +514,7 @@ async fn wait_for_more<E: Effects>(
 }
 
 /// Ends the connection's waits on other shards.
-async fn withdraw<E: Effects>(shard: &Rc<Shard<E>>, connection_id: u64, waiting: &[usize]) {
+async fn withdraw<E: Effects>(shard: &Rc<ShardServices<E>>, connection_id: u64, waiting: &[usize]) {
     let who = (shard.index, connection_id);
     for target in waiting {
         shard.call(*target, move |shard| async move { shard.replicas.fetch_waits.cancel(who) }).await;
@@ -517,7 +522,7 @@ async fn withdraw<E: Effects>(shard: &Rc<Shard<E>>, connection_id: u64, waiting:
 }
 
 fn respond<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     context: &RequestContext,
     scope: &FetchScope,
     wishes: &[FetchWish],

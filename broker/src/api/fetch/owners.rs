@@ -5,8 +5,8 @@ use net::protocol::ErrorCode;
 use runtime::Effects;
 
 use crate::api::fetch::session::{FetchWish, Trouble};
+use crate::api::services::ShardServices;
 use crate::metadata::MetadataImage;
-use crate::node::shard::Shard;
 
 /// What one request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ pub struct Owners {
 
 impl Asked<'_> {
     /// Finds the owner of every partition.
-    pub fn find_owners<E: Effects>(&self, shard: &Shard<E>) -> Owners {
+    pub fn find_owners<E: Effects>(&self, shard: &ShardServices<E>) -> Owners {
         let image = shard.image();
         let mut owners = Owners::default();
         for (slot, wish) in self.wishes.iter().enumerate() {

@@ -10,7 +10,7 @@ use storage::{Log, LogRead, ReadError, ReadLimits, ReadMemory, ReadPart, Storage
 
 use crate::api::fetch::memory::Patience;
 use crate::api::response_records::Unsent;
-use crate::node::shard::Shard;
+use crate::api::services::ShardServices;
 
 /// Records for a response.
 pub(crate) enum Part<E: Effects> {
@@ -38,7 +38,7 @@ impl<E: Effects> Found<E> {
 
 /// Reads when there is memory for it. Only what holds no such memory may have patience.
 pub(crate) async fn read_charged<E: Effects>(
-    shard: &Shard<E>,
+    shard: &ShardServices<E>,
     log: &Log<E>,
     from: Offset,
     limits: ReadLimits,
@@ -88,7 +88,7 @@ pub(crate) async fn read_charged<E: Effects>(
 /// Reads records of a response again, which have lost their memory: whole batches from the first that has not been sent, at
 /// most `max_bytes` of them unless one is larger. `None` if they are not there any more, or there was no memory for long.
 pub(crate) async fn read_again<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<ShardServices<E>>,
     unsent: &Unsent,
     max_bytes: usize,
 ) -> Option<Vec<Bytes>> {
