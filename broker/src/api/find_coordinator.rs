@@ -9,6 +9,7 @@ use runtime::Effects;
 
 use super::cluster::advertised;
 use super::groups::{ensure_group_topic, locate};
+use crate::coordination::directory::GROUP_TOPIC;
 use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
@@ -38,7 +39,7 @@ pub async fn handle<E: Effects>(
     let is_batch = context.api_version >= VERSION_BATCH;
     let (here_host, here_port) = advertised(shard, context);
     let find = |key: &str| {
-        let found = there_is_one.clone().and_then(|()| check_loaded(shard, request.key_type, key));
+        let found = there_is_one.clone().and_then(|()| check_led(shard, request.key_type, key));
         let (code, problem) = match found {
             Ok(()) => (ErrorCode::None, String::new()),
             Err(error) => (error.code, error.message),
@@ -72,15 +73,20 @@ pub async fn handle<E: Effects>(
     }
 }
 
-/// Refuses groups whose partition is offline, as Kafka does: clients wait for it, and can tell why.
-fn check_loaded<E: Effects>(shard: &ShardServices<E>, key_type: i8, key: &str) -> Result<(), ControllerError> {
+/// Refuses groups whose partition is offline or led by nobody here, as Kafka does: clients wait for it, and can tell why.
+fn check_led<E: Effects>(shard: &ShardServices<E>, key_type: i8, key: &str) -> Result<(), ControllerError> {
     let located = if key_type == GROUP { locate(shard, key) } else { None };
-    match located.and_then(|(topic_id, id)| shard.replicas.offline().find(topic_id, id)) {
-        None => Ok(()),
-        Some(offline) => {
-            let message = format!("{} is offline: {}", offline.name, offline.reason);
-            Err(ControllerError::new(ErrorCode::CoordinatorNotAvailable, message))
+    let Some((topic_id, id)) = located else { return Ok(()) };
+    let refuse = |message| Err(ControllerError::new(ErrorCode::CoordinatorNotAvailable, message));
+    if let Some(offline) = shard.replicas.offline().find(topic_id, id) {
+        return refuse(format!("{} is offline: {}", offline.name, offline.reason));
+    }
+    let image = shard.image();
+    match image.topic_by_id(topic_id).and_then(|topic| topic.partition(id)) {
+        Some(partition) if partition.leader != shard.identity.node_id => {
+            refuse(format!("Partition {id} of {GROUP_TOPIC} is led by no broker that can be reached."))
         }
+        _ => Ok(()),
     }
 }
 

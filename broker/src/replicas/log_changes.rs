@@ -1,7 +1,7 @@
 //! Topics whose logs have yet to follow the metadata: one image after the other, in order, behind the image itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -103,7 +103,9 @@ impl<E: Effects> ReplicaManager<E> {
     fn removed_topic(&self, topic_id: TopicId) -> Vec<LogChange> {
         let hosted = self.hosted.borrow();
         let ids = hosted.keys().filter(|(id, _)| *id == topic_id);
-        ids.map(|(_, partition)| LogChange::Delete { topic_id, partition: *partition }).collect()
+        // A map's order differs from run to run, and simulations are to be the same each time.
+        let ids: BTreeSet<PartitionId> = ids.map(|(_, partition)| *partition).collect();
+        ids.into_iter().map(|partition| LogChange::Delete { topic_id, partition }).collect()
     }
 
     async fn change_log(self: &Rc<Self>, change: LogChange) {

@@ -13,6 +13,7 @@ use model::{
 };
 use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
 use net::protocol::fetch::{FetchPartition, FetchRequest, FetchTopic, LeaderIdAndEpoch};
+use net::protocol::find_coordinator::FindCoordinatorRequest;
 use net::protocol::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use net::protocol::metadata::MetadataRequest;
 use net::protocol::offset_for_leader_epoch::{
@@ -88,11 +89,39 @@ impl World {
 
     /// Publishes an image in which the partition is led so. Does not wait for logs to follow.
     fn publish(&self, isr: &[i32], led: Led) {
-        let shard = &self.broker.shard;
-        let bytes = batch(&record(self.topic_id, &[ME, OTHER], isr, led));
+        self.publish_record(self.topic_id, &record(self.topic_id, &[ME, OTHER], isr, led));
+    }
+
+    fn publish_record(&self, topic_id: Uuid, record: &Bytes) {
+        let (shard, bytes) = (&self.broker.shard, batch(record));
         let mut image = ImageBuilder::from_image(&shard.image());
         image.apply_batch(&RecordBatch::parse(&bytes).expect("a batch")).expect("applies");
-        drop(shard.apply_image(Arc::new(image.build()), vec![self.topic_id]));
+        drop(shard.apply_image(Arc::new(image.build()), vec![topic_id]));
+    }
+
+    /// Begins to create a topic of one partition, and waits until an image has it.
+    async fn begin_to_create(&self, name: &str) -> Uuid {
+        let mut admin = Client::connect(&self.world.node("client"), self.broker.address).await;
+        let topics =
+            [CreatableTopic { name, num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() }];
+        let request =
+            CreateTopicsRequest { topics: topics[..].into(), timeout_ms: 60_000, validate_only: false };
+        admin.send(7, &request).await.expect("sent");
+        loop {
+            if let Some(topic) = self.broker.shard.image().topic(name) {
+                return topic.id;
+            }
+            self.pause(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        let clock = self.world.clock();
+        clock.sleep_until(clock.now() + time).await;
+    }
+
+    fn is_hosted(&self, topic_id: Uuid) -> bool {
+        self.broker.shard.replicas.hosted(topic_id, PartitionId(0)).is_some()
     }
 
     /// The error of a fetch by somebody who knows of this leader epoch, and the leader that it names.
@@ -164,9 +193,13 @@ fn who_does_not_lead_any_more_sends_everybody_away_and_leads_again_when_told() {
         it.publish(&[ME, OTHER], Led(ME, 0, 0));
         assert_eq!(it.produced().await, NOT_LEADER);
         it.publish(&[ME], Led(ME, 2, 2));
-        assert_eq!(it.produced().await, OK);
         let partition = it.broker.shard.replicas.hosted(it.topic_id, PartitionId(0)).expect("hosted");
-        assert_eq!(partition.log.latest_epoch(), Some(LeaderEpoch(2)));
+        assert_eq!(
+            partition.log.latest_epoch(),
+            Some(LeaderEpoch(2)),
+            "its start is known before its first record"
+        );
+        assert_eq!(it.produced().await, OK);
         it.broker.stop().await;
     });
 }
@@ -235,25 +268,39 @@ fn roles_change_before_logs_that_are_still_being_created() {
         let mut it = World::new(world).await;
         let slow = FaultKind::Slow(Duration::from_secs(5));
         it.world.disk("broker").inject(Fault::new(OpKind::Meta, slow).on("/slow-"));
-        let mut admin = Client::connect(&it.world.node("client"), it.broker.address).await;
-        let topics = [CreatableTopic {
-            name: "slow",
-            num_partitions: 4,
-            replication_factor: 1,
-            ..CreatableTopic::default()
-        }];
-        let request =
-            CreateTopicsRequest { topics: topics[..].into(), timeout_ms: 60_000, validate_only: false };
-        admin.send(7, &request).await.expect("sent");
+        let slow = it.begin_to_create("slow").await;
         let clock = it.world.clock();
-        while it.broker.shard.image().topic("slow").is_none() {
-            clock.sleep_until(clock.now() + Duration::from_millis(10)).await;
-        }
         let before = clock.now();
         it.publish(&[ME, OTHER], Led(OTHER, 1, 1));
         assert_eq!(it.produced().await, NOT_LEADER);
         assert!(clock.now().since(before) < Duration::from_millis(100));
+        // What is being created takes the role that it has by then.
+        it.publish_record(slow, &record(slow, &[ME, OTHER], &[ME, OTHER], Led(OTHER, 1, 1)));
+        assert!(!it.is_hosted(slow));
         it.world.disk("broker").clear_faults();
+        it.pause(Duration::from_secs(20)).await;
+        assert!(it.is_hosted(slow));
+        assert_eq!(produce(&mut it.client, "slow", &[0], 1, "v").await, Some(vec![(NOT_LEADER, -1)]));
+        it.broker.stop().await;
+    });
+}
+
+#[test]
+fn what_could_not_be_opened_is_forgotten_when_its_replica_goes_elsewhere() {
+    in_world(127, async |world| {
+        let mut it = World::new(world).await;
+        it.world.disk("broker").inject(Fault::new(OpKind::Write, FaultKind::NoSpace).on("/full-0/"));
+        let full = it.begin_to_create("full").await;
+        it.pause(Duration::from_secs(20)).await;
+        assert_eq!(it.broker.shard.replicas.offline().count(), 1);
+        assert_eq!(produce(&mut it.client, "full", &[0], 1, "v").await, Some(vec![(STORAGE, -1)]));
+        it.publish_record(full, &record(full, &[OTHER], &[OTHER], Led(OTHER, 1, 1)));
+        assert_eq!(produce(&mut it.client, "full", &[0], 1, "v").await, Some(vec![(NOT_LEADER, -1)]));
+        it.pause(Duration::from_secs(1)).await;
+        assert!(it.broker.shard.replicas.offline().is_empty());
+        it.world.disk("broker").clear_faults();
+        it.pause(Duration::from_secs(20)).await;
+        assert!(!it.is_hosted(full), "nobody tries it again");
         it.broker.stop().await;
     });
 }
@@ -333,11 +380,21 @@ fn a_coordinator_goes_with_the_leadership_and_comes_back_with_it() {
         let topic_id = broker.shard.image().topic("__consumer_offsets").expect("created").id;
         let mut it = World { world, broker, client, topic_id };
         it.publish(&[ME, OTHER], Led(OTHER, 1, 1));
+        assert_eq!(coordinator(&mut it.client).await, (ErrorCode::CoordinatorNotAvailable.code(), -1));
         assert_eq!(heartbeat(&mut it.client).await, ErrorCode::NotCoordinator.code());
         it.publish(&[ME], Led(ME, 2, 2));
+        assert_eq!(coordinator(&mut it.client).await, (OK, ME));
         assert_eq!(heartbeat(&mut it.client).await, ErrorCode::UnknownMemberId.code());
         it.broker.stop().await;
     });
+}
+
+/// The group's coordinator.
+async fn coordinator(client: &mut Client) -> (i16, i32) {
+    let keys = ["group"];
+    let request = FindCoordinatorRequest { coordinator_keys: keys[..].into(), ..Default::default() };
+    let response = client.call(4, &request).await.expect("an answer");
+    (response.coordinators[0].error_code, response.coordinators[0].node_id)
 }
 
 async fn heartbeat(client: &mut Client) -> i16 {

@@ -1,5 +1,6 @@
 //! The whole broker in the simulator: what clients see, on any number of shards, across restarts, power cuts and faults.
 
+mod ack_timeouts;
 mod admin_rules;
 mod clean_stop;
 mod committed_reads;
