@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use model::Offset;
+use model::{LeaderEpoch, Offset};
 use runtime::sim::{SimEffects, SimWorld};
 use runtime::{Clock, Effects};
-use storage::{Log, LogConfig, LogManagerOptions, ReadError, StorageError};
-use support::{Broker, append_durably, batch, pause, read_all, start, topic_id, tp};
+use storage::{AppendOrigin, Log, LogConfig, LogManagerOptions, ReadError, StorageError};
+use support::{Broker, batch, pause, read_all, start, topic_id, tp};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -40,6 +40,18 @@ fn timestamp(now: i64, offset: i64) -> i64 {
     now - days * DAY_MS + offset * 1_000
 }
 
+/// Each epoch has five records.
+fn epoch(offset: i64) -> LeaderEpoch {
+    LeaderEpoch(i32::try_from(offset / 5).unwrap())
+}
+
+fn check_epochs(log: &Log<SimEffects>, what: &str) {
+    for offset in (4..RECORDS).step_by(5).chain([RECORDS - 1]) {
+        let end = (epoch(offset), Offset(offset + 1));
+        assert_eq!(log.end_offset_for_epoch(epoch(offset)), end, "{what}");
+    }
+}
+
 /// A directory as a broker has left it.
 struct Left {
     files: Vec<(PathBuf, Vec<u8>)>,
@@ -58,7 +70,10 @@ fn leave(clean: bool) -> Left {
         for offset in 0..RECORDS {
             times.push(timestamp(now, offset));
             let bytes = batch(u64::try_from(offset).unwrap(), 1, 1_000, times[times.len() - 1]);
-            append_durably(&log, &bytes).await;
+            let appended = log.append(&bytes, AppendOrigin::Client, epoch(offset), now);
+            appended.unwrap();
+            log.flush().await.unwrap();
+            log.update_high_watermark(log.durable_end());
             records.push((offset, bytes));
         }
         log.advance_log_start(Offset(START)).await.unwrap();
@@ -120,6 +135,7 @@ async fn check_whole(left: &Left, log: &Rc<Log<SimEffects>>, what: &str) {
         let found = log.offset_for_timestamp(*time, Offset(RECORDS)).await.unwrap().expect(what);
         assert_eq!((found.offset.0, &found.timestamp), first, "{what}");
     }
+    check_epochs(log, what);
     let largest = remaining().max_by_key(|(_, time)| *time).unwrap();
     let found = log.max_timestamp_offset().await.unwrap().expect(what);
     assert_eq!((found.offset.0, &found.timestamp), largest, "{what}");
@@ -159,6 +175,27 @@ fn no_flipped_bit_of_a_side_file_costs_a_record_or_brings_one_back() {
                 });
             }
         }
+    }
+}
+
+#[test]
+fn epochs_that_are_gone_are_found_in_the_log() {
+    for clean in [true, false] {
+        let left = leave(clean);
+        let world = SimWorld::new(2);
+        let kept = left.files.iter().filter(|(path, _)| !path.ends_with("leader-epoch-checkpoint"));
+        for (path, content) in kept.clone() {
+            world.disk("a").set_content(path, content.clone());
+        }
+        assert_eq!(kept.count() + 1, left.files.len());
+        world.block_on(async {
+            let (broker, log) = open(&world.node("a")).await.unwrap();
+            check_whole(&left, &log, "first start").await;
+            broker.stop().await;
+            let (_broker, log) = open(&world.node("a")).await.unwrap();
+            check_whole(&left, &log, "second start").await;
+        });
+        world.end();
     }
 }
 

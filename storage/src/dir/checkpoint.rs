@@ -61,22 +61,36 @@ pub(crate) fn parse_offsets(bytes: &[u8]) -> Option<Offsets> {
     Some(offsets)
 }
 
+/// The epochs of a log. Where there are some, the last entry is ours: the last epoch once more, with the checksum of
+/// everything before it for a start that no log reaches. Kafka leaves out an entry of the epoch before it that starts later.
 pub(crate) fn format_epochs(epochs: &[(LeaderEpoch, Offset)]) -> Vec<u8> {
-    let mut out = format!("0\n{}\n", epochs.len());
+    let last = epochs.last();
+    let mut out = format!("0\n{}\n", epochs.len() + usize::from(last.is_some()));
     for (epoch, offset) in epochs {
         let _ = writeln!(out, "{epoch} {offset}");
+    }
+    if let Some((epoch, _)) = last {
+        let checksum = EPOCHS_CHECKSUM_MIN.plus(i64::from(crc32c::crc32c(out.as_bytes())));
+        let _ = writeln!(out, "{epoch} {checksum}");
     }
     out.into_bytes()
 }
 
+/// The entry with a checksum starts here or above.
+const EPOCHS_CHECKSUM_MIN: Offset = Offset(1 << 62);
+
+/// No epoch starts here or above; what does, and is below the other, is that entry with a flipped bit.
+const EPOCHS_START_MAX: Offset = Offset(1 << 56);
+
+/// `None` if the file is damaged. What Kafka writes has no checksum and is taken as it is.
 pub(crate) fn parse_epochs(bytes: &[u8]) -> Option<Vec<(LeaderEpoch, Offset)>> {
-    entries(bytes)?
-        .into_iter()
-        .map(|line| {
-            let (epoch, offset) = line.split_once(' ')?;
-            Some((LeaderEpoch(epoch.parse().ok()?), Offset(offset.parse().ok()?)))
-        })
-        .collect()
+    let entry = |line: &str| {
+        let (epoch, offset) = line.split_once(' ')?;
+        Some((LeaderEpoch(epoch.parse().ok()?), Offset(offset.parse().ok()?)))
+    };
+    let mut epochs = entries(bytes)?.into_iter().map(entry).collect::<Option<Vec<_>>>()?;
+    let is_ours = epochs.pop_if(|(_, start)| *start >= EPOCHS_START_MAX).is_some();
+    (!is_ours || bytes == format_epochs(&epochs)).then_some(epochs)
 }
 
 /// The identity of a partition. Its last line is ours: the format has no checksum, and Kafka reads no further than the id.
@@ -151,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn epochs_of_ours_show_every_flipped_bit() {
+        let content = format_epochs(&[(LeaderEpoch(0), Offset(0)), (LeaderEpoch(3), Offset(40))]);
+        for bit in 0..content.len() * 8 {
+            let mut flipped = content.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(parse_epochs(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
     fn damaged_checkpoints_are_refused() {
         for bad in
             ["", "0", "1\n0\n", "0\n2\na 0 1\n", "0\n1\na 0\n", "0\n1\na x 1\n", "0\n1\na 0 1 2\n", "\u{0}"]
@@ -165,7 +189,9 @@ mod tests {
     #[test]
     fn epochs_and_identity_round_trip() {
         let epochs = vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(3), Offset(40))];
-        assert_eq!(parse_epochs(&format_epochs(&epochs)), Some(epochs));
+        assert_eq!(parse_epochs(&format_epochs(&epochs)), Some(epochs.clone()));
+        assert_eq!(parse_epochs(b"0\n2\n0 0\n3 40\n"), Some(epochs), "Kafka's");
+        assert_eq!(parse_epochs(&format_epochs(&[])), Some(vec![]));
         let id = TopicId::from_random([7; 16]);
         assert_eq!(parse_partition_metadata(&format_partition_metadata(id)), Some(id));
         assert_eq!(parse_partition_metadata(b"version: 1\ntopic_id: x"), None);

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 
-use model::{Offset, TopicPartition};
+use model::{Offset, RecordBatch, TopicPartition};
 use runtime::{Clock, DirEntry, Disk, Effects, File, OpenOptions};
 
 use crate::dir::Checkpoint;
@@ -51,6 +51,8 @@ struct Recovery<'a, E: Effects> {
     /// When the log is opened, by the wall clock.
     now_ms: i64,
     epochs: LeaderEpochCache,
+    /// Their file says nothing: they are looked for in all batches.
+    epochs_lost: bool,
     /// The file does not have all of them.
     epochs_dirty: bool,
     /// Full segments that were scanned: their indexes may have to be written.
@@ -93,8 +95,12 @@ pub(crate) async fn recover<E: Effects>(
     let first = files[0].base;
     let recovery_point = shard.dir.checkpoint(Checkpoint::RecoveryPoint, tp).unwrap_or(first).max(first);
     let side = SideFiles::read_ahead(shard, dir, entries, needed(entries, files, recovery_point)).await?;
-    let epochs = side.read(LEADER_EPOCH_FILE).await?;
-    let epochs = epochs.as_deref().and_then(parse_epochs).unwrap_or_default();
+    let epochs = side.read(LEADER_EPOCH_FILE).await?.as_deref().and_then(parse_epochs);
+    // It is there before the recovery point first moves.
+    let epochs_lost = epochs.is_none() && recovery_point > first;
+    if epochs_lost {
+        tracing::warn!(partition = %tp, "leader epochs missing or damaged, recovery takes longer");
+    }
     let mut recovery = Recovery {
         shard,
         tp,
@@ -107,8 +113,9 @@ pub(crate) async fn recover<E: Effects>(
         snapshot: first,
         producers: ChargedProducers::new(&shard.producers),
         now_ms: shard.effects.clock().unix_ms(),
-        epochs: LeaderEpochCache::new(epochs, recovery_point),
-        epochs_dirty: false,
+        epochs: LeaderEpochCache::new(epochs.unwrap_or_default(), recovery_point),
+        epochs_lost,
+        epochs_dirty: epochs_lost,
         to_seal: VecDeque::new(),
     };
     recovery.load_snapshot(entries).await?;
@@ -157,10 +164,11 @@ impl<E: Effects> Recovery<'_, E> {
         if let Some(next) = file.next_base
             && next <= self.snapshot
         {
-            return Ok((
-                Rc::new(LogSegment::sealed(Rc::clone(&self.dir), file.base, next, file.length)),
-                None,
-            ));
+            let segment = LogSegment::sealed(Rc::clone(&self.dir), file.base, next, file.length);
+            if self.epochs_lost {
+                self.find_epochs(&segment).await?;
+            }
+            return Ok((Rc::new(segment), None));
         }
         let segment =
             Rc::new(LogSegment::new(Rc::clone(&self.dir), file.base, self.shard.effects.clock().unix_ms()));
@@ -178,7 +186,9 @@ impl<E: Effects> Recovery<'_, E> {
         let handle = self.shard.open_to_write(&path).await?;
         let length = file.length;
         let scan = Scan::patient(&self.shard.effects, &handle, &path, length).with_gaps(self.config.compact);
-        self.load_side_files(&segment, &scan).await?;
+        if !self.epochs_lost {
+            self.load_side_files(&segment, &scan).await?;
+        }
         let from = segment.state.borrow().size;
         let expected = segment.state.borrow().next_offset;
         let interval = self.config.index_interval_bytes;
@@ -208,6 +218,19 @@ impl<E: Effects> Recovery<'_, E> {
             self.make_good(&segment, is_full, handle).await?;
         }
         Ok((segment, problem))
+    }
+
+    /// Notes the epochs in a segment that is trusted otherwise. What is damaged in it is for its readers to meet.
+    async fn find_epochs(&mut self, segment: &LogSegment<E>) -> Result<(), StorageError> {
+        let path = segment.path("log");
+        let handle = self.shard.open_direct(&path, OpenOptions::default()).await?;
+        let scan = Scan::patient(&self.shard.effects, &handle, &path, segment.size());
+        let epochs = &mut self.epochs;
+        scan.batches(0, segment.base, |batch| {
+            epochs.assign(batch.leader_epoch(), batch.base_offset());
+        })
+        .await?;
+        Ok(())
     }
 
     /// Whether offsets are missing between the segment and the next, which only a log that does not wait for the disk can
@@ -453,7 +476,7 @@ fn needed(entries: &[DirEntry], files: &[SegmentFile], recovery_point: Offset) -
 
 /// The largest timestamp of the first batch, if it has one.
 async fn first_timestamp<E: Effects>(scan: &Scan<'_, E>) -> Result<Option<i64>, StorageError> {
-    let header = scan.read(0, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
+    let header = scan.read(0, to_u64(RecordBatch::HEADER_SIZE)).await?;
     let timestamp = header.get(35..43).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
     Ok(timestamp.filter(|&timestamp| timestamp >= 0))
 }
@@ -469,7 +492,7 @@ async fn leads_to_batch<E: Effects>(
     position: u64,
     last: Offset,
 ) -> Result<bool, StorageError> {
-    let header = scan.read(position, to_u64(model::RecordBatch::HEADER_SIZE)).await?;
+    let header = scan.read(position, to_u64(RecordBatch::HEADER_SIZE)).await?;
     let field =
         |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
     let base = header.get(..8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);

@@ -121,6 +121,7 @@ impl<E: Effects> Log<E> {
             let end = segment.next_offset();
             self.written_soon_to(end).await?;
             self.sync_buffered().await?;
+            self.write_epochs().await?;
             self.seal(&segment, &producers).await?;
             self.state.borrow_mut().to_seal.pop_front();
             self.move_recovery_point(end, end);
@@ -165,13 +166,11 @@ impl<E: Effects> Log<E> {
 
     /// Makes everything that is in the log now independent of a scan.
     async fn take_checkpoint(self: &Rc<Self>) -> Result<(), StorageError> {
-        let (target, known, producers, epochs, active) = {
+        let (target, known, producers, active) = {
             let mut state = self.state.borrow_mut();
             state.bytes_since_checkpoint = 0;
             state.last_checkpoint_ms = self.shard.now_ms();
-            let epochs =
-                std::mem::take(&mut state.epochs_dirty).then(|| format_epochs(state.epochs.entries()));
-            (state.log_end, state.recovery_point, state.producers.freeze(), epochs, state.active())
+            (state.log_end, state.recovery_point, state.producers.freeze(), state.active())
         };
         if self.shard.now_ms().saturating_sub(self.state.borrow().last_append_ms)
             >= self.shard.options.idle_ms
@@ -180,10 +179,7 @@ impl<E: Effects> Log<E> {
             active.state.borrow_mut().finish_time_index();
         }
         let counts = index_counts(&active);
-        if let Some(epochs) = epochs {
-            let written = self.shard.write_whole(&self.dir.join(LEADER_EPOCH_FILE), epochs).await;
-            written.inspect_err(|_| self.state.borrow_mut().epochs_dirty = true)?;
-        }
+        self.write_epochs().await?;
         let high_watermark = self.high_watermark();
         self.shard.dir.set_checkpoint(Checkpoint::HighWatermark, &self.tp, high_watermark);
         if target == known {
@@ -197,6 +193,17 @@ impl<E: Effects> Log<E> {
         self.move_recovery_point(target, target);
         self.shard.stats.borrow_mut().checkpoints += 1;
         self.unmark_synced().await
+    }
+
+    /// Writes the leader epochs, if the file does not have them; durable when this returns.
+    async fn write_epochs(&self) -> Result<(), StorageError> {
+        let epochs = {
+            let mut state = self.state.borrow_mut();
+            std::mem::take(&mut state.epochs_dirty).then(|| format_epochs(state.epochs.entries()))
+        };
+        let Some(epochs) = epochs else { return Ok(()) };
+        let written = self.shard.write_whole(&self.dir.join(LEADER_EPOCH_FILE), epochs).await;
+        written.inspect_err(|_| self.state.borrow_mut().epochs_dirty = true)
     }
 
     fn move_recovery_point(&self, to: Offset, snapshot: Offset) {
