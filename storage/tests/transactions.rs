@@ -10,7 +10,7 @@ use fastrand::Rng;
 use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, RecordBatchBuilder, Sequence};
 use runtime::sim::{SimEffects, SimWorld};
 use runtime::{Clock, Effects};
-use storage::{AppendError, AppendOrigin, Log, LogConfig, LogManagerOptions};
+use storage::{AppendError, AppendOrigin, CutCommitted, Log, LogConfig, LogManagerOptions};
 use support::{Broker, batch, pause, start};
 
 type SimLog = Rc<Log<SimEffects>>;
@@ -210,6 +210,29 @@ fn an_empty_control_batch_says_nothing() {
         follow(&log, &empty, now_ms);
         log.update_high_watermark(Offset(2));
         assert_eq!(log.last_stable_offset(), Offset(0));
+    });
+    world.end();
+}
+
+#[test]
+fn a_cut_undoes_what_it_takes_of_a_transaction() {
+    let world = SimWorld::new(9);
+    world.block_on(async {
+        let (_node, _broker, log) = opened(&world).await;
+        for bytes in [plain(0), data(1, 0, 1, 2), marker(1, 3), data(2, 0, 4, 1), plain(5)] {
+            follow(&log, &bytes, 1_000);
+        }
+        log.update_high_watermark(Offset(6));
+        assert_eq!(log.last_stable_offset(), Offset(4));
+        log.truncate_to(Offset(4), CutCommitted::Allow).await.unwrap();
+        assert_eq!(log.last_stable_offset(), Offset(4), "the second has not begun");
+        log.truncate_to(Offset(3), CutCommitted::Allow).await.unwrap();
+        assert_eq!(log.last_stable_offset(), Offset(1), "the first has not ended");
+        follow(&log, &marker(1, 3), 1_000);
+        log.update_high_watermark(Offset(4));
+        assert_eq!(log.last_stable_offset(), Offset(4));
+        log.reset_to(Offset(50), CutCommitted::Allow).await.unwrap();
+        assert_eq!((log.last_stable_offset(), log.high_watermark()), (Offset(50), Offset(50)));
     });
     world.end();
 }

@@ -159,7 +159,8 @@ impl<E: Effects> Log<E> {
         let mut before = std::mem::replace(state, cut);
         // One may have been noted meanwhile, where the log ended before.
         before.epochs_dirty |= before.epochs.truncate_from_end(state.log_end.plus(1));
-        state.high_watermark = before.high_watermark.min(state.log_end).max(state.log_start);
+        let high_watermark = before.high_watermark.min(state.log_end);
+        state.raise_high_watermark(high_watermark);
         (state.epochs, state.epochs_dirty) = (before.epochs, before.epochs_dirty);
         (state.writes, state.write_bytes_average) = (before.writes, before.write_bytes_average);
         for segment in before.segments {
