@@ -220,7 +220,7 @@ pub(crate) fn if_there(content: io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8
 
 /// Whether a write is on stable storage when it completes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
+pub enum WriteMode {
     /// Handed to the kernel only.
     Buffered,
     /// On stable storage (RWF_DSYNC, or write and fdatasync, as the start-up probe chose).
@@ -245,7 +245,7 @@ pub trait File: Clone + Send + Sync + 'static {
         &self,
         slices: Vec<ChunkSlice>,
         offset: u64,
-        durability: Durability,
+        mode: WriteMode,
     ) -> impl Future<Output = io::Result<()>>;
     /// Makes content and length durable (fdatasync).
     fn sync(&self) -> impl Future<Output = io::Result<()>>;

@@ -37,8 +37,8 @@ mod waker_cell;
 
 pub use descriptors::raise_descriptor_limit;
 pub use effects::{
-    Clock, DirEntry, Disk, DiskSpace, Durability, Effects, File, ListenOptions, Listener, Net, NewDir,
-    OpenOptions, Stream,
+    Clock, DirEntry, Disk, DiskSpace, Effects, File, ListenOptions, Listener, Net, NewDir, OpenOptions,
+    Stream, WriteMode,
 };
 pub use executor::{Executor, yield_now};
 pub use injector::{Injector, InjectorPort, injector};

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use runtime::{
-    Disk, Durability, DurableWrite, Effects, File, ListenOptions, Listener, Net, OpenOptions, ShardOptions,
+    Disk, WriteMode, DurableWrite, Effects, File, ListenOptions, Listener, Net, OpenOptions, ShardOptions,
     Stream, run_shards,
 };
 
@@ -52,7 +52,7 @@ pub fn write() {
             let before = process_cpu();
             for n in 0..WRITES {
                 let started = Instant::now();
-                file.write_at(vec![chunk.pages(0..PAGE)], offset(n), Durability::Durable).await.unwrap();
+                file.write_at(vec![chunk.pages(0..PAGE)], offset(n), WriteMode::Durable).await.unwrap();
                 times.push(started.elapsed());
             }
             report(name, times, process_cpu() - before);

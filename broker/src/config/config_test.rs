@@ -266,7 +266,7 @@ fn every_typed_topic_value_follows_its_key() {
     let expected = TopicConfig {
         cleanup_delete: false,
         cleanup_compact: true,
-        durability: Durability::Kafka,
+        durability: replication::Durability::Kafka,
         file_delete_delay_ms: 1,
         index_interval_bytes: 2,
         max_message_bytes: 3,

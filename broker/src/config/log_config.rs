@@ -1,8 +1,9 @@
 //! What `storage` needs to know of a topic's settings.
 
+use replication::Durability;
 use storage::{CommitMode, LogConfig};
 
-use super::topic_config::{Durability, TopicConfig};
+use super::topic_config::TopicConfig;
 
 impl TopicConfig {
     /// The part of these settings that a log acts on.

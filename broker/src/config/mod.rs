@@ -43,7 +43,7 @@ pub(crate) use listeners::protocol as listener_protocol;
 pub use properties::{Property, parse_properties};
 pub use reference::{explain, reference_page};
 pub use sources::StaticSettings;
-pub use topic_config::{Durability, TopicConfig, validate_topic_config, validate_topic_configs};
+pub use topic_config::{TopicConfig, validate_topic_config, validate_topic_configs};
 
 #[cfg(test)]
 mod config_test;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::TimestampType;
+use replication::Durability;
 
 use super::broker_config::BrokerConfig;
 use super::definition::{Definition, Scope};
@@ -10,18 +11,6 @@ use super::definitions::Definitions;
 use super::error::{ConfigError, ConfigErrorKind};
 use super::read;
 use super::value::{self, Value};
-
-/// What an acknowledgement of a topic promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// On stable storage at min.insync.replicas replicas.
-    #[default]
-    QuorumFsync,
-    /// On stable storage at every in-sync replica.
-    AllFsync,
-    /// Written to the kernel; for comparisons with Kafka on equal terms.
-    Kafka,
-}
 
 /// A topic's effective settings. An immutable snapshot; resolved anew when the topic or the broker changes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use replication::{
 use storage::StorageError;
 
 use super::{CurrentLeader, PartitionError};
-use crate::config::{Durability, TopicConfig};
+use crate::config::TopicConfig;
 use crate::metadata::PartitionImage;
 
 /// A partition's replica on this node, and what keeps it from serving.
@@ -283,11 +283,6 @@ pub(super) fn record_of(image: &PartitionImage, config: ReplicaConfig) -> Partit
 /// What the topic's settings say about the replicas of a partition. Kafka counts at most as many in-sync replicas as a
 /// partition has replicas.
 pub(super) fn replica_config(config: &TopicConfig, replicas: usize) -> ReplicaConfig {
-    let durability = match config.durability() {
-        Durability::QuorumFsync => replication::Durability::QuorumFsync,
-        Durability::AllFsync => replication::Durability::AllFsync,
-        Durability::Kafka => replication::Durability::Kafka,
-    };
     let min_insync_replicas = usize::try_from(config.min_insync_replicas()).unwrap_or(usize::MAX);
-    ReplicaConfig::new(min_insync_replicas.min(replicas), durability)
+    ReplicaConfig::new(min_insync_replicas.min(replicas), config.durability())
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::op::{Answer, InodeId, Op, Pending, WriteContent};
 use super::state::{Boot, Shared};
 use crate::buffer::{AlignedBuf, ChunkSlice, PAGE_SIZE};
-use crate::effects::{DirEntry, Disk, DiskSpace, Durability, File, NewDir, OpenOptions};
+use crate::effects::{DirEntry, Disk, DiskSpace, File, NewDir, OpenOptions, WriteMode};
 
 /// A node's disk.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl SimDisk {
             unreachable!("creating yields a file")
         };
         let (inode, content) = (inode?, WriteContent::Early(content));
-        self.done(path, Op::Write { inode, content, offset: 0, durability: Durability::Buffered }).await?;
+        self.done(path, Op::Write { inode, content, offset: 0, mode: WriteMode::Buffered }).await?;
         Ok(inode)
     }
 
@@ -231,7 +231,7 @@ impl File for SimFile {
         }
     }
 
-    async fn write_at(&self, slices: Vec<ChunkSlice>, offset: u64, durability: Durability) -> io::Result<()> {
+    async fn write_at(&self, slices: Vec<ChunkSlice>, offset: u64, mode: WriteMode) -> io::Result<()> {
         let unaligned =
             |slice: &ChunkSlice| !slice.as_ptr().addr().is_multiple_of(PAGE_SIZE) && self.options.direct;
         if slices.iter().any(|slice| self.refuses(offset, slice.write_len()) || unaligned(slice)) {
@@ -239,7 +239,7 @@ impl File for SimFile {
         }
         let late = self.disk.shared.lock().rng.bool();
         let content = WriteContent::new(slices, late);
-        self.change(Op::Write { inode: self.inode, content, offset, durability }).await
+        self.change(Op::Write { inode: self.inode, content, offset, mode }).await
     }
 
     async fn sync(&self) -> io::Result<()> {

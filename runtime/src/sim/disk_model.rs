@@ -10,7 +10,7 @@ use super::fault::{Fault, FaultKind, Latency, OpKind};
 use super::inode::{Inode, SECTOR_SIZE};
 use super::op::{Answer, InodeId, Op, Pending};
 use crate::buffer::PAGE_SIZE;
-use crate::effects::{DirEntry, DiskSpace, Durability, OpenOptions};
+use crate::effects::{DirEntry, DiskSpace, OpenOptions, WriteMode};
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,9 +131,9 @@ impl DiskModel {
                 content.truncate(count);
                 Answer::Content(Ok(content))
             }
-            Op::Write { inode, content, offset, durability } => {
+            Op::Write { inode, content, offset, mode } => {
                 let bytes = content.into_bytes();
-                Answer::Done(self.write(inode, offset, &bytes, durability))
+                Answer::Done(self.write(inode, offset, &bytes, mode))
             }
             Op::Sync { inode } => {
                 self.inode(inode).sync();
@@ -141,7 +141,7 @@ impl DiskModel {
             }
             Op::Prewrite { inode, from, to } => {
                 let zeros = vec![0; to_usize(to.saturating_sub(from))];
-                Answer::Done(self.write(inode, from, &zeros, Durability::Durable))
+                Answer::Done(self.write(inode, from, &zeros, WriteMode::Durable))
             }
             Op::Truncate { inode, length } => {
                 self.inode(inode).truncate(to_usize(length));
@@ -156,7 +156,7 @@ impl DiskModel {
         match op {
             Op::Write { inode, content, offset, .. } => {
                 let bytes = content.into_bytes();
-                Answer::Done(self.write(inode, offset, &bytes, Durability::Buffered))
+                Answer::Done(self.write(inode, offset, &bytes, WriteMode::Buffered))
             }
             Op::Rename { to } => Answer::Done(self.rename_unsynced(path, &to)),
             Op::Sync { .. } | Op::SyncDir => Answer::Done(Ok(())),
@@ -169,7 +169,7 @@ impl DiskModel {
         match op {
             Op::Write { inode, offset, content: super::op::WriteContent::Early(bytes), .. } => {
                 let sectors = rng.usize(0..=bytes.len() / SECTOR_SIZE);
-                let _ = self.write(*inode, *offset, &bytes[..sectors * SECTOR_SIZE], Durability::Buffered);
+                let _ = self.write(*inode, *offset, &bytes[..sectors * SECTOR_SIZE], WriteMode::Buffered);
             }
             Op::Sync { inode } => self.inode(*inode).sync_failed(),
             _ => {}
@@ -238,7 +238,7 @@ impl DiskModel {
                 (1, Pending { op: Op::Write { inode, content, offset, .. }, .. }) => {
                     let bytes = content.into_bytes();
                     let end = rng.usize(0..=bytes.len() / SECTOR_SIZE) * SECTOR_SIZE;
-                    let _ = self.write(inode, offset, &bytes[..end], Durability::Buffered);
+                    let _ = self.write(inode, offset, &bytes[..end], WriteMode::Buffered);
                 }
                 (_, pending) => {
                     let path = pending.path;
@@ -253,11 +253,11 @@ impl DiskModel {
         let Pending { path, op, .. } = pending;
         match op {
             Op::Write { inode, content, offset, .. } => {
-                let _ = self.write(inode, offset, &content.into_bytes(), Durability::Buffered);
+                let _ = self.write(inode, offset, &content.into_bytes(), WriteMode::Buffered);
             }
             Op::Prewrite { inode, from, to } => {
                 let zeros = vec![0; to_usize(to.saturating_sub(from))];
-                let _ = self.write(inode, from, &zeros, Durability::Buffered);
+                let _ = self.write(inode, from, &zeros, WriteMode::Buffered);
             }
             // Nothing of it may have reached the disk, or all.
             op => drop(self.perform(&path, op)),
@@ -438,7 +438,7 @@ impl DiskModel {
         count
     }
 
-    fn write(&mut self, inode: InodeId, offset: u64, bytes: &[u8], how: Durability) -> io::Result<()> {
+    fn write(&mut self, inode: InodeId, offset: u64, bytes: &[u8], how: WriteMode) -> io::Result<()> {
         let start = to_usize(offset);
         let end = start + bytes.len();
         let growth = (end as u64).saturating_sub(self.inode(inode).len() as u64);
@@ -447,7 +447,7 @@ impl DiskModel {
         }
         let inode = self.inode(inode);
         inode.write(start, bytes);
-        if how == Durability::Durable {
+        if how == WriteMode::Durable {
             inode.sync_range(start..end);
         }
         Ok(())

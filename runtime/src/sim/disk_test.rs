@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Fault, FaultKind, OpKind, SECTOR_SIZE, SimEffects, SimFile, SimWorld};
 use crate::buffer::{ChunkSlice, PAGE_SIZE};
-use crate::effects::{Disk, Durability, Effects, File, OpenOptions};
+use crate::effects::{Disk, Effects, File, OpenOptions, WriteMode};
 
 const RW: OpenOptions = OpenOptions { write: true, create: true, direct: false };
 
@@ -55,7 +55,7 @@ fn a_power_cut_keeps_what_was_synced_and_any_part_of_the_rest() {
                 }
                 let (at, count) = (rng.usize(0..16), rng.usize(1..6));
                 let durable = rng.u8(0..3) == 0;
-                let how = if durable { Durability::Durable } else { Durability::Buffered };
+                let how = if durable { WriteMode::Durable } else { WriteMode::Buffered };
                 let content = bytes(&node, &vec![value; count * SECTOR_SIZE]);
                 file.write_at(content, (at * SECTOR_SIZE) as u64, how).await.unwrap();
                 length = length.max(at + count);
@@ -96,7 +96,7 @@ fn a_write_is_torn_by_a_power_cut_in_its_midst() {
         let done = world.run_on(&node, async {
             let file = node.disk().open(p("f"), RW).await.unwrap();
             let content = bytes(&node, &[7; 4 * SECTOR_SIZE]);
-            file.write_at(content, 0, Durability::Durable).await
+            file.write_at(content, 0, WriteMode::Durable).await
         });
         assert!(done.is_none(), "the writer is gone");
         let content = world.disk("a").read("f").unwrap();
@@ -208,7 +208,7 @@ fn a_killed_process_leaves_all_that_the_kernel_had() {
         let node = world.node("a");
         world.block_on(async {
             let file = node.disk().open(p("f"), RW).await.unwrap();
-            file.write_at(bytes(&node, b"unsynced"), 0, Durability::Buffered).await.unwrap();
+            file.write_at(bytes(&node, b"unsynced"), 0, WriteMode::Buffered).await.unwrap();
         });
         world.kill("a");
         let again = world.node("a");
@@ -223,7 +223,7 @@ fn a_failed_sync_is_not_healed_by_another() {
         world.disk("a").inject(Fault::new(OpKind::Sync, FaultKind::Eio).on("f").after(0, 1));
         world.block_on(async {
             let file = created(&node, "f").await;
-            file.write_at(bytes(&node, &[5; SECTOR_SIZE]), 0, Durability::Buffered).await.unwrap();
+            file.write_at(bytes(&node, &[5; SECTOR_SIZE]), 0, WriteMode::Buffered).await.unwrap();
             assert_eq!(file.sync().await.unwrap_err().raw_os_error(), Some(libc::EIO));
             file.sync().await.unwrap();
         });
@@ -242,7 +242,7 @@ fn a_lying_disk_loses_what_it_promised_to_keep() {
             world.block_on(async {
                 node.disk().create_dir_all(p("d")).await.unwrap();
                 let file = created(&node, "d/f").await;
-                file.write_at(bytes(&node, &[5; SECTOR_SIZE]), 0, Durability::Durable).await.unwrap();
+                file.write_at(bytes(&node, &[5; SECTOR_SIZE]), 0, WriteMode::Durable).await.unwrap();
                 node.disk().write_file(p("g"), vec![1; 9]).await.unwrap();
             });
             world.crash("a");
@@ -293,7 +293,7 @@ fn a_full_disk_refuses_growth_and_recovers() {
         assert_eq!(node.disk().space(p("f")).await.unwrap().available, PAGE_SIZE as u64);
         let error = file.prewrite(PAGE_SIZE as u64, 4 * PAGE_SIZE as u64).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
-        file.write_at(bytes(&node, b"inside"), 0, Durability::Durable).await.unwrap();
+        file.write_at(bytes(&node, b"inside"), 0, WriteMode::Durable).await.unwrap();
         node.disk().remove_file(p("f")).await.unwrap();
         let other = node.disk().open(p("g"), RW).await.unwrap();
         other.prewrite(0, 2 * PAGE_SIZE as u64).await.unwrap();
@@ -327,7 +327,7 @@ fn padding_may_change_while_a_page_is_written() {
         chunk.append(b"first");
         let page = chunk.pages(0..5);
         let file = world.block_on(created(&node, "f"));
-        node.spawn(async move { file.write_at(vec![page], 0, Durability::Durable).await.unwrap() });
+        node.spawn(async move { file.write_at(vec![page], 0, WriteMode::Durable).await.unwrap() });
         world.run_for(Duration::from_nanos(1));
         chunk.append(b"-second");
         world.run_for(Duration::from_secs(1));
@@ -344,9 +344,9 @@ fn direct_files_want_whole_pages() {
         let file = node.disk().open(p("f"), OpenOptions { direct: true, ..RW }).await.unwrap();
         let mut chunk = node.buffers().chunk(PAGE_SIZE).unwrap();
         chunk.append(b"abc");
-        let refused = file.write_at(vec![chunk.slice(0..3)], 0, Durability::Durable).await.unwrap_err();
+        let refused = file.write_at(vec![chunk.slice(0..3)], 0, WriteMode::Durable).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
-        file.write_at(vec![chunk.pages(0..3)], 0, Durability::Durable).await.unwrap();
+        file.write_at(vec![chunk.pages(0..3)], 0, WriteMode::Durable).await.unwrap();
         let buffer = node.buffers().buffer(PAGE_SIZE).unwrap();
         let (read, buffer) = file.read_at(buffer, 0, PAGE_SIZE).await;
         assert_eq!((read.unwrap(), &buffer.as_ref()[..4]), (PAGE_SIZE, &b"abc\0"[..]));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::fault::OpKind;
 use super::state::Boot;
 use crate::buffer::{AlignedBuf, ChunkSlice};
-use crate::effects::{DirEntry, DiskSpace, Durability, OpenOptions};
+use crate::effects::{DirEntry, DiskSpace, OpenOptions, WriteMode};
 
 /// The number of a file's content on its disk.
 pub(super) type InodeId = usize;
@@ -50,7 +50,7 @@ pub(super) enum Op {
         inode: InodeId,
         content: WriteContent,
         offset: u64,
-        durability: Durability,
+        mode: WriteMode,
     },
     Sync {
         inode: InodeId,
@@ -110,8 +110,8 @@ impl Op {
             Self::Read { offset, length, .. } | Self::ReadRange { offset, length, .. } => {
                 format!("read {offset}+{length}")
             }
-            Self::Write { content, offset, durability, .. } => {
-                format!("write {offset}+{} {durability:?}", content.len())
+            Self::Write { content, offset, mode, .. } => {
+                format!("write {offset}+{} {mode:?}", content.len())
             }
             Self::Sync { .. } => "sync".into(),
             Self::Prewrite { from, to, .. } => format!("prewrite {from}..{to}"),

@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::payload::{Parts, Payload};
 use super::reactor::Reactor;
 use crate::buffer::{AlignedBuf, BufferPool, ChunkSlice, PAGE_SIZE};
-use crate::effects::{Durability, File};
+use crate::effects::{File, WriteMode};
 use crate::time::Monotonic;
 
 /// Zeros are written in pieces of this size.
@@ -171,12 +171,7 @@ impl UringFile {
         context()
     }
 
-    async fn write_slices(
-        &self,
-        slices: Vec<ChunkSlice>,
-        offset: u64,
-        durability: Durability,
-    ) -> io::Result<()> {
+    async fn write_slices(&self, slices: Vec<ChunkSlice>, offset: u64, mode: WriteMode) -> io::Result<()> {
         self.check_alignment("offset of a write", &[offset])?;
         let total: usize = slices.iter().map(ChunkSlice::write_len).sum();
         for slice in &slices {
@@ -186,7 +181,7 @@ impl UringFile {
             return Ok(());
         }
         let context = context()?;
-        let durable = durability == Durability::Durable;
+        let durable = mode == WriteMode::Durable;
         let dsync = durable && context.durable.dsync(total);
         let (tick, started) = (clock::tick(), clock::now());
         let mut payload = Payload::Write {
@@ -312,8 +307,8 @@ impl File for UringFile {
         self.read_into(buffer, offset, length).await
     }
 
-    async fn write_at(&self, slices: Vec<ChunkSlice>, offset: u64, durability: Durability) -> io::Result<()> {
-        self.write_slices(slices, offset, durability).await
+    async fn write_at(&self, slices: Vec<ChunkSlice>, offset: u64, mode: WriteMode) -> io::Result<()> {
+        self.write_slices(slices, offset, mode).await
     }
 
     async fn sync(&self) -> io::Result<()> {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::buffer::PAGE_SIZE;
 use crate::effects::{
-    Clock, Disk, Durability, File, ListenOptions, Listener, Net, NewDir, OpenOptions, Stream,
+    Clock, Disk, File, ListenOptions, Listener, Net, NewDir, OpenOptions, Stream, WriteMode,
 };
 
 /// Runs `main` as the only shard, on a thread of its own.
@@ -109,7 +109,7 @@ fn check_direct_file(options: ShardOptions) {
         let content = pattern(3 * PAGE_SIZE - 100);
         chunk.append(&content);
         let slices = vec![chunk.pages(0..PAGE_SIZE), chunk.pages(PAGE_SIZE..content.len())];
-        file.write_at(slices, 0, Durability::Durable).await.unwrap();
+        file.write_at(slices, 0, WriteMode::Durable).await.unwrap();
         assert_eq!(file.length().await.unwrap(), 3 * PAGE_SIZE as u64);
         file.truncate(content.len() as u64).await.unwrap();
         let buffer = effects.buffers().buffer(64 << 10).unwrap();
@@ -130,7 +130,7 @@ fn direct_files_refuse_what_is_not_aligned() {
         let mut chunk = effects.buffers().chunk(PAGE_SIZE).unwrap();
         chunk.append(b"some bytes");
         for (slice, offset) in [(chunk.slice(0..10), 0), (chunk.pages(0..10), 512)] {
-            let error = file.write_at(vec![slice], offset, Durability::Durable).await.unwrap_err();
+            let error = file.write_at(vec![slice], offset, WriteMode::Durable).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains("log"), "{error}");
         }
@@ -295,7 +295,7 @@ fn a_file_is_sent() {
         let mut chunk = effects.buffers().chunk(4 << 20).unwrap();
         chunk.append(&content);
         // Written directly: nothing of it is in the page cache at first.
-        file.write_at(vec![chunk.pages(0..content.len())], 0, Durability::Durable).await.unwrap();
+        file.write_at(vec![chunk.pages(0..content.len())], 0, WriteMode::Durable).await.unwrap();
         let (client, server) = pair(&effects).await;
         for offset in [0, 12_345] {
             let expected = content[offset..].to_vec();

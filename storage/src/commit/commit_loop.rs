@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use model::Offset;
 use runtime::buffer::ChunkSlice;
-use runtime::{Clock, Disk, Durability, Effects, File};
+use runtime::{Clock, Disk, Effects, File, WriteMode};
 
 use crate::commit::journal;
 use crate::commit::state::Turn;
@@ -244,20 +244,19 @@ fn for_pending<T>(outcome: &mut Option<T>, future: Pin<&mut impl Future<Output =
 async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<(), StorageError> {
     let Write { segment, file, pages, position, end } = write;
     let bytes: u64 = pages.iter().map(|page| to_u64(page.write_len())).sum();
-    let durability = match log.config().commit_mode {
+    let mode = match log.config().commit_mode {
         // The journal goes on without what the segment has, so the segment must have it for good.
-        CommitMode::Kafka if log.commit.half().is_none() => Durability::Buffered,
-        _ => Durability::Durable,
+        CommitMode::Kafka if log.commit.half().is_none() => WriteMode::Buffered,
+        _ => WriteMode::Durable,
     };
-    if durability == Durability::Buffered {
+    if mode == WriteMode::Buffered {
         log.mark_unsynced().await?;
     }
     let clock = log.shard.effects.clock();
     let started = clock.now();
     log.shard.stats.borrow_mut().writes_in_flight += 1;
     // What is in a file without a name is lost: nothing counts as written before it has one.
-    let (written, named) =
-        both(file.write_at(pages, position, durability), name_durably(log, &segment)).await;
+    let (written, named) = both(file.write_at(pages, position, mode), name_durably(log, &segment)).await;
     let took = clock.now().since(started);
     {
         let mut stats = log.shard.stats.borrow_mut();
@@ -268,10 +267,10 @@ async fn write_pages<E: Effects>(log: &Rc<Log<E>>, write: Write<E>) -> Result<()
     }
     written.map_err(|error| StorageError::io("write", &segment.path("log"), &error))?;
     named?;
-    match durability {
-        Durability::Buffered => segment.state.borrow_mut().buffered_to = end,
+    match mode {
+        WriteMode::Buffered => segment.state.borrow_mut().buffered_to = end,
         // The mode may have changed: what was written before must not be less durable than what is acknowledged now.
-        Durability::Durable => log.sync_buffered().await?,
+        WriteMode::Durable => log.sync_buffered().await?,
     }
     // Another shard may have seen a failure while this write was under way: then nothing is trusted any more.
     if let Some(error) = log.shard.dir_failure() {

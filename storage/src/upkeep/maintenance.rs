@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::Offset;
 use runtime::buffer::ChunkSlice;
-use runtime::{Clock, Disk, Durability, Effects, File, OpenOptions};
+use runtime::{Clock, Disk, Effects, File, OpenOptions, WriteMode};
 
 use crate::StorageError;
 use crate::commit::commit_loop::start_flush;
@@ -338,7 +338,7 @@ impl<E: Effects> Log<E> {
                 continue;
             }
             let slice = self.slice_of(bytes)?;
-            let written = file.write_at(vec![slice], to_u64(position), Durability::Durable).await;
+            let written = file.write_at(vec![slice], to_u64(position), WriteMode::Durable).await;
             written.map_err(|error| StorageError::io("write", &path, &error))?;
         }
         segment.state.borrow_mut().persisted = counts;

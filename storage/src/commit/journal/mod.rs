@@ -29,7 +29,7 @@ use std::time::Duration;
 use model::Offset;
 use runtime::buffer::{ChunkSlice, PAGE_SIZE};
 use runtime::sync::Semaphore;
-use runtime::{Clock, Disk, Durability, Effects, File, Monotonic};
+use runtime::{Clock, Disk, Effects, File, Monotonic, WriteMode};
 
 use crate::commit::commit_loop::{self, start_commit};
 use crate::commit::journal::entry::{EntryBuilder, EntryId, HISTORY_MAX};
@@ -251,7 +251,7 @@ fn note_entered<E: Effects>(journal: &Journal<E>, members: Vec<Member<E>>) {
 /// Writes an entry that has been given its place, and acknowledges what is whole then.
 async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>) {
     let Place { slice, file, position, path, id } = place;
-    let written = file.write_at(vec![slice], position, Durability::Durable).await;
+    let written = file.write_at(vec![slice], position, WriteMode::Durable).await;
     if let Err(error) = written {
         shard.fail(&StorageError::io("write", &path, &error));
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use model::{Offset, TopicId, TopicPartition};
-use runtime::{Disk, Durability, Effects, File, OpenOptions};
+use runtime::{Disk, Effects, File, OpenOptions, WriteMode};
 
 use crate::StorageError;
 use crate::at_once::at_once;
@@ -276,7 +276,7 @@ async fn write_run<E: Effects>(
     let mut chunk = effects.buffers().chunk(bytes.len()).map_err(|_| StorageError::OverBudget)?;
     chunk.append(bytes);
     let slice = chunk.slice(0..bytes.len());
-    let written = file.write_at(vec![slice], position, Durability::Buffered).await;
+    let written = file.write_at(vec![slice], position, WriteMode::Buffered).await;
     written.map_err(|error| StorageError::io("write", path, &error))
 }
 
