@@ -6,8 +6,9 @@ file turns every barrier of the file system above into a flush, so even direct I
 when nobody asked for it to be durable; that is what the shutdown ioctl of a file system cannot show.
 
 Runs as a process of its own: python3 volatile_file.py MOUNT IMAGE. Commands on standard input, one per line, each
-answered with one line: `cut SEED` (from now on nothing is stored and every write and flush fails), `heal`, `delay MS`
-(how long a flush takes), `flushes` (how many there were).
+answered with one line: `cut SEED` (from now on nothing is stored and every write and flush fails), `cut-behind N SEED`
+(the same behind N more writes and flushes), `heal`, `delay MS` (how long a flush takes), `flushes` and `operations` (how
+many flushes, and writes and flushes, there were).
 """
 import ctypes
 import errno
@@ -39,7 +40,8 @@ class Disk:
         self.size = os.fstat(self.image).st_size
         self.pending = {}
         self.dead = False
-        self.flushes, self.delay_s = 0, 0
+        self.flushes, self.operations, self.delay_s = 0, 0, 0
+        self.left, self.seed = None, 0
 
     def read(self, offset, size):
         size = max(0, min(size, self.size - offset))
@@ -52,9 +54,18 @@ class Disk:
                 data[start - offset:end - offset] = content[start - block * BLOCK:end - block * BLOCK]
         return bytes(data)
 
-    def write(self, offset, data):
+    def begin(self):
+        """Counts a write or a flush, which fails if the power is off or goes now."""
+        self.operations += 1
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.cut(self.seed)
         if self.dead:
             raise OSError(errno.EIO, "power is off")
+
+    def write(self, offset, data):
+        self.begin()
         at = 0
         while at < len(data):
             block, inside = divmod(offset + at, BLOCK)
@@ -67,8 +78,7 @@ class Disk:
             at += BLOCK - inside
 
     def flush(self):
-        if self.dead:
-            raise OSError(errno.EIO, "power is off")
+        self.begin()
         self.flushes += 1
         time.sleep(self.delay_s)
         for block, content in self.pending.items():
@@ -86,7 +96,7 @@ class Disk:
                     if chance.random() < share:
                         os.pwrite(self.image, content[sector:sector + SECTOR], block * BLOCK + sector)
         self.pending.clear()
-        self.dead = True
+        self.dead, self.left = True, None
         return dropped
 
 
@@ -124,8 +134,11 @@ class Server:
         elif words[0] == "delay":
             self.disk.delay_s = int(words[1]) / 1000
             print(f"flushes take {words[1]} ms", flush=True)
-        elif words[0] == "flushes":
-            print(self.disk.flushes, flush=True)
+        elif words[0] == "cut-behind":
+            self.disk.left, self.disk.seed = int(words[1]), int(words[2])
+            print(f"to be cut behind {words[1]} operations", flush=True)
+        elif words[0] in ("flushes", "operations"):
+            print(getattr(self.disk, words[0]), flush=True)
         else:
             self.disk.dead = False
             print("healed", flush=True)
