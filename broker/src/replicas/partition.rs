@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use model::{DirectoryId, LeaderEpoch, NodeId, Offset, TopicId, TopicPartition};
+use model::{DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use replication::{Acks, Action, Input, Millis, PartitionRecord, ReplicaConfig};
 use runtime::{Clock, Effects, Monotonic};
 use storage::{Log, LogListener, StorageError};
@@ -88,13 +88,15 @@ impl<E: Effects> Partition<E> {
     /// Takes over the controller's record of an image.
     pub(super) fn apply_record(&self, record: PartitionRecord, config: ReplicaConfig) -> Transition {
         let now = self.now();
-        if self.state.borrow().is_current(record.partition_epoch, config) {
-            return Transition::None;
-        }
         let stepped = self.state.borrow_mut().apply_record(record, config, now);
         let transition = stepped.transition;
         self.follow_up(stepped);
         transition
+    }
+
+    /// Whether a record of this age, with these settings, would change nothing.
+    pub(super) fn is_current(&self, partition_epoch: PartitionEpoch, config: ReplicaConfig) -> bool {
+        self.state.borrow().is_current(partition_epoch, config)
     }
 
     /// Tells the replica that the log has grown.

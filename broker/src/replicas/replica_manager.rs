@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{LeaderEpoch, NodeId, Offset, PartitionId, TopicId, TopicPartition};
+use model::{LeaderEpoch, NodeId, Offset, PartitionEpoch, PartitionId, TopicId, TopicPartition};
 use replication::Acks;
 use runtime::{Clock, Effects};
 use storage::{LogManager, StorageError};
@@ -159,6 +159,10 @@ impl<E: Effects> ReplicaManager<E> {
     /// Gives an open partition its role.
     fn apply_partition(&self, partition: &Rc<Partition<E>>, image: &PartitionImage, config: &TopicConfig) {
         let config = replica_config(config, image.replicas.len());
+        // Most of a topic is as it was; there may be many thousand partitions.
+        if partition.is_current(PartitionEpoch(image.partition_epoch), config) {
+            return;
+        }
         let was_offline = partition.contradiction().is_some();
         let transition = partition.apply_record(record_of(image, config), config);
         if was_offline && partition.contradiction().is_none() {
