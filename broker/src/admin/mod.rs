@@ -16,7 +16,9 @@ mod stats_board;
 pub use latency_histogram::LatencyHistogram;
 pub use render::render_metrics;
 pub use server::{AdminServer, Readiness};
-pub use shard_stats::{ApiStats, ErrorStats, OfflineStats, ShardStats, StatsSource, TopicStats};
+pub use shard_stats::{
+    ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsSource, TopicStats,
+};
 pub use stats_board::StatsBoard;
 
 #[cfg(test)]

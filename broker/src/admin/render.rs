@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use storage::Histogram;
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, Kind, Labels};
 use super::latency_histogram::LatencyHistogram;
 use super::process::ProcessStats;
-use super::shard_stats::ShardStats;
+use super::shard_stats::{PartitionStats, ShardStats, TopicStats};
 
 /// Topics beyond this many, the smallest ones, are left out of /metrics; `millrace_topics_omitted` counts them.
 pub(super) const TOPICS_MAX: usize = 1000;
@@ -56,6 +56,7 @@ pub fn render_metrics(version: &str, ready: bool, process: ProcessStats, shards:
     stall_maximum(&mut out, shards);
     commits(&mut out, shards);
     topics(&mut out, shards);
+    partitions(&mut out, shards);
     out.finish()
 }
 
@@ -218,30 +219,75 @@ fn commits(out: &mut Exposition, shards: &[ShardStats]) {
     }
 }
 
+/// A number that every topic has one of.
+struct PerTopic {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&TopicStats) -> u64,
+}
+
+#[rustfmt::skip]
+static PER_TOPIC: &[PerTopic] = &[
+    PerTopic { name: "millrace_topic_partitions", kind: Kind::Gauge, help: "Partitions of a topic.", value: |t| t.partitions },
+    PerTopic { name: "millrace_topic_log_bytes", kind: Kind::Gauge, help: "Logical bytes of a topic's logs.", value: |t| t.log_bytes },
+    PerTopic { name: "millrace_topic_produced_bytes_total", kind: Kind::Counter, help: "Bytes of record batches appended to a topic for clients.", value: |t| t.produced_bytes },
+    PerTopic { name: "millrace_topic_fetched_bytes_total", kind: Kind::Counter, help: "Bytes of record batches read from a topic for clients.", value: |t| t.fetched_bytes },
+];
+
 fn topics(out: &mut Exposition, shards: &[ShardStats]) {
-    let mut totals: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut totals: BTreeMap<&str, TopicStats> = BTreeMap::new();
     for topic in shards.iter().flat_map(|stats| &stats.topics) {
-        let (partitions, log_bytes) = totals.entry(&topic.topic).or_default();
-        *partitions += topic.partitions;
-        *log_bytes += topic.log_bytes;
+        let total = totals.entry(&topic.topic).or_default();
+        total.partitions += topic.partitions;
+        total.log_bytes += topic.log_bytes;
+        total.produced_bytes += topic.produced_bytes;
+        total.fetched_bytes += topic.fetched_bytes;
     }
     let mut shown: Vec<_> = totals.into_iter().collect();
     let omitted = shown.len().saturating_sub(TOPICS_MAX);
     if omitted > 0 {
-        shown.sort_by_key(|(_, (_, log_bytes))| std::cmp::Reverse(*log_bytes));
+        shown.sort_by_key(|(_, topic)| std::cmp::Reverse(topic.log_bytes));
         shown.truncate(TOPICS_MAX);
-        shown.sort_unstable();
+        shown.sort_unstable_by_key(|(name, _)| *name);
     }
-    out.family("millrace_topic_partitions", Kind::Gauge, "Partitions of a topic.");
-    for (topic, (partitions, _)) in &shown {
-        out.sample("millrace_topic_partitions", &[("topic", topic)], partitions);
-    }
-    out.family("millrace_topic_log_bytes", Kind::Gauge, "Logical bytes of a topic's logs.");
-    for (topic, (_, log_bytes)) in &shown {
-        out.sample("millrace_topic_log_bytes", &[("topic", topic)], log_bytes);
+    for metric in PER_TOPIC {
+        out.family(metric.name, metric.kind, metric.help);
+        for (topic, total) in &shown {
+            out.sample(metric.name, &[("topic", topic)], (metric.value)(total));
+        }
     }
     out.family("millrace_topics_omitted", Kind::Gauge, "Topics left out here because there are too many.");
     out.sample("millrace_topics_omitted", &[], omitted);
+}
+
+/// An offset that every partition has one of.
+struct PerPartition {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&PartitionStats) -> i64,
+}
+
+#[rustfmt::skip]
+static PER_PARTITION: &[PerPartition] = &[
+    PerPartition { name: "millrace_partition_log_start_offset", help: "Log start offset of a partition.", value: |p| p.log_start },
+    PerPartition { name: "millrace_partition_high_watermark", help: "High watermark of a partition.", value: |p| p.high_watermark },
+    PerPartition { name: "millrace_partition_log_end_offset", help: "Log end of a partition.", value: |p| p.log_end },
+];
+
+/// Where the logs of the first partitions begin and end, if that is asked for.
+fn partitions(out: &mut Exposition, shards: &[ShardStats]) {
+    let most = shards.iter().map(|stats| stats.partitions_max).max().unwrap_or(0);
+    let mut told: Vec<_> = shards.iter().flat_map(|stats| &stats.partitions).collect();
+    told.sort_unstable();
+    told.truncate(most);
+    for metric in PER_PARTITION {
+        out.family(metric.name, Kind::Gauge, metric.help);
+        for one in &told {
+            let labels: Labels<'_> = &[("topic", &one.topic), ("partition", &one.partition)];
+            out.sample(metric.name, labels, (metric.value)(one));
+        }
+    }
 }
 
 /// Prometheus counts in floating point; above 2^53 the last digits go, which no dashboard shows.

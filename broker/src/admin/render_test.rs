@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::grammar;
 use super::super::latency_histogram::LatencyHistogram;
-use super::super::shard_stats::{ApiStats, ErrorStats, TopicStats};
+use super::super::shard_stats::{ApiStats, ErrorStats, PartitionStats, TopicStats};
 use super::*;
 
 fn shard(shard: usize) -> ShardStats {
@@ -21,8 +21,21 @@ fn shard(shard: usize) -> ShardStats {
     }
     stats.offline.count = 3;
     stats.executor.stall_max = Duration::from_millis(2);
-    stats.topics.push(TopicStats { topic: "a\"b\\c\nd".to_owned(), partitions: 1, log_bytes: 10 });
+    stats.topics.push(TopicStats {
+        topic: "a\"b\\c\nd".to_owned(),
+        partitions: 1,
+        log_bytes: 10,
+        produced_bytes: 4,
+        fetched_bytes: 5,
+    });
+    stats.partitions_max = 3;
+    let number = i32::try_from(shard).unwrap();
+    stats.partitions = [number, number + 2].map(partition).into();
     stats
+}
+
+fn partition(partition: i32) -> PartitionStats {
+    PartitionStats { topic: "t".into(), partition, log_start: 1, high_watermark: 2, log_end: 3 }
 }
 
 #[test]
@@ -56,10 +69,16 @@ fn the_samples_are_there() {
         "millrace_stall_seconds_max{shard=\"0\"} 0.002",
         "millrace_topic_log_bytes{topic=\"a\\\"b\\\\c\\nd\"} 20",
         "millrace_topic_partitions{topic=\"a\\\"b\\\\c\\nd\"} 2",
+        "millrace_topic_produced_bytes_total{topic=\"a\\\"b\\\\c\\nd\"} 8",
+        "millrace_topic_fetched_bytes_total{topic=\"a\\\"b\\\\c\\nd\"} 10",
         "millrace_topics_omitted 0",
+        "millrace_partition_log_start_offset{topic=\"t\",partition=\"0\"} 1",
+        "millrace_partition_high_watermark{topic=\"t\",partition=\"1\"} 2",
+        "millrace_partition_log_end_offset{topic=\"t\",partition=\"2\"} 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    assert!(!text.contains("partition=\"3\""), "three partitions are asked for");
 }
 
 #[test]
@@ -67,7 +86,7 @@ fn topics_are_bounded_and_the_largest_stay() {
     let mut stats = ShardStats::default();
     for index in 0..TOPICS_MAX + 3 {
         let log_bytes = u64::try_from(index).unwrap();
-        stats.topics.push(TopicStats { topic: format!("t{index}"), partitions: 1, log_bytes });
+        stats.topics.push(TopicStats { topic: format!("t{index}"), log_bytes, ..TopicStats::default() });
     }
     let text = render_metrics("0.1.0", true, ProcessStats::default(), &[stats]);
     assert_eq!(grammar::check(&text), Ok(()));

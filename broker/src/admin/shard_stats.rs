@@ -1,5 +1,7 @@
 //! What a shard tells the admin listener about itself.
 
+use std::sync::Arc;
+
 use runtime::executor::ExecutorStats;
 use storage::StorageStats;
 
@@ -44,6 +46,10 @@ pub struct ShardStats {
     pub executor: ExecutorStats,
     /// The topics that have partitions here.
     pub topics: Vec<TopicStats>,
+    /// Some of the partitions here, by topic and number.
+    pub partitions: Vec<PartitionStats>,
+    /// The most partitions that are told, over all shards.
+    pub partitions_max: usize,
     /// Groups whose coordinator is here.
     pub groups: u64,
     /// Connections that found no room, or that the system could not give us.
@@ -90,6 +96,25 @@ pub struct TopicStats {
     pub partitions: u64,
     /// The logical bytes of their logs.
     pub log_bytes: u64,
+    /// Bytes of record batches appended to them for clients.
+    pub produced_bytes: u64,
+    /// Bytes of record batches read from them for clients.
+    pub fetched_bytes: u64,
+}
+
+/// Where the log of one partition begins and ends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartitionStats {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The log start offset.
+    pub log_start: i64,
+    /// The high watermark.
+    pub high_watermark: i64,
+    /// The log end.
+    pub log_end: i64,
 }
 
 /// Where the admin listener gets statistics from. Called on an admin thread; must not wait for a shard.

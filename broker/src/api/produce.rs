@@ -331,7 +331,9 @@ fn append_one<E: Effects>(
     let log = &partition.log;
     match log.append_checked(&item.batch, partition.leader_epoch(), now) {
         Ok(info) => {
-            shard.stats.produced(item.batch.bytes().len(), info.last_offset.0 - info.first_offset.0 + 1);
+            let bytes = item.batch.bytes().len();
+            shard.stats.produced(bytes, info.last_offset.0 - info.first_offset.0 + 1);
+            partition.traffic.add_produced(bytes);
             partition.appended();
             if let Some(acks) = acks {
                 shard.replicas.wait_for_acks(&partition, acks, info.last_offset.plus(1), index, wait);

@@ -59,6 +59,7 @@ typed_settings! {
     journal_bytes_per_shard: u64 = "millrace.journal.bytes.per.shard" by u64;
     max_connections: usize = "max.connections" by usize;
     memory_per_shard_bytes: usize = "millrace.memory.per.shard.bytes" by usize;
+    metrics_partitions_max: usize = "millrace.metrics.partitions.max" by usize;
     node_id: i32 = "node.id" by i32;
     num_partitions: i32 = "num.partitions" by i32;
     offset_metadata_bytes_max: usize = "offset.metadata.max.bytes" by usize;

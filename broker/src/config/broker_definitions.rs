@@ -77,6 +77,8 @@ pub(super) static BROKER: &[Definition] = &[
     Definition::broker("millrace.journal.bytes.per.shard", Long, "33554432", "The file that acknowledges small appends to several logs by one write, made when it is first needed; 0 does without.")
         .rule(AtLeast(0)).low(),
     Definition::broker("millrace.memory.per.shard.bytes", Long, "268435456", "The memory of one shard for data: up to half of it are append chunks, pending and cached; a quarter is for requests on their way in. The default is less where all shards together would take more than half of what the machine has or the control group allows.").rule(AtLeast(16_777_216)).high(),
+    Definition::broker("millrace.metrics.partitions.max", Int, "0", "The most partitions whose log start and end, and high watermark, /metrics tells one by one; the first ones by topic and number, internal topics left out. 0 tells none.")
+        .rule(Between(0, 10_000)).low(),
     Definition::broker("millrace.produce.validation", String, "records", "What is looked at before a producer's batch is appended: every record in it, compressed or not, as Kafka does; or only the checksum and the header, which is then believed. Wrong batches break consumers, look-ups by time and retention: choose header only where all producers are known to be right.")
         .rule(OneOf(&["records", "header"])),
     Definition::broker("millrace.read.cache.bytes.per.shard", Long, "-1", "Memory of one shard that keeps what fetches read from disk for the next reader, beside millrace.memory.per.shard.bytes; what is not read again for a minute is given back. -1 is an eighth of what the machine has or the control group allows, for all shards together; 0 keeps nothing.").rule(AtLeast(-1)),

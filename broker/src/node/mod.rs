@@ -4,5 +4,5 @@ pub mod process;
 mod publishing;
 pub mod shard;
 pub mod start;
-mod stats_publisher;
+pub mod stats_publisher;
 pub mod stop;

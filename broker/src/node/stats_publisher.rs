@@ -1,14 +1,17 @@
 //! Copies a shard's counters to the board that the admin listener reads, once a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::TopicId;
 use runtime::executor::ExecutorStats;
 use runtime::{Clock, Effects};
 
-use crate::admin::{ApiStats, ErrorStats, OfflineStats, ShardStats, StatsBoard, TopicStats};
+use crate::admin::{
+    ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsBoard, TopicStats,
+};
 use crate::api::services::ShardServices;
 
 /// How old published statistics may get.
@@ -21,14 +24,16 @@ const TOPICS_MAX: usize = 1_000;
 const OFFLINE_NAMED_MAX: usize = 10;
 
 /// Publishes until the broker stops.
-pub(super) async fn publish<E: Effects>(
+pub async fn publish<E: Effects>(
     shard: Rc<ShardServices<E>>,
     read_cache_bytes: u64,
     board: Arc<StatsBoard>,
     executor: impl Fn() -> ExecutorStats,
 ) {
+    let mut traffic = TrafficTotals::default();
     while !shard.stopping() {
-        board.publish(snapshot(&shard, read_cache_bytes, executor()));
+        traffic.gather(&shard);
+        board.publish(snapshot(&shard, read_cache_bytes, executor(), &traffic));
         let clock = shard.effects.clock();
         clock.sleep_until(clock.now() + INTERVAL).await;
     }
@@ -38,6 +43,7 @@ fn snapshot<E: Effects>(
     shard: &ShardServices<E>,
     read_cache_bytes: u64,
     executor: ExecutorStats,
+    traffic: &TrafficTotals,
 ) -> ShardStats {
     let stats = &shard.stats;
     let requests =
@@ -62,7 +68,9 @@ fn snapshot<E: Effects>(
         memory_budget_bytes: shard.config().memory_per_shard_bytes() as u64 + read_cache_bytes,
         storage: shard.logs.stats(),
         executor,
-        topics: topics(shard),
+        topics: topics(shard, traffic),
+        partitions: partitions(shard),
+        partitions_max: shard.config().metrics_partitions_max(),
         groups: shard.coordinators.groups.count() as u64,
         connections_refused: stats.refused.get(),
         offline: offline(shard),
@@ -88,7 +96,7 @@ fn memory_used_bytes<E: Effects>(shard: &ShardServices<E>) -> usize {
         + shard.sessions.borrow().bytes()
 }
 
-fn topics<E: Effects>(shard: &ShardServices<E>) -> Vec<TopicStats> {
+fn topics<E: Effects>(shard: &ShardServices<E>, traffic: &TrafficTotals) -> Vec<TopicStats> {
     let mut topics: BTreeMap<Arc<str>, TopicStats> = BTreeMap::new();
     shard.replicas.for_each(|partition| {
         let name = &partition.name.topic;
@@ -96,8 +104,58 @@ fn topics<E: Effects>(shard: &ShardServices<E>) -> Vec<TopicStats> {
             return;
         }
         let topic = topics.entry(Arc::clone(name)).or_default();
+        (topic.produced_bytes, topic.fetched_bytes) = traffic.of(partition.topic_id);
         topic.partitions += 1;
         topic.log_bytes += partition.log.size_bytes();
     });
     topics.into_iter().map(|(name, stats)| TopicStats { topic: name.to_string(), ..stats }).collect()
+}
+
+/// The first partitions of topics that are not internal, by topic and number, if any are asked for.
+fn partitions<E: Effects>(shard: &ShardServices<E>) -> Vec<PartitionStats> {
+    let most = shard.config().metrics_partitions_max();
+    if most == 0 {
+        return Vec::new();
+    }
+    let image = shard.image();
+    let mut told = Vec::new();
+    shard.replicas.for_each(|partition| {
+        if image.topic_by_id(partition.topic_id).is_some_and(|topic| !topic.internal) {
+            told.push(PartitionStats {
+                topic: Arc::clone(&partition.name.topic),
+                partition: partition.name.partition.0,
+                log_start: partition.log.log_start_offset().0,
+                high_watermark: partition.high_watermark().0,
+                log_end: partition.log.log_end_offset().0,
+            });
+        }
+    });
+    told.sort_unstable();
+    told.truncate(most);
+    told
+}
+
+/// Bytes produced to and fetched from the topics of a shard since its start.
+#[derive(Default)]
+struct TrafficTotals {
+    by_topic: HashMap<TopicId, (u64, u64)>,
+}
+
+impl TrafficTotals {
+    /// Adds what has passed since the last call; forgets topics that are gone.
+    fn gather<E: Effects>(&mut self, shard: &ShardServices<E>) {
+        shard.replicas.for_each(|partition| {
+            let (produced, fetched) = partition.traffic.take();
+            if produced + fetched > 0 {
+                let total = self.by_topic.entry(partition.topic_id).or_default();
+                *total = (total.0 + produced, total.1 + fetched);
+            }
+        });
+        let image = shard.image();
+        self.by_topic.retain(|id, _| image.topic_by_id(*id).is_some());
+    }
+
+    fn of(&self, topic: TopicId) -> (u64, u64) {
+        self.by_topic.get(&topic).copied().unwrap_or_default()
+    }
 }

@@ -13,6 +13,7 @@ use super::acks::{AckWait, AckWaiters};
 use super::fetch_waits::{FetchWait, FetchWaiters};
 use super::offline_partitions::{OfflinePartition, OfflinePartitions};
 use super::replica_state::{RecoveredLog, ReplicaState, Stepped, Transition, replica_config};
+use super::traffic::Traffic;
 use super::{CurrentLeader, PartitionError};
 use crate::config::TopicConfig;
 
@@ -24,6 +25,8 @@ pub struct Partition<E: Effects> {
     pub topic_id: TopicId,
     /// The records.
     pub log: Rc<Log<E>>,
+    /// What clients have done to it.
+    pub traffic: Traffic,
     effects: E,
     state: RefCell<ReplicaState>,
     acks: AckWaiters,
@@ -55,6 +58,7 @@ impl<E: Effects> Partition<E> {
             name: log.topic_partition().clone(),
             topic_id: log.topic_id(),
             log: Rc::clone(&log),
+            traffic: Traffic::default(),
             effects,
             state: RefCell::new(ReplicaState::recovered(node, recovered, config)),
             acks: AckWaiters::default(),

@@ -26,6 +26,7 @@ mod offline_partitions;
 mod power_cut;
 mod produce_rules;
 mod producers;
+mod published_stats;
 mod records;
 mod reopening;
 mod request_errors;

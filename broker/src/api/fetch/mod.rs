@@ -438,6 +438,7 @@ async fn read_partition<E: Effects>(shard: &ShardServices<E>, item: &Item, readi
     let patience = if first { patience } else { Patience::None };
     match read_charged(shard, log, item.fetch_offset, limits, log.reads_ranges(), patience).await {
         Ok(Found { parts, bytes, more, starved }) => {
+            partition.traffic.add_fetched(bytes);
             answer.bytes = bytes;
             answer.counted = if more { bytes.max(item.max_bytes) } else { bytes };
             // Behind something that was read, what there is no memory for waits for the next request.
