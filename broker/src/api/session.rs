@@ -65,11 +65,15 @@ impl Session {
         }
     }
 
-    /// Notes what the client calls itself. Nearly all clients keep to one name, which is then shared by their requests.
+    /// Notes what the client calls itself. Nearly all clients keep to one short name, which is then shared by their requests.
     pub fn note_client_id(&self, client_id: Option<&str>) -> Option<Rc<str>> {
         let mut last = self.client_id.borrow_mut();
         if last.as_deref() != client_id {
-            *last = client_id.map(Rc::from);
+            let noted = client_id.map(Rc::from);
+            if client_id.is_some_and(|id| id.len() > SHARED_BYTES_MAX) {
+                return noted;
+            }
+            *last = noted;
         }
         last.clone()
     }
@@ -130,6 +134,9 @@ fn shortened(text: &str) -> String {
 
 const KEPT_CHARS_MAX: usize = 100;
 
+/// A longer name of a client is not kept between its requests.
+const SHARED_BYTES_MAX: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +165,8 @@ mod tests {
         assert!(Rc::ptr_eq(&first, &second));
         assert_eq!(session.note_client_id(Some("b")).as_deref(), Some("b"));
         assert_eq!(session.note_client_id(None), None);
+        let long = "x".repeat(30_000);
+        assert_eq!(session.note_client_id(Some(&long)).as_deref(), Some(&*long));
+        assert_eq!(session.to_string(), "User:ANONYMOUS on OUT", "it takes no memory of an idle connection");
     }
 }
