@@ -5,28 +5,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use net::protocol::{ApiKey, RequestHeader, Segment};
 use net::{ExchangeLimits, FrameError, StartedRequest, Turn};
-use runtime::sync::{Notify, Permit};
+use runtime::sync::Notify;
 use runtime::{Clock, Effects, Monotonic};
 
 use crate::api::dispatch::{Handled, dispatch, finish};
-use crate::api::reply::ExternalPart;
-use crate::api::reply::Reply;
+use crate::api::reply::{ExternalPart, Reply};
 use crate::api::request::{CloseReason, RequestContext};
-use crate::api::request_memory::{FREE_BYTES, RequestGrant};
 use crate::api::services::ShardServices;
 use crate::api::session::Session;
 use crate::clients::connection_end::{DISCARD_TIME_MAX, discard};
 use crate::clients::connections::{Connections, OpenConnection};
+use crate::clients::inbound_memory::{InboundMemory, NextReceive};
 use crate::clients::outgoing::Outgoing;
 use crate::clients::response_sender::ResponseSender;
-use crate::clients::slow_arrivals::{Arrival, PATIENCE};
+use crate::clients::slow_arrivals::Arrival;
 use crate::clients::transport::Transport;
 
 /// One connection. Lives on the shard that accepted it.
@@ -50,12 +46,7 @@ pub(crate) struct Connection<E: Effects, T: Transport<E>> {
     /// Both directions are shut; what is being worked on cannot be answered any more.
     aborted: Cell<bool>,
     last_active: Cell<Monotonic>,
-    /// Memory for the request that is arriving or expected, if it is large.
-    grant: RefCell<Option<RequestGrant>>,
-    /// While a large request has memory and all of it has not arrived: since when, less the time of its waits.
-    arriving: Cell<Option<Monotonic>>,
-    /// Small requests on their way to other shards.
-    in_transit_bytes: Cell<usize>,
+    memory: Rc<InboundMemory<E>>,
 }
 
 impl<E: Effects, T: Transport<E>> Connection<E, T> {
@@ -71,11 +62,13 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
             ..ExchangeLimits::default()
         };
         let now = shard.effects.clock().now();
+        let session = Rc::new(session);
+        let memory = InboundMemory::new(Rc::clone(&shard), Rc::clone(&connections), Rc::clone(&session));
         Rc::new(Self {
             shard,
             connections,
             transport,
-            session: Rc::new(session),
+            session,
             exchange: RefCell::new(net::Exchange::new(limits)),
             external: RefCell::default(),
             next_token: Cell::new(0),
@@ -85,9 +78,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
             closed: Cell::new(false),
             aborted: Cell::new(false),
             last_active: Cell::new(now),
-            grant: RefCell::default(),
-            arriving: Cell::new(None),
-            in_transit_bytes: Cell::new(0),
+            memory,
         })
     }
 
@@ -104,7 +95,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         while !self.closed.get() {
             self.progress.notified().await;
         }
-        drop(self.grant.take());
+        self.memory.release();
         if !self.aborted.get() {
             discard(self.shard.effects.clock(), &self.transport).await;
         }
@@ -119,13 +110,12 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
             }
             if !self.exchange.borrow().wants_read() {
                 // It needs no more memory than it has. While it waits for its turn it may still have to give way.
-                if let Some(grant) = &mut *self.grant.borrow_mut() {
-                    grant.arrived();
-                }
+                self.memory.stop_growing();
                 self.progress.notified().await;
                 continue;
             }
-            let room_max = self.reserve().await;
+            let next = NextReceive::of(&self.exchange.borrow());
+            let room_max = self.memory.make_room(next).await;
             if self.session.is_ending() {
                 // Perhaps without the memory.
                 break;
@@ -144,79 +134,12 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
         Ok(())
     }
 
-    /// Gets memory for what is received next; yields the room that it may take. Until more has arrived than every
-    /// connection has room for anyway, an announced size alone gets none.
-    async fn reserve(&self) -> usize {
-        let (announced, wanted, arrived) = {
-            let exchange = self.exchange.borrow();
-            (exchange.next_request_bytes(), exchange.wanted(), exchange.buffered_bytes())
-        };
-        let granted = self.grant.borrow().as_ref().map_or(0, RequestGrant::bytes);
-        match announced {
-            Some(bytes) if bytes > FREE_BYTES => {
-                if arrived < FREE_BYTES && granted < arrived + wanted {
-                    return FREE_BYTES - arrived;
-                }
-                self.grow(arrived + wanted).await;
-            }
-            None if wanted > FREE_BYTES => {
-                let mut grant = self.grant.borrow_mut();
-                if grant.is_none() {
-                    *grant = self.shard.request_memory.try_expect(wanted);
-                }
-                if grant.is_none() {
-                    return FREE_BYTES;
-                }
-            }
-            _ => {}
-        }
-        usize::MAX
-    }
-
-    /// Waits for memory, at the expense of connections whose request arrives too slowly.
-    async fn grow(&self, to_bytes: usize) {
-        let clock = self.shard.effects.clock();
-        let began = clock.now();
-        let grant = self.grant.take();
-        let mut grant = grant.unwrap_or_else(|| self.shard.request_memory.begin());
-        let more_bytes = to_bytes.saturating_sub(grant.bytes());
-        let mut counted = began;
-        {
-            let mut growing = pin!(grant.grow(to_bytes));
-            while !self.session.is_ending() {
-                let (ending, patience) =
-                    (pin!(self.session.end_begun()), pin!(clock.sleep_until(counted + PATIENCE)));
-                if let Either::Left(_) = select(growing.as_mut(), select(ending, patience)).await {
-                    break;
-                }
-                let now = clock.now();
-                self.forgive(now.since(counted));
-                counted = now;
-                self.connections.make_way(self.session.connection_id, now, now.since(began), more_bytes);
-            }
-        }
-        self.forgive(clock.now().since(counted));
-        if self.arriving.get().is_none() {
-            self.arriving.set(Some(clock.now()));
-        }
-        *self.grant.borrow_mut() = Some(grant);
-    }
-
-    /// Does not count the time of a wait for memory when the request is judged.
-    fn forgive(&self, waited: Duration) {
-        self.arriving.set(self.arriving.get().map(|since| since + waited));
-    }
-
     /// Starts a request and, unless it is a Produce, runs it to its end. A request that cannot be answered
     /// completes without a response, so that those before it still go out.
     async fn start(self: &Rc<Self>, request: StartedRequest) -> Result<(), CloseReason> {
         let StartedRequest { turn, frame } = request;
         let bytes = frame.len();
-        let mut grant = if bytes > FREE_BYTES { self.grant.take() } else { None };
-        if let Some(grant) = &mut grant {
-            grant.arrived();
-        }
-        self.arriving.set(None);
+        let grant = self.memory.arrived(bytes);
         let started = self.shard.effects.clock().now();
         let (context, body) = match RequestHeader::decode(&frame) {
             Ok((header, body)) => (RequestContext::new(&self.session, &header), frame.slice_ref(body)),
@@ -234,7 +157,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
                 // What is appended here has been copied; what goes to other shards is kept by the message.
                 let grant = grant.filter(|_| request.in_transit);
                 let small = if request.in_transit && grant.is_none() {
-                    Some(self.send_along(bytes).await)
+                    Some(self.memory.in_transit(bytes).await)
                 } else {
                     None
                 };
@@ -254,15 +177,6 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
             }
         }
         Ok(())
-    }
-
-    /// Charges a small request that is on its way to another shard, unless it has the room that every connection has.
-    async fn send_along(self: &Rc<Self>, bytes: usize) -> InTransit<E, T> {
-        let total = self.in_transit_bytes.get() + bytes;
-        self.in_transit_bytes.set(total);
-        let memory = &self.shard.request_memory;
-        let charged = if total > FREE_BYTES { Some(memory.in_transit(bytes).await) } else { None };
-        InTransit { connection: Rc::clone(self), bytes, _charged: charged }
     }
 
     /// Waits until the client has been sent all responses so far: records of one response at most are kept for it, as in
@@ -381,7 +295,7 @@ impl<E: Effects, T: Transport<E>> OpenConnection for Connection<E, T> {
     }
 
     fn arrival(&self, now: Monotonic) -> Option<Arrival> {
-        let since = self.arriving.get().filter(|_| !self.aborted.get())?;
+        let since = self.memory.arriving_since().filter(|_| !self.aborted.get())?;
         let bytes = self.exchange.borrow().buffered_bytes();
         Some(Arrival { connection_id: self.session.connection_id, bytes, received_for: now.since(since) })
     }
@@ -400,20 +314,6 @@ impl<E: Effects, T: Transport<E>> OpenConnection for Connection<E, T> {
 
     fn is_drained(&self) -> bool {
         self.closed.get()
-    }
-}
-
-/// A small request on its way to another shard.
-struct InTransit<E: Effects, T: Transport<E>> {
-    connection: Rc<Connection<E, T>>,
-    bytes: usize,
-    _charged: Option<Permit>,
-}
-
-impl<E: Effects, T: Transport<E>> Drop for InTransit<E, T> {
-    fn drop(&mut self) {
-        let in_transit = &self.connection.in_transit_bytes;
-        in_transit.set(in_transit.get() - self.bytes);
     }
 }
 

@@ -4,6 +4,7 @@ pub mod closing_lines;
 pub(crate) mod connection;
 pub(crate) mod connection_end;
 pub mod connections;
+pub(crate) mod inbound_memory;
 pub mod listener;
 pub(crate) mod outgoing;
 pub(crate) mod response_sender;

@@ -9,9 +9,7 @@ use model::TopicId;
 use runtime::executor::ExecutorStats;
 use runtime::{Clock, Effects};
 
-use crate::admin::{
-    ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsBoard, TopicStats,
-};
+use crate::admin::{ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsBoard, TopicStats};
 use crate::api::services::ShardServices;
 
 /// How old published statistics may get.
