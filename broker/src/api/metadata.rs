@@ -5,19 +5,23 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use net::protocol::{Array, ErrorCode};
 use net::protocol::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
+use net::protocol::{Array, ErrorCode, encode_response};
 use runtime::Effects;
 
-use super::pace::Pace;
 use super::cluster::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, advertised};
+use super::metadata_answers::{AnswerSource, AnswerVariant};
+use super::pace::Pace;
 use super::partition_state::PartitionState;
-use crate::metadata::{MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name};
-use crate::api::request::RequestContext;
+use super::reply::Reply;
+use crate::api::request::{CloseReason, RequestContext};
 use crate::api::services::ShardServices;
+use crate::metadata::{
+    MetadataImage, NewTopic, TopicAssignment, TopicImage, is_internal, is_reserved, validate_topic_name,
+};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=13;
@@ -35,26 +39,27 @@ const VERSION_BY_ID: i16 = 12;
 const CREATED_MAX: usize = 1_000;
 
 /// Answers one request.
+///
+/// # Errors
+/// The answer cannot be expressed in the request's version.
 pub async fn handle<E: Effects>(
     shard: &Rc<ShardServices<E>>,
     context: &RequestContext,
     request: MetadataRequest<'_>,
-) -> MetadataResponse {
+) -> Result<Reply<E>, CloseReason> {
     let asked = match request.topics {
-        Some(topics) if context.api_version >= VERSION_NULLABLE || !topics.is_empty() => Some(topics),
-        _ => None,
+        Some(topics) if context.api_version >= VERSION_NULLABLE || !topics.is_empty() => topics,
+        _ => return all_topics(shard, context, &request).await,
     };
-    if let Some(topics) = asked
-        && context.api_version < VERSION_BY_ID
-        && topics.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
+    if context.api_version < VERSION_BY_ID
+        && asked.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
     {
-        return refused(&topics);
+        return Reply::encode(context, &refused(&asked));
     }
     let may_create = context.api_version < VERSION_AUTO_CREATE || request.allow_auto_topic_creation;
     let missing: Vec<String> = {
         let image = shard.image();
-        let names = asked.iter().flat_map(|topics| topics.iter());
-        let names = names.filter(|topic| topic.topic_id.is_zero()).filter_map(|topic| topic.name);
+        let names = asked.iter().filter(|topic| topic.topic_id.is_zero()).filter_map(|topic| topic.name);
         names.filter(|name| image.topic(name).is_none()).map(str::to_owned).collect()
     };
     let mut created = BTreeMap::new();
@@ -63,26 +68,61 @@ pub async fn handle<E: Effects>(
     }
     let image = shard.image();
     let operations = request.include_topic_authorized_operations;
-    let mut named = BTreeSet::new();
-    let mut topics = Vec::new();
-    let mut pace = Pace::default();
-    match asked {
-        None => {
-            for topic in image.topics() {
-                pace.worked(1 + topic.partitions.len()).await;
-                topics.push(describe(shard, topic, operations));
-            }
-        }
-        Some(asked) => {
-            for topic in asked.iter().filter(|topic| named.insert((topic.topic_id, topic.name))) {
-                let topic = one_of_many(shard, &image, topic, &created, operations);
-                pace.worked(1 + topic.partitions.len()).await;
-                topics.push(topic);
-            }
-        }
+    let (mut named, mut topics, mut pace) = (BTreeSet::new(), Vec::new(), Pace::default());
+    for topic in asked.iter().filter(|topic| named.insert((topic.topic_id, topic.name))) {
+        let topic = one_of_many(shard, &image, topic, &created, operations);
+        pace.worked(1 + topic.partitions.len()).await;
+        topics.push(topic);
     }
-    let (host, port) = advertised(shard, context);
-    let cluster_operations = request.include_cluster_authorized_operations && context.api_version <= 10;
+    let variant = variant(shard, context, &request);
+    Reply::encode(context, &response(shard, &variant, topics))
+}
+
+/// Answers with all topics, as they were described before if nothing has changed.
+async fn all_topics<E: Effects>(
+    shard: &Rc<ShardServices<E>>,
+    context: &RequestContext,
+    request: &MetadataRequest<'_>,
+) -> Result<Reply<E>, CloseReason> {
+    let source = || AnswerSource {
+        image: shard.image(),
+        offline_changes: shard.replicas.offline().changes(),
+        is_read_only: shard.logs.dir().is_failed(),
+    };
+    let variant = variant(shard, context, request);
+    let make = async |image: &MetadataImage| {
+        let (mut topics, mut pace) = (Vec::new(), Pace::default());
+        for topic in image.topics() {
+            pace.worked(1 + topic.partitions.len()).await;
+            topics.push(describe(shard, topic, variant.topic_operations));
+        }
+        let response = response(shard, &variant, topics);
+        Ok::<_, CloseReason>(encode_response(context.api_version, context.correlation_id, &response)?)
+    };
+    let answer = shard.metadata_answers.answer(&variant, source, make).await?;
+    Ok(Reply::repeated(context, &answer))
+}
+
+fn variant<E: Effects>(
+    shard: &ShardServices<E>,
+    context: &RequestContext,
+    request: &MetadataRequest<'_>,
+) -> AnswerVariant {
+    AnswerVariant {
+        version: context.api_version,
+        address: advertised(shard, context),
+        topic_operations: request.include_topic_authorized_operations,
+        cluster_operations: request.include_cluster_authorized_operations && context.api_version <= 10,
+    }
+}
+
+/// The answer with these topics.
+fn response<E: Effects>(
+    shard: &ShardServices<E>,
+    variant: &AnswerVariant,
+    topics: Vec<MetadataResponseTopic>,
+) -> MetadataResponse {
+    let (host, port) = variant.address.clone();
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
             node_id: shard.identity.node_id.0,
@@ -93,7 +133,7 @@ pub async fn handle<E: Effects>(
         cluster_id: Some(shard.identity.cluster_id.clone()),
         controller_id: shard.identity.node_id.0,
         topics,
-        cluster_authorized_operations: if cluster_operations {
+        cluster_authorized_operations: if variant.cluster_operations {
             CLUSTER_OPERATIONS
         } else {
             OPERATIONS_NOT_ASKED
@@ -137,7 +177,8 @@ async fn create<E: Effects>(shard: &Rc<ShardServices<E>>, names: Vec<String>) ->
             Ok(_) => {}
             // A name too much like another's stays unknown, as in Kafka.
             Err(error)
-                if matches!(error.code, ErrorCode::TopicAlreadyExists | ErrorCode::InvalidTopicException) => {}
+                if matches!(error.code, ErrorCode::TopicAlreadyExists | ErrorCode::InvalidTopicException) => {
+            }
             Err(error) => drop(refused.insert(name, error.code)),
         }
     }
@@ -154,10 +195,9 @@ fn one_of_many<E: Effects>(
     match (asked.topic_id.is_zero(), asked.name) {
         (false, _) => match image.topic_by_id(asked.topic_id) {
             Some(topic) => describe(shard, topic, operations),
-            None => MetadataResponseTopic {
-                topic_id: asked.topic_id,
-                ..unknown(None, ErrorCode::UnknownTopicId)
-            },
+            None => {
+                MetadataResponseTopic { topic_id: asked.topic_id, ..unknown(None, ErrorCode::UnknownTopicId) }
+            }
         },
         (true, Some(name)) => by_name(shard, image, name, refused, operations),
         (true, None) => unknown(None, ErrorCode::InvalidRequest),
@@ -193,7 +233,11 @@ fn unknown(name: Option<String>, code: ErrorCode) -> MetadataResponseTopic {
     }
 }
 
-fn describe<E: Effects>(shard: &ShardServices<E>, topic: &Arc<TopicImage>, operations: bool) -> MetadataResponseTopic {
+fn describe<E: Effects>(
+    shard: &ShardServices<E>,
+    topic: &Arc<TopicImage>,
+    operations: bool,
+) -> MetadataResponseTopic {
     let partitions = topic
         .partition_ids()
         .zip(&topic.partitions)

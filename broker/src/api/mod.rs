@@ -21,6 +21,7 @@ mod config_resources;
 pub mod dispatch;
 mod groups;
 mod loggers;
+pub mod metadata_answers;
 mod named_topic;
 mod named_twice;
 mod owners;
@@ -45,6 +46,7 @@ macro_rules! handlers {
             let mut offered = vec![
                 (ApiKey::Produce, produce::VERSIONS),
                 (ApiKey::Fetch, fetch::VERSIONS),
+                (ApiKey::Metadata, metadata::VERSIONS),
                 $((<net::protocol::$module::$request as Request>::API_KEY, $module::VERSIONS),)*
             ];
             offered.sort_by_key(|(key, _)| key.code());
@@ -68,6 +70,11 @@ macro_rules! handlers {
                     let (request, _granted) = admit(shard, context, fetch::VERSIONS, body, &repaired).await?;
                     Box::pin(fetch::handle(shard, context, request)).await.map(Handled::Replied)
                 }
+                ApiKey::Metadata => {
+                    let (request, _granted) =
+                        admit(shard, context, metadata::VERSIONS, body, &repaired).await?;
+                    Box::pin(metadata::handle(shard, context, request)).await.map(Handled::Replied)
+                }
                 $(key if key == <net::protocol::$module::$request as Request>::API_KEY => {
                     let (request, _granted): (net::protocol::$module::$request, _) =
                         admit(shard, context, $module::VERSIONS, body, &repaired).await?;
@@ -81,6 +88,7 @@ macro_rules! handlers {
 }
 
 pub mod fetch;
+pub mod metadata;
 pub mod produce;
 
 handlers! {
@@ -113,7 +121,6 @@ handlers! {
     list_offsets: ListOffsetsRequest,
     list_partition_reassignments: ListPartitionReassignmentsRequest,
     list_transactions: ListTransactionsRequest,
-    metadata: MetadataRequest,
     offset_commit: OffsetCommitRequest,
     offset_delete: OffsetDeleteRequest,
     offset_fetch: OffsetFetchRequest,

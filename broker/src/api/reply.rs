@@ -44,6 +44,11 @@ impl<E: Effects> Reply<E> {
         Ok(Self::of(unsupported_api_versions_response(context.correlation_id)?, Vec::new()))
     }
 
+    /// Answers with a response that was encoded for another request of the same version.
+    pub(super) fn repeated(context: &RequestContext, encoded: &EncodedResponse) -> Self {
+        Self::of(encoded.for_request(context.correlation_id), Vec::new())
+    }
+
     fn of(encoded: EncodedResponse, external: Vec<ExternalPart<E>>) -> Self {
         let EncodedResponse { segments, errors } = encoded;
         Self { segments, external, errors }

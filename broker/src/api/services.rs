@@ -15,6 +15,7 @@ use storage::{LogManager, RecordChecker};
 use crate::api::fetch::elements::FetchElements;
 use crate::api::fetch::memory::FetchMemory;
 use crate::api::fetch::session::FetchSessions;
+use crate::api::metadata_answers::MetadataAnswers;
 use crate::api::request_memory::RequestMemory;
 use crate::config::BrokerConfig;
 use crate::controller::Controller;
@@ -66,6 +67,8 @@ pub struct ShardServices<E: Effects> {
     pub request_memory: RequestMemory,
     /// Looks at the records that clients of this shard send.
     pub records: RecordChecker<E>,
+    /// Answers to Metadata requests for all topics.
+    pub metadata_answers: MetadataAnswers,
     /// Producer ids to give away.
     pub producer_ids: ProducerIds,
     /// What happened here, counted.

@@ -11,6 +11,7 @@ use storage::{LogDir, LogManager, RecordChecker};
 use crate::api::fetch::elements::FetchElements;
 use crate::api::fetch::memory::FetchMemory;
 use crate::api::fetch::session::FetchSessions;
+use crate::api::metadata_answers::MetadataAnswers;
 use crate::api::request_memory::RequestMemory;
 use crate::api::services::{Current, Identity, ShardServices};
 use crate::clients::connections::Connections;
@@ -54,6 +55,9 @@ pub struct Shard<E: Effects> {
     calls: Calls<Self>,
 }
 
+/// The part of a shard's memory that may go to kept answers to Metadata requests.
+const METADATA_ANSWERS_SHARE: usize = 64;
+
 impl<E: Effects> Shard<E> {
     /// A shard with an empty image. `controller` is given to shard 0 only.
     pub fn new(
@@ -91,6 +95,7 @@ impl<E: Effects> Shard<E> {
             request_memory: RequestMemory::new(memory_bytes / 4, config.socket_request_bytes_max()),
             records: RecordChecker::new(effects.clone(), config.trusts_headers()),
             effects,
+            metadata_answers: MetadataAnswers::new(memory_bytes / METADATA_ANSWERS_SHARE),
             producer_ids: ProducerIds::default(),
             stats: Stats::default(),
             controller,

@@ -4,7 +4,7 @@
 //! touched on the data path.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{PartitionId, TopicId, TopicPartition};
@@ -37,6 +37,7 @@ type Partitions = BTreeMap<(TopicId, PartitionId), OfflinePartition>;
 #[derive(Debug, Default)]
 pub struct OfflinePartitions {
     count: AtomicUsize,
+    changes: AtomicU64,
     partitions: Mutex<Partitions>,
 }
 
@@ -63,6 +64,12 @@ impl OfflinePartitions {
     #[must_use]
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// Rises with every change, after it: what was learnt while it stood still holds.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// What is wrong with a partition, if anything is.
@@ -97,6 +104,7 @@ impl OfflinePartitions {
         let mut partitions = self.lock();
         change(&mut partitions);
         self.count.store(partitions.len(), Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Partitions> {

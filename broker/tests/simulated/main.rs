@@ -20,6 +20,7 @@ mod leadership;
 mod leftovers;
 mod listeners;
 mod metadata;
+mod metadata_answers;
 mod named_twice;
 mod not_there_yet;
 mod offline_partitions;

@@ -149,6 +149,26 @@ pub struct EncodedResponse {
     pub errors: ErrorCounts,
 }
 
+impl EncodedResponse {
+    /// The same response to another request of its version. Everything behind the correlation id is shared.
+    #[must_use]
+    pub fn for_request(&self, correlation_id: i32) -> Self {
+        let mut segments = self.segments.clone();
+        if let Some(Segment::Bytes(first)) = segments.first_mut() {
+            let mut head = BytesMut::with_capacity(FRAME_SIZE_BYTES + CORRELATION_ID_BYTES);
+            head.extend_from_slice(
+                &first.split_to(FRAME_SIZE_BYTES + CORRELATION_ID_BYTES)[..FRAME_SIZE_BYTES],
+            );
+            head.extend_from_slice(&correlation_id.to_be_bytes());
+            segments.insert(0, Segment::Bytes(head.freeze()));
+        }
+        Self { segments, errors: self.errors.clone() }
+    }
+}
+
+/// Stands behind the size of a response frame.
+const CORRELATION_ID_BYTES: usize = 4;
+
 /// Writes a whole response frame.
 ///
 /// # Errors

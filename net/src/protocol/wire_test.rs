@@ -146,6 +146,17 @@ fn record_bytes_are_not_copied_into_a_response() {
 }
 
 #[test]
+fn a_response_can_answer_another_request() {
+    for version in [9, 16] {
+        let response = fetch_response(Bytes::from(vec![7; 500]).into());
+        let encoded = |correlation_id| encode_response(version, correlation_id, &response).unwrap();
+        let other = encoded(1).for_request(-2);
+        assert_eq!(flat(&other.segments), flat(&encoded(-2).segments), "version {version}");
+        assert_eq!(other.errors, encoded(-2).errors);
+    }
+}
+
+#[test]
 fn a_request_that_was_built_reads_back_the_same() {
     let partitions = [produce::PartitionProduceData { index: 3, records: Some(b"batch") }];
     let topics = [produce::TopicProduceData {
