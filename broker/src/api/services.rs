@@ -99,9 +99,9 @@ impl Current {
         }
     }
 
-    /// Takes over a new image; yields the one before.
-    pub fn replace_image(&self, image: Arc<MetadataImage>) -> Arc<MetadataImage> {
-        self.image.replace(image)
+    /// Takes over a new image.
+    pub fn replace_image(&self, image: Arc<MetadataImage>) {
+        self.image.replace(image);
     }
 
     /// Takes over new settings.

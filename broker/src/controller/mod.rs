@@ -26,7 +26,7 @@ pub use metadata_log::{LogProgress, MetadataLog};
 
 use crate::config::BrokerConfig;
 use crate::metadata::decide::{Command, CreatedTopic, Facts, NewTopic, TopicCreation, check_total};
-use crate::metadata::{ControllerError, MetadataImage, MetadataRecord};
+use crate::metadata::{ControllerError, MetadataDelta, MetadataImage, MetadataRecord};
 use in_flight::{InFlight, Proposed};
 
 /// What the controller needs of the node that it runs on.
@@ -40,12 +40,12 @@ pub trait ControllerHost<E: Effects>: Clone + 'static {
     /// The broker's settings, with the dynamic ones of the image that was published last.
     fn config(&self) -> Arc<BrokerConfig>;
 
-    /// Hands an image to all shards, which take it over in the order of these calls. The future that it yields completes
-    /// when all of them have followed.
+    /// Hands an image and what is new in it to all shards, which take it over in the order of these calls. The future that
+    /// it yields completes when all of them have followed.
     fn publish(
         &self,
         image: &Arc<MetadataImage>,
-        changed: &[TopicId],
+        delta: &Arc<MetadataDelta>,
     ) -> impl Future<Output = LocalBoxFuture<'static, ()>>;
 }
 
@@ -265,8 +265,8 @@ impl<E: Effects> Controller<E> {
                 continue;
             }
             change.records.iter().for_each(|record| report::report(&before, record));
-            let changed = changed_topics(&before, &change.records);
-            let followed = host.publish(&change.image, &changed).await;
+            let delta = Arc::new(MetadataDelta::of(&before, &change.records));
+            let followed = host.publish(&change.image, &delta).await;
             let controller = Rc::clone(&self);
             host.effects().spawn(async move {
                 followed.await;
@@ -302,17 +302,4 @@ fn removed_names(before: &MetadataImage, records: &[MetadataRecord]) -> Vec<Arc<
         _ => None,
     });
     removed.map(|topic| Arc::clone(&topic.name)).collect()
-}
-
-/// The topics that these records are about.
-fn changed_topics(before: &MetadataImage, records: &[MetadataRecord]) -> Vec<TopicId> {
-    let changed = records.iter().filter_map(|record| match record {
-        MetadataRecord::Topic { id, .. } => Some(*id),
-        MetadataRecord::Partition { topic_id, .. } | MetadataRecord::RemoveTopic { topic_id } => {
-            Some(*topic_id)
-        }
-        MetadataRecord::TopicConfig { topic, .. } => before.topic(topic).map(|topic| topic.id),
-        MetadataRecord::BrokerConfig { .. } | MetadataRecord::ProducerIds { .. } => None,
-    });
-    changed.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -129,6 +129,11 @@ impl MetadataImage {
         self.broker_configs.get(&node).map(|configs| BTreeMap::clone(configs)).unwrap_or_default()
     }
 
+    /// Brokers with dynamic configs, present or past; `None` means all.
+    pub fn configured_brokers(&self) -> impl Iterator<Item = Option<NodeId>> {
+        self.broker_configs.keys().copied()
+    }
+
     /// The first producer id that no block has taken.
     #[must_use]
     pub const fn next_producer_id(&self) -> i64 {

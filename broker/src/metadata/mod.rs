@@ -5,6 +5,7 @@
 
 mod alike_names;
 pub mod decide;
+mod delta;
 mod error;
 mod image;
 mod records;
@@ -12,6 +13,7 @@ mod removed_topics;
 mod topic_name;
 
 pub use decide::{CreatedTopic, NewTopic, TopicAssignment};
+pub use delta::MetadataDelta;
 pub use error::ControllerError;
 pub use image::{ImageBuilder, MetadataImage, PartitionImage, TopicImage};
 pub use records::MetadataRecord;

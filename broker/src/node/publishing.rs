@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, LocalBoxFuture, join_all};
-use model::{NodeId, TopicId};
+use model::NodeId;
 use runtime::Effects;
 
 use crate::api::services::ShardServices;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHost;
-use crate::metadata::MetadataImage;
+use crate::metadata::{MetadataDelta, MetadataImage};
 
 impl<E: Effects> ControllerHost<E> for Rc<ShardServices<E>> {
     fn effects(&self) -> &E {
@@ -26,14 +26,18 @@ impl<E: Effects> ControllerHost<E> for Rc<ShardServices<E>> {
         ShardServices::config(self)
     }
 
-    async fn publish(&self, image: &Arc<MetadataImage>, changed: &[TopicId]) -> LocalBoxFuture<'static, ()> {
+    async fn publish(
+        &self,
+        image: &Arc<MetadataImage>,
+        delta: &Arc<MetadataDelta>,
+    ) -> LocalBoxFuture<'static, ()> {
         let mut followed = Vec::with_capacity(self.placement.shards());
         for target in 0..self.placement.shards() {
-            let (image, changed) = (Arc::clone(image), changed.to_vec());
+            let (image, delta) = (Arc::clone(image), Arc::clone(delta));
             followed.push(if target == self.index {
-                Either::Left(self.apply_image(image, changed))
+                Either::Left(self.apply_image(image, &delta))
             } else {
-                Either::Right(self.send_call(target, move |shard| shard.apply_image(image, changed)).await)
+                Either::Right(self.send_call(target, move |shard| shard.apply_image(image, &delta)).await)
             });
         }
         join_all(followed).map(drop).boxed_local()
@@ -41,29 +45,28 @@ impl<E: Effects> ControllerHost<E> for Rc<ShardServices<E>> {
 }
 
 impl<E: Effects> ShardServices<E> {
-    /// Takes over a new image, at once. The future completes when the partitions of `changed` topics are in line with it.
+    /// Takes over a new image, at once; `delta` says what is new in it. The future completes when the logs of this shard are
+    /// in line with it.
     pub fn apply_image(
         self: &Rc<Self>,
         image: Arc<MetadataImage>,
-        changed: Vec<TopicId>,
+        delta: &MetadataDelta,
     ) -> impl Future<Output = ()> + use<E> {
-        let config = BrokerConfig::with_dynamic(
-            &self.config(),
-            &image.broker_configs(None),
-            &image.broker_configs(Some(self.identity.node_id)),
-        );
-        let broker_changed = config.is_some();
+        if delta.broker_configs().next().is_some() {
+            self.apply_broker_configs(&image);
+        }
+        self.current.replace_image(Arc::clone(&image));
+        delta.removed_topics().for_each(|topic| self.coordinators.topic_deleted(topic));
+        self.replicas.apply_image(image, &self.config(), delta)
+    }
+
+    fn apply_broker_configs(&self, image: &MetadataImage) {
+        let own = image.broker_configs(Some(self.identity.node_id));
+        let config = BrokerConfig::with_dynamic(&self.config(), &image.broker_configs(None), &own);
         if let Some(config) = config {
             self.tell_overridden(&config);
             self.current.replace_config(Arc::new(config));
         }
-        let before = self.current.replace_image(Arc::clone(&image));
-        let changed = if broker_changed { image.topics().map(|topic| topic.id).collect() } else { changed };
-        let removed = changed.iter().filter(|id| image.topic_by_id(**id).is_none());
-        for topic in removed.filter_map(|id| before.topic_by_id(*id)) {
-            self.coordinators.topic_deleted(topic);
-        }
-        self.replicas.apply_image(image, &self.config(), changed)
     }
 
     /// Logs which settings of the start have ceased to count, once for all shards.

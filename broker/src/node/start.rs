@@ -21,7 +21,7 @@ use crate::config::{BrokerConfig, TopicConfig};
 use crate::controller::{Controller, MetadataLog};
 use crate::logging::Loggers;
 use crate::mesh::placement::Placement;
-use crate::metadata::{CLUSTER_METADATA, MetadataImage};
+use crate::metadata::{CLUSTER_METADATA, MetadataDelta, MetadataImage};
 use crate::node::shard::{CallPorts, Shard, Shared};
 use crate::replicas::Partition;
 
@@ -214,13 +214,13 @@ pub async fn bring_up<E: Effects>(
     let services = &shard.services;
     let controller = services.controller.as_ref().context("only shard 0 brings the broker up")?;
     let image = controller.image();
-    let topics: Vec<TopicId> = image.topics().map(|topic| topic.id).collect();
+    let everything = Arc::new(MetadataDelta::everything(&image));
     let partitions = image.partition_count();
     let began = services.effects.clock().now();
     services
         .call_all(move |shard| {
-            let (image, topics) = (Arc::clone(&image), topics.clone());
-            shard.apply_image(image, topics)
+            let (image, everything) = (Arc::clone(&image), Arc::clone(&everything));
+            shard.apply_image(image, &everything)
         })
         .await;
     if partitions > 0 {

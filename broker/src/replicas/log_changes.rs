@@ -1,7 +1,7 @@
-//! Topics whose logs have yet to follow the metadata: one image after the other, in order, behind the image itself.
+//! Partitions whose logs have yet to follow the metadata: one image after the other, in order, behind the image itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,12 +19,15 @@ const LOG_CHANGES_MAX: usize = 32;
 /// Changes that wait for those before them; the controller bounds how many there are.
 #[derive(Default)]
 pub(super) struct LogChanges {
-    waiting: RefCell<VecDeque<(Vec<TopicId>, oneshot::Sender<()>)>>,
+    waiting: RefCell<VecDeque<Waiting>>,
     running: Cell<bool>,
 }
 
+/// Partitions, and who hears when their logs are in line.
+type Waiting = (Vec<(TopicId, PartitionId)>, oneshot::Sender<()>);
+
 impl LogChanges {
-    fn next(&self) -> Option<(Vec<TopicId>, oneshot::Sender<()>)> {
+    fn next(&self) -> Option<Waiting> {
         self.waiting.borrow_mut().pop_front()
     }
 }
@@ -46,12 +49,15 @@ enum LogChange {
 }
 
 impl<E: Effects> ReplicaManager<E> {
-    /// Queues topics whose logs are to be brought in line with the image of that moment or a later one. The receiver hears
+    /// Queues partitions whose logs are to be brought in line with the image of that moment or a later one. The receiver hears
     /// when that is done, or that it will not be because the broker stops.
-    pub(super) fn add_log_changes(self: &Rc<Self>, topics: Vec<TopicId>) -> oneshot::Receiver<()> {
+    pub(super) fn add_log_changes(
+        self: &Rc<Self>,
+        partitions: Vec<(TopicId, PartitionId)>,
+    ) -> oneshot::Receiver<()> {
         let changes = &self.log_changes;
         let (sender, receiver) = oneshot::channel();
-        changes.waiting.borrow_mut().push_back((topics, sender));
+        changes.waiting.borrow_mut().push_back((partitions, sender));
         if !changes.running.replace(true) {
             self.effects.spawn(Rc::clone(self).change_logs());
         }
@@ -59,53 +65,39 @@ impl<E: Effects> ReplicaManager<E> {
     }
 
     async fn change_logs(self: Rc<Self>) {
-        while let Some((topics, done)) = self.log_changes.next() {
+        while let Some((partitions, done)) = self.log_changes.next() {
             // The next start makes up for what is left out.
             if !self.is_stopping() {
-                self.align_topics(topics).await;
+                self.align(partitions).await;
                 let _gone = done.send(());
             }
         }
         self.log_changes.running.set(false);
     }
 
-    /// Opens and deletes the logs of topics as the image has it.
-    async fn align_topics(self: &Rc<Self>, topics: Vec<TopicId>) {
+    /// Opens and deletes logs as the image has it.
+    async fn align(self: &Rc<Self>, partitions: Vec<(TopicId, PartitionId)>) {
         let image = self.image();
-        let work: Vec<LogChange> = topics
-            .into_iter()
-            .flat_map(|id| match image.topic_by_id(id) {
-                Some(topic) => self.align_topic(topic),
-                None => self.removed_topic(id),
-            })
-            .collect();
+        let change = |(topic_id, id): (TopicId, PartitionId)| match image.topic_by_id(topic_id) {
+            Some(topic) => self.log_change(topic, id),
+            None => Some(LogChange::Delete { topic_id, partition: id }),
+        };
+        let work: Vec<LogChange> = partitions.into_iter().filter_map(change).collect();
         stream::iter(work).for_each_concurrent(LOG_CHANGES_MAX, |change| self.change_log(change)).await;
     }
 
-    fn align_topic(&self, topic: &Arc<TopicImage>) -> Vec<LogChange> {
-        let hosted = self.hosted.borrow();
-        let change = |id| {
-            let is_wanted = self.is_wanted(topic, id);
-            let open = LogChange::Open { topic: Arc::clone(topic), partition: id };
-            match hosted.get(&(topic.id, id)) {
-                None => is_wanted.then_some(open),
-                Some(Hosted::Offline(..)) if !is_wanted => {
-                    Some(LogChange::Forget { topic_id: topic.id, partition: id })
-                }
-                Some(Hosted::Offline(..)) => self.reopening.waits(topic.id, id).then_some(open),
-                // Its role has changed already. The log stays until nothing acknowledged depends on it.
-                Some(Hosted::Online(_)) => None,
+    fn log_change(&self, topic: &Arc<TopicImage>, id: PartitionId) -> Option<LogChange> {
+        let is_wanted = self.is_wanted(topic, id);
+        let open = LogChange::Open { topic: Arc::clone(topic), partition: id };
+        match self.hosted.borrow().get(&(topic.id, id)) {
+            None => is_wanted.then_some(open),
+            Some(Hosted::Offline(..)) if !is_wanted => {
+                Some(LogChange::Forget { topic_id: topic.id, partition: id })
             }
-        };
-        topic.partition_ids().filter_map(change).collect()
-    }
-
-    fn removed_topic(&self, topic_id: TopicId) -> Vec<LogChange> {
-        let hosted = self.hosted.borrow();
-        let ids = hosted.keys().filter(|(id, _)| *id == topic_id);
-        // A map's order differs from run to run, and simulations are to be the same each time.
-        let ids: BTreeSet<PartitionId> = ids.map(|(_, partition)| *partition).collect();
-        ids.into_iter().map(|partition| LogChange::Delete { topic_id, partition }).collect()
+            Some(Hosted::Offline(..)) => self.reopening.waits(topic.id, id).then_some(open),
+            // Its role has changed already. The log stays until nothing acknowledged depends on it.
+            Some(Hosted::Online(_)) => None,
+        }
     }
 
     async fn change_log(self: &Rc<Self>, change: LogChange) {

@@ -33,9 +33,8 @@ impl Reopening {
         self.waiting.borrow_mut().remove(&(topic, partition));
     }
 
-    fn topics(&self) -> Vec<TopicId> {
-        let topics: BTreeSet<TopicId> = self.waiting.borrow().iter().map(|(topic, _)| *topic).collect();
-        topics.into_iter().collect()
+    fn all(&self) -> Vec<(TopicId, PartitionId)> {
+        self.waiting.borrow().iter().copied().collect()
     }
 }
 
@@ -49,17 +48,17 @@ impl<E: Effects> ReplicaManager<E> {
         is_new
     }
 
-    /// Queues the topics behind the changes of the metadata, so that no try meets a deletion.
+    /// Queues the partitions behind the changes of the metadata, so that no try meets a deletion.
     async fn reopen(self: Rc<Self>) {
         let clock = self.effects.clock().clone();
         let mut pause = PAUSE_MIN;
         loop {
             clock.sleep_until(clock.now() + pause).await;
-            let topics = self.reopening.topics();
-            if topics.is_empty() || self.is_stopping() {
+            let partitions = self.reopening.all();
+            if partitions.is_empty() || self.is_stopping() {
                 break;
             }
-            let _stopping = self.add_log_changes(topics).await;
+            let _stopping = self.add_log_changes(partitions).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
         self.reopening.running.set(false);

@@ -4,7 +4,7 @@
 //! behind that, in order of the images (`log_changes`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::partition::Partition;
 use super::reopening::Reopening;
 use super::replica_state::{Transition, has_replica, record_of, replica_config};
 use crate::config::{BrokerConfig, TopicConfig};
-use crate::metadata::{MetadataImage, PartitionImage, TopicImage};
+use crate::metadata::{MetadataDelta, MetadataImage, PartitionImage, TopicImage};
 
 /// Hears which leaderships begin and end on a shard, while the image that says so is taken over.
 pub trait LeadershipListener<E: Effects> {
@@ -116,28 +116,38 @@ impl<E: Effects> ReplicaManager<E> {
         self.stopping.get()
     }
 
-    /// Takes over a new image and the broker's settings that belong to it: the partitions of `changed` topics that are here
-    /// get their roles and settings before this returns. The future completes when the logs are in line, too.
+    /// Takes over a new image, of which `delta` says what is new, and the broker's settings that belong to it: the partitions
+    /// that are here get their roles and settings before this returns. The future completes when the logs are in line, too.
     pub fn apply_image(
         self: &Rc<Self>,
         image: Arc<MetadataImage>,
         config: &Arc<BrokerConfig>,
-        changed: Vec<TopicId>,
+        delta: &MetadataDelta,
     ) -> impl Future<Output = ()> + use<E> {
-        if !Arc::ptr_eq(config, &self.config.borrow()) {
+        let is_reconfigured = !Arc::ptr_eq(config, &self.config.borrow());
+        if is_reconfigured {
             *self.config.borrow_mut() = Arc::clone(config);
             self.topic_configs.borrow_mut().clear();
         }
-        let before = self.image.replace(Arc::clone(&image));
-        for id in &changed {
-            self.topic_configs.borrow_mut().remove(id);
-            match (image.topic_by_id(*id), before.topic_by_id(*id)) {
-                (Some(topic), _) => self.apply_topic(topic),
-                (None, Some(removed)) => self.close_topic(removed),
-                (None, None) => {}
-            }
+        *self.image.borrow_mut() = Arc::clone(&image);
+        for id in delta.topic_configs().chain(delta.removed_topics().map(|topic| topic.id)) {
+            self.topic_configs.borrow_mut().remove(&id);
         }
-        let aligned = (!changed.is_empty()).then(|| self.add_log_changes(changed));
+        let reconfigured: BTreeSet<_> = if is_reconfigured {
+            // In order, unlike the map: simulations are to be the same each time.
+            self.hosted.borrow().keys().copied().collect()
+        } else {
+            partitions_of(delta.topic_configs().filter_map(|id| image.topic_by_id(id))).collect()
+        };
+        reconfigured.into_iter().for_each(|(topic, id)| self.apply_settings(&image, topic, id));
+        let changed: Vec<_> = delta.partitions().filter(|(topic, id)| (self.owns)(*topic, *id)).collect();
+        changed.iter().for_each(|(topic, id)| self.apply_role(&image, *topic, *id));
+        let removed = partitions_of(delta.removed_topics());
+        let removed: Vec<_> = removed.filter(|(topic, id)| (self.owns)(*topic, *id)).collect();
+        let open = removed.iter().filter_map(|(topic, id)| self.hosted(*topic, *id));
+        open.for_each(|partition| self.close(&partition));
+        let behind = [changed, removed].concat();
+        let aligned = (!behind.is_empty()).then(|| self.add_log_changes(behind));
         async move {
             if let Some(aligned) = aligned {
                 let _stopping = aligned.await;
@@ -145,14 +155,19 @@ impl<E: Effects> ReplicaManager<E> {
         }
     }
 
-    fn apply_topic(&self, topic: &Arc<TopicImage>) {
-        let config = self.topic_config(topic);
-        for id in topic.partition_ids() {
-            let (Some(partition), Some(image)) = (self.hosted(topic.id, id), topic.partition(id)) else {
-                continue;
-            };
-            partition.log.set_config(config.to_log_config());
-            self.apply_partition(&partition, image, &config);
+    fn apply_settings(&self, image: &MetadataImage, topic_id: TopicId, id: PartitionId) {
+        let (Some(partition), Some(topic)) = (self.hosted(topic_id, id), image.topic_by_id(topic_id)) else {
+            return;
+        };
+        partition.log.set_config(self.topic_config(topic).to_log_config());
+        self.apply_role(image, topic_id, id);
+    }
+
+    fn apply_role(&self, image: &MetadataImage, topic_id: TopicId, id: PartitionId) {
+        let Some(partition) = self.hosted(topic_id, id) else { return };
+        let Some(topic) = image.topic_by_id(topic_id) else { return };
+        if let Some(record) = topic.partition(id) {
+            self.apply_partition(&partition, record, &self.topic_config(topic));
         }
     }
 
@@ -180,13 +195,7 @@ impl<E: Effects> ReplicaManager<E> {
         }
     }
 
-    /// Nobody is served any more; the logs are deleted in their turn.
-    fn close_topic(&self, topic: &TopicImage) {
-        for partition in topic.partition_ids().filter_map(|id| self.hosted(topic.id, id)) {
-            self.close(&partition);
-        }
-    }
-
+    /// Nobody is served any more; the log is deleted in its turn.
     pub(super) fn close(&self, partition: &Rc<Partition<E>>) {
         let led = partition.leads();
         partition.close();
@@ -312,4 +321,10 @@ impl<E: Effects> ReplicaManager<E> {
             self.effects.clock().sleep_until(now + EXPIRY_INTERVAL).await;
         }
     }
+}
+
+fn partitions_of<'a>(
+    topics: impl Iterator<Item = &'a Arc<TopicImage>>,
+) -> impl Iterator<Item = (TopicId, PartitionId)> {
+    topics.flat_map(|topic| topic.partition_ids().map(|id| (topic.id, id)))
 }

@@ -67,6 +67,22 @@ fn changes_that_come_together_share_writes() {
     });
 }
 
+/// The second client is refused because of what the first one's change will make, which does not come.
+#[test]
+fn nobody_is_refused_for_what_does_not_come() {
+    in_world(7, async |world| {
+        let broker = Broker::start(world.node("broker"), 1, &[]).await;
+        let disk = world.disk("broker");
+        for path in ["__cluster_metadata", "journal"] {
+            disk.inject(Fault::new(OpKind::Write, FaultKind::Eio).on(path));
+        }
+        let millisecond = Duration::from_millis(1);
+        disk.set_latency(Latency { min: 500 * millisecond, max: 600 * millisecond });
+        let codes = create_at_once(&world, broker.address, &vec!["t".to_owned(); 3]).await;
+        assert_eq!(codes, [ErrorCode::KafkaStorageError; 3]);
+    });
+}
+
 /// The disk fails at some write of the metadata. Who was told of success finds the topic after a restart; the others
 /// hear of the failure, and see nothing of what was to be.
 #[test]

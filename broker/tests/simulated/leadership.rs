@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::metadata::ImageBuilder;
+use broker::metadata::{ImageBuilder, MetadataDelta, MetadataRecord, PartitionImage};
 use bytes::Bytes;
 use model::{
     LeaderEpoch, NodeId, Offset, PartitionId, RecordBatch, RecordBatchBuilder, TopicPartition, Uuid,
@@ -54,6 +54,18 @@ fn batch(record: &Bytes) -> Bytes {
     RecordBatchBuilder::new(Offset(0)).record(0, None, Some(record)).build()
 }
 
+/// As [`record`], of a partition that this broker alone has.
+fn record_of(topic_id: Uuid, partition: i32, leader_epoch: i32) -> MetadataRecord {
+    let image = PartitionImage {
+        replicas: vec![NodeId(ME)],
+        isr: vec![NodeId(ME)],
+        leader: NodeId(ME),
+        leader_epoch: LeaderEpoch(leader_epoch),
+        partition_epoch: leader_epoch,
+    };
+    MetadataRecord::Partition { topic_id, partition: PartitionId(partition), image }
+}
+
 /// Appends to the metadata log of a broker that does not run.
 async fn append_to_metadata(effects: &SimEffects, records: &[Bytes]) {
     let options = LogDirOptions { node_id: NodeId(ME), cluster_id: None, lock: None };
@@ -89,14 +101,16 @@ impl World {
 
     /// Publishes an image in which the partition is led so. Does not wait for logs to follow.
     fn publish(&self, isr: &[i32], led: Led) {
-        self.publish_record(self.topic_id, &record(self.topic_id, &[ME, OTHER], isr, led));
+        self.publish_record(&record(self.topic_id, &[ME, OTHER], isr, led));
     }
 
-    fn publish_record(&self, topic_id: Uuid, record: &Bytes) {
+    fn publish_record(&self, record: &Bytes) {
         let (shard, bytes) = (&self.broker.shard, batch(record));
         let mut image = ImageBuilder::from_image(&shard.image());
         image.apply_batch(&RecordBatch::parse(&bytes).expect("a batch")).expect("applies");
-        drop(shard.apply_image(Arc::new(image.build()), vec![topic_id]));
+        let image = image.build();
+        let delta = MetadataDelta::everything(&image);
+        drop(shard.apply_image(Arc::new(image), &delta));
     }
 
     /// Begins to create a topic of one partition, and waits until an image has it.
@@ -275,7 +289,7 @@ fn roles_change_before_logs_that_are_still_being_created() {
         assert_eq!(it.produced().await, NOT_LEADER);
         assert!(clock.now().since(before) < Duration::from_millis(100));
         // What is being created takes the role that it has by then.
-        it.publish_record(slow, &record(slow, &[ME, OTHER], &[ME, OTHER], Led(OTHER, 1, 1)));
+        it.publish_record(&record(slow, &[ME, OTHER], &[ME, OTHER], Led(OTHER, 1, 1)));
         assert!(!it.is_hosted(slow));
         it.world.disk("broker").clear_faults();
         it.pause(Duration::from_secs(20)).await;
@@ -294,7 +308,7 @@ fn what_could_not_be_opened_is_forgotten_when_its_replica_goes_elsewhere() {
         it.pause(Duration::from_secs(20)).await;
         assert_eq!(it.broker.shard.replicas.offline().count(), 1);
         assert_eq!(produce(&mut it.client, "full", &[0], 1, "v").await, Some(vec![(STORAGE, -1)]));
-        it.publish_record(full, &record(full, &[OTHER], &[OTHER], Led(OTHER, 1, 1)));
+        it.publish_record(&record(full, &[OTHER], &[OTHER], Led(OTHER, 1, 1)));
         assert_eq!(produce(&mut it.client, "full", &[0], 1, "v").await, Some(vec![(NOT_LEADER, -1)]));
         it.pause(Duration::from_secs(1)).await;
         assert!(it.broker.shard.replicas.offline().is_empty());
@@ -321,6 +335,29 @@ fn a_record_that_contradicts_itself_takes_the_partition_offline_and_nothing_else
         assert!(it.broker.shard.replicas.offline().is_empty());
         assert_eq!(it.produced().await, OK);
         it.broker.stop().await;
+    });
+}
+
+/// The image has new epochs for all partitions, but the delta names one.
+#[test]
+fn only_partitions_that_the_delta_names_are_looked_at() {
+    in_world(12, async |world| {
+        let broker = Broker::start(world.node("broker"), 1, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        create_topic(&mut client, "t", 2).await;
+        create_topic(&mut client, "u", 1).await;
+        let (shard, image) = (&broker.shard, broker.shard.image());
+        let id = |name| image.topic(name).expect("created").id;
+        let changed = record_of(id("t"), 1, 5);
+        let delta = MetadataDelta::of(&image, std::slice::from_ref(&changed));
+        let after = image.with(&[record_of(id("t"), 0, 5), changed, record_of(id("u"), 0, 5)]);
+        shard.apply_image(Arc::new(after), &delta).await;
+        let epoch = |name, partition| {
+            let hosted = shard.replicas.hosted(id(name), PartitionId(partition)).expect("hosted");
+            hosted.leader_epoch().0
+        };
+        assert_eq!([epoch("t", 0), epoch("t", 1), epoch("u", 0)], [0, 5, 0]);
+        broker.stop().await;
     });
 }
 

@@ -30,7 +30,7 @@ fn answers_are_made_once_and_show_every_change() {
         let broker = Broker::start(world.node("broker"), 1, &[]).await;
         let mut client = Client::connect(&world.node("client"), broker.address).await;
         let mut other = Client::connect(&world.node("client"), broker.address).await;
-        let made = || broker.shard.services.metadata_answers.made();
+        let made = || broker.shard.metadata_answers.made();
         create_topic(&mut client, "a", 2).await;
         let before = made();
         let first = ask(&mut client, 12, false).await;
@@ -49,13 +49,13 @@ fn answers_are_made_once_and_show_every_change() {
         delete(&mut client, "a").await;
         assert_eq!(names(&ask(&mut other, 12, false).await), ["b"]);
 
-        let id = broker.shard.services.image().topic("b").expect("created").id;
+        let id = broker.shard.image().topic("b").expect("created").id;
         let name = TopicPartition::new("b", PartitionId(0));
         let offline = OfflinePartition { name, is_readable: false, reason: "test".into() };
-        broker.shard.services.replicas.offline().note(id, offline);
+        broker.shard.replicas.offline().note(id, offline);
         let code = |response: &MetadataResponse| named(response.topics[0].partitions[0].error_code);
         assert_eq!(code(&ask(&mut client, 12, false).await), ErrorCode::LeaderNotAvailable);
-        broker.shard.services.replicas.offline().forget(id, PartitionId(0));
+        broker.shard.replicas.offline().forget(id, PartitionId(0));
         assert_eq!(code(&ask(&mut client, 12, false).await), ErrorCode::None);
         broker.stop().await;
     });

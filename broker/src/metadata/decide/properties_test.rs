@@ -1,5 +1,5 @@
-//! Proves that no sequence of commands makes an image that breaks its invariants, and that a replay of what was decided
-//! makes the same image.
+//! Proves that no sequence of commands makes an image that breaks its invariants, that the delta of each change names all
+//! that differs, and that a replay of what was decided makes the same image.
 
 use model::{NodeId, TopicId, Uuid};
 use proptest::collection::vec;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::{AlterOp, Alteration};
 use crate::metadata::records::MetadataRecord;
-use crate::metadata::{ImageBuilder, MetadataImage};
+use crate::metadata::{ImageBuilder, MetadataDelta, MetadataImage};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -116,8 +116,10 @@ proptest! {
         let mut log = Vec::new();
         for step in steps {
             let records = decide(step, &image, &mut facts, &mut next_id);
-            image = image.with(&records);
+            let before = std::mem::take(&mut image);
+            image = before.with(&records);
             image.check_invariants();
+            MetadataDelta::of(&before, &records).check_covers(&before, &image);
             log.extend(records);
         }
         let mut replayed = ImageBuilder::default();
