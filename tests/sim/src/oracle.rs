@@ -35,6 +35,8 @@ pub(crate) struct Known {
     /// Retention has said that everything below may be gone.
     pub(crate) log_start: Offset,
     pub(crate) producers: BTreeMap<ProducerId, Producer>,
+    /// The log is being cut at its end.
+    pub(crate) cutting: bool,
     /// What the log reported as the reason not to go on.
     pub(crate) failure: Option<String>,
 }
@@ -91,10 +93,27 @@ impl Oracle {
         producer.last_batch = Some(first);
     }
 
-    /// After a restart: what lies behind the end of the log was never acknowledged and is gone.
+    /// The log is about to be cut at `offset`, so that anything there or behind it may go. Yields where it will end.
+    pub(crate) fn cutting(&self, offset: Offset) -> Offset {
+        let mut known = self.known.borrow_mut();
+        let reaches = known.sent.range(..offset).next_back().filter(|(_, sent)| sent.last_offset >= offset);
+        let end = reaches.map_or(offset, |(first, _)| *first);
+        known.acked = known.acked.min(end);
+        known.cutting = true;
+        end
+    }
+
+    /// The log has been cut, and ends here.
+    pub(crate) fn cut(&self, log_end: Offset) {
+        self.restarted(log_end);
+        self.known.borrow_mut().acked = log_end;
+    }
+
+    /// After a restart: what lies behind the end of the log was never acknowledged, or cut off, and is gone.
     pub(crate) fn restarted(&self, log_end: Offset) {
         let mut known = self.known.borrow_mut();
         known.sent.split_off(&log_end);
+        known.cutting = false;
         known.failure = None;
         let mut producers: BTreeMap<ProducerId, Producer> = BTreeMap::new();
         for (first, sent) in &known.sent {
@@ -110,7 +129,9 @@ impl Oracle {
 impl LogListener for Oracle {
     fn durable(&self, durable_end: Offset) {
         let mut known = self.known.borrow_mut();
-        known.acked = known.acked.max(durable_end);
+        if !known.cutting {
+            known.acked = known.acked.max(durable_end);
+        }
     }
 
     fn failed(&self, error: &StorageError) {

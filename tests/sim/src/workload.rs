@@ -10,7 +10,7 @@ use model::{
     TopicPartition, Uuid,
 };
 use runtime::{Clock, Effects};
-use storage::{AppendError, AppendOrigin, CommitMode, StorageError};
+use storage::{AppendError, AppendOrigin, CommitMode, CutCommitted, StorageError, TruncateError};
 
 use crate::invariants::Broken;
 use crate::oracle::{Clients, Oracle};
@@ -114,7 +114,8 @@ async fn step(
         }
         60..66 => together(server, clients, id, rng).await,
         66..75 => log.flush().await.map_err(stuck),
-        75..88 => {
+        75..78 => cut(server, log, oracle, rng).await,
+        78..88 => {
             pause(server, Duration::from_micros(rng.u64(10..30_000))).await;
             Ok(())
         }
@@ -131,6 +132,34 @@ async fn step(
             Ok(())
         }
         _ => create_and_delete(server, clients, rng, commit_mode).await,
+    }
+}
+
+/// Cuts a log somewhere at its end, as a follower does; waits for a full disk.
+async fn cut(
+    server: &Server,
+    log: &Rc<SimLog>,
+    oracle: &Rc<Oracle>,
+    rng: &mut fastrand::Rng,
+) -> Result<(), Broken> {
+    let (start, end) = (log.log_start_offset().0, log.log_end_offset().0);
+    let offset = Offset(rng.i64(start.max(end - 30)..=end));
+    let expected = oracle.cutting(offset);
+    let found = loop {
+        match log.truncate_to(offset, CutCommitted::Allow).await {
+            Ok(end) => break end,
+            Err(TruncateError::Storage(error)) if error.is_passing() => {
+                pause(server, Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(Broken::Stuck(error.to_string())),
+        }
+    };
+    log.check_invariants();
+    oracle.cut(found);
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Broken::Wrong(format!("cut at {offset}, the log ends at {found} and not at {expected}")))
     }
 }
 

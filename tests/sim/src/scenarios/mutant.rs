@@ -27,7 +27,7 @@ pub enum Mutant {
 }
 
 /// All mutants.
-pub const MUTANTS: [Mutant; 7] = [
+pub const MUTANTS: [Mutant; 10] = [
     Mutant::AckBeforeDurable,
     Mutant::UnsyncedWrites,
     Mutant::UnsyncedJournal,
@@ -35,6 +35,9 @@ pub const MUTANTS: [Mutant; 7] = [
     Mutant::UnsyncedDeletion,
     Mutant::Storage(storage::Mutant::WritesBesideEntry),
     Mutant::Storage(storage::Mutant::ClaimsNoHalf),
+    Mutant::Storage(storage::Mutant::EndsNoLog),
+    Mutant::Storage(storage::Mutant::KeepsRecoveryPoint),
+    Mutant::Storage(storage::Mutant::CutsFileFirst),
 ];
 
 impl Mutant {
