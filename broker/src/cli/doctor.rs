@@ -49,7 +49,7 @@ pub fn diagnose(args: &ServeArgs) -> Report {
             findings.extend(place_checks::plan(&config));
             let is_running = place_checks::is_locked(config.log_dir());
             findings.extend(place_checks::ports(&config, is_running));
-            findings.extend(of_directory(config.log_dir()));
+            findings.extend(of_directory(config.log_dir(), config.disk_reserve_bytes()));
             if config.log_dir().is_dir() {
                 findings.extend(place_checks::existing(config.log_dir(), &config, is_running));
             }
@@ -63,7 +63,7 @@ pub fn diagnose(args: &ServeArgs) -> Report {
     Report { findings }
 }
 
-fn of_directory(data_dir: &Path) -> Vec<Finding> {
+fn of_directory(data_dir: &Path, reserve_bytes: u64) -> Vec<Finding> {
     const NAME: &str = "data directory";
     let shown =
         |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
@@ -74,7 +74,7 @@ fn of_directory(data_dir: &Path) -> Vec<Finding> {
             } else {
                 format!("{} is not there yet, looked at {}", shown(data_dir), shown(&place))
             };
-            [Finding::ok(NAME, detail)].into_iter().chain(probe::directory(&place)).collect()
+            [Finding::ok(NAME, detail)].into_iter().chain(probe::directory(&place, reserve_bytes)).collect()
         }
         Err(problem) => vec![Finding::fail(NAME, problem, "name a directory with --data-dir")],
     }
@@ -131,7 +131,7 @@ mod tests {
             ("file/below", Some("Not a directory")),
         ];
         let found: Vec<_> =
-            cases.iter().map(|(path, _)| Report { findings: of_directory(&root.join(path)) }).collect();
+            cases.iter().map(|(path, _)| Report { findings: of_directory(&root.join(path), 0) }).collect();
         let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         fs::remove_dir_all(&root).unwrap();
         for ((path, problem), report) in cases.iter().zip(found) {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Finding;
+use crate::DiskSpace;
 use crate::buffer::{BufferPool, PAGE_SIZE};
 use crate::uring::{check, space};
 
@@ -43,7 +44,7 @@ pub fn directory_facts(directory: &Path) -> io::Result<DirectoryFacts> {
     Ok(DirectoryFacts { file_system, known_safe, direct, alignment: alignment(&scratch.0) })
 }
 
-pub(super) fn all(directory: &Path) -> Vec<Finding> {
+pub(super) fn all(directory: &Path, reserve_bytes: u64) -> Vec<Finding> {
     let facts = match directory_facts(directory) {
         Ok(facts) => facts,
         Err(error) => {
@@ -55,12 +56,12 @@ pub(super) fn all(directory: &Path) -> Vec<Finding> {
     if let Err(error) = scratch.open(false) {
         let detail = format!("nothing can be written to {}: {error}", directory.display());
         let writing = Finding::fail("data directory", detail, cure(&error));
-        return vec![type_finding(&facts), writing, space_finding(directory)];
+        return vec![type_finding(&facts), writing, space_finding(space(directory), reserve_bytes)];
     }
     vec![
         type_finding(&facts),
         direct_finding(&facts, &scratch),
-        space_finding(directory),
+        space_finding(space(directory), reserve_bytes),
         latency_finding(&facts, &scratch),
     ]
 }
@@ -107,15 +108,26 @@ fn direct_finding(facts: &DirectoryFacts, scratch: &Scratch) -> Finding {
     }
 }
 
-fn space_finding(directory: &Path) -> Finding {
+fn space_finding(space: io::Result<DiskSpace>, reserve_bytes: u64) -> Finding {
     const NAME: &str = "free space";
     let fix = "free some, or move the data directory";
-    match space(directory) {
-        Ok(space) if space.available >= SPACE_MIN => {
-            Finding::ok(NAME, format!("{} MiB", space.available >> 20))
-        }
-        Ok(space) => Finding::warn(NAME, format!("{} MiB", space.available >> 20), fix),
-        Err(error) => Finding::fail(NAME, error.to_string(), fix),
+    let available = match space {
+        Ok(space) => space.available,
+        Err(error) => return Finding::fail(NAME, error.to_string(), fix),
+    };
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    if available < reserve_bytes {
+        let reserve = mib(reserve_bytes);
+        let detail = format!(
+            "{}, less than millrace.disk.reserve.bytes ({reserve}): records are refused",
+            mib(available)
+        );
+        return Finding::warn(NAME, detail, fix);
+    }
+    if available >= SPACE_MIN {
+        Finding::ok(NAME, mib(available))
+    } else {
+        Finding::warn(NAME, mib(available), fix)
     }
 }
 
@@ -238,6 +250,7 @@ fn alignment(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Status;
     use super::*;
 
     #[test]
@@ -257,8 +270,24 @@ mod tests {
 
     /// A directory that cannot be written to is said as such, with its path; not as a lack of direct I/O.
     #[test]
+    fn too_little_room_is_told_with_what_comes_of_it() {
+        for (available, status, told) in [
+            (SPACE_MIN, Status::Ok, "1024 MiB"),
+            (200 << 20, Status::Warn, "200 MiB"),
+            (
+                39 << 20,
+                Status::Warn,
+                "39 MiB, less than millrace.disk.reserve.bytes (64 MiB): records are refused",
+            ),
+        ] {
+            let found = space_finding(Ok(DiskSpace { available, total: 2 * SPACE_MIN }), 64 << 20);
+            assert_eq!((found.status, found.detail.as_str()), (status, told));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_to_is_named() {
-        let findings = all(Path::new("/proc"));
+        let findings = all(Path::new("/proc"), 0);
         let failed: Vec<_> = findings.iter().filter(|finding| finding.name == "data directory").collect();
         assert!(failed.len() == 1 && failed[0].detail.contains("/proc"), "{findings:?}");
         assert!(findings.iter().all(|finding| finding.name != "direct I/O"), "{findings:?}");

@@ -76,10 +76,11 @@ pub fn machine() -> Vec<Finding> {
     system::all()
 }
 
-/// The checks of `directory`, which must exist. Blocks for some ten milliseconds and writes a small temporary file there.
+/// The checks of `directory`, which must exist, for a broker that stops taking records when less than `reserve_bytes` are
+/// free. Blocks for some ten milliseconds and writes a small temporary file there.
 #[must_use]
-pub fn directory(directory: &Path) -> Vec<Finding> {
-    directory::all(directory)
+pub fn directory(directory: &Path, reserve_bytes: u64) -> Vec<Finding> {
+    directory::all(directory, reserve_bytes)
 }
 
 /// The checks without which no shard can start; only those that failed. Quick.
@@ -97,7 +98,7 @@ mod tests {
     /// On a machine that runs these tests, nothing fails and every bad finding says what to do.
     #[test]
     fn findings_are_useful() {
-        let findings = [machine(), directory(&std::env::temp_dir())].concat();
+        let findings = [machine(), directory(&std::env::temp_dir(), 0)].concat();
         assert!(findings.len() >= 8);
         for finding in findings {
             assert_ne!(finding.status, Status::Fail, "{finding}");
@@ -108,7 +109,7 @@ mod tests {
     /// A directory that is not there is a finding, not a panic.
     #[test]
     fn a_missing_directory_fails() {
-        let findings = directory(Path::new("/nonexistent/millrace"));
+        let findings = directory(Path::new("/nonexistent/millrace"), 0);
         assert!(findings.iter().any(|finding| finding.status == Status::Fail));
     }
 }
