@@ -28,11 +28,12 @@ pub use config::{CommitMode, LOCK_PATIENCE, LogConfig, LogDirOptions, LogManager
 pub use decompress::unpacked_records;
 pub use dir::LogDir;
 pub use error::{AppendError, ReadError, StorageError, TruncateError};
+pub use log::events::{LogEvent, LogSubscriber};
 pub use log::origin::AppendOrigin;
 pub use log::producers::ActiveProducer;
 pub use log::read::ReadLimits;
 pub use log::read_memory::{ReadMemory, Unmetered};
-pub use log::{AppendInfo, Log, LogListener, LogRead, MemoryPart, ReadPart, TimestampOffset};
+pub use log::{AppendInfo, Log, LogRead, MemoryPart, ReadPart, TimestampOffset};
 pub use manager::{AppendTurn, LogManager};
 #[cfg(any(test, feature = "mutants"))]
 pub use mutant::{Mutant, plant};

@@ -6,14 +6,14 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Offset, TopicId};
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use runtime::{Clock, Effects};
-use storage::{CommitMode, CutCommitted, Log, LogConfig, LogListener, LogManagerOptions, StorageError};
+use storage::{CommitMode, CutCommitted, Log, LogConfig, LogEvent, LogManagerOptions, LogSubscriber, StorageError};
 use support::{Broker, append, batch, pause, read_all, start, tp};
 
 /// Seeds of one run; each is a world of its own.
@@ -37,6 +37,7 @@ struct Known {
     deleting: bool,
     /// The log is being cut: it may lose what was acknowledged at or behind the cut.
     cutting: bool,
+    listener: Option<Rc<Listener>>,
 }
 
 type Shared = Rc<RefCell<Known>>;
@@ -51,6 +52,7 @@ impl Known {
             acknowledged: 0,
             deleting: false,
             cutting: false,
+            listener: None,
         }))
     }
 
@@ -85,26 +87,25 @@ impl Known {
 }
 
 /// Hears of acknowledgements.
-struct Listener(Shared);
+struct Listener(Weak<RefCell<Known>>);
 
-impl LogListener for Listener {
-    fn durable(&self, end: Offset) {
-        let mut known = self.0.borrow_mut();
+impl LogSubscriber for Listener {
+    fn notify(&self, event: LogEvent<'_>) {
+        let LogEvent::DurableEndAdvanced(end) = event else { return };
+        let Some(known) = self.0.upgrade() else { return };
+        let mut known = known.borrow_mut();
         if known.fsync && end.0 > known.fsync_from && !known.deleting && !known.cutting {
             assert!(known.acknowledged <= end.0, "acknowledgements go forward");
             known.acknowledged = end.0;
         }
     }
-
-    fn failed(&self, _: &StorageError) {}
-
-    fn log_start_advanced(&self, _: Offset) {}
 }
 
 async fn open(broker: &Broker, index: usize, known: &Shared) -> Rc<Log<SimEffects>> {
     let (id, config) = (known.borrow().id, known.borrow().config());
     let log = broker.manager.open_log(partition(index), id, config).await.unwrap();
-    log.set_listener(Rc::new(Listener(Rc::clone(known))));
+    let mut listening = known.borrow_mut();
+    log.subscribe(listening.listener.get_or_insert_with(|| Rc::new(Listener(Rc::downgrade(known)))));
     log
 }
 

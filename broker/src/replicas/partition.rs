@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::{DirectoryId, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicId, TopicPartition};
 use replication::{Acks, Action, Input, Millis, PartitionRecord, ReplicaConfig};
 use runtime::{Clock, Effects, Monotonic};
-use storage::{Log, LogListener, StorageError};
+use storage::{Log, LogEvent, LogSubscriber, StorageError};
 
 use super::acks::{AckWait, AckWaiters};
 use super::fetch_waits::{FetchWait, FetchWaiters};
@@ -68,7 +68,7 @@ impl<E: Effects> Partition<E> {
         });
         partition.apply_record(record, config);
         log.update_high_watermark(partition.high_watermark());
-        log.set_listener(Rc::new(PartitionListener { partition: Rc::downgrade(&partition) }));
+        log.subscribe(&partition);
         partition
     }
 
@@ -267,22 +267,12 @@ impl<E: Effects> Partition<E> {
     }
 }
 
-struct PartitionListener<E: Effects> {
-    partition: Weak<Partition<E>>,
-}
-
-impl<E: Effects> LogListener for PartitionListener<E> {
-    fn durable(&self, durable_end: Offset) {
-        if let Some(partition) = self.partition.upgrade() {
-            partition.step(Input::Durable { durable_end });
+impl<E: Effects> LogSubscriber for Partition<E> {
+    fn notify(&self, event: LogEvent<'_>) {
+        match event {
+            LogEvent::DurableEndAdvanced(durable_end) => self.step(Input::Durable { durable_end }),
+            LogEvent::Failed(error) => self.log_failed(error),
+            LogEvent::LogStartAdvanced(_) => {}
         }
     }
-
-    fn failed(&self, error: &StorageError) {
-        if let Some(partition) = self.partition.upgrade() {
-            partition.log_failed(error);
-        }
-    }
-
-    fn log_start_advanced(&self, _log_start: Offset) {}
 }

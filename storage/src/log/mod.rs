@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 pub(crate) mod cuts;
+pub(crate) mod events;
 pub(crate) mod follower;
 pub(crate) mod leader_epoch_cache;
 pub(crate) mod origin;
@@ -31,6 +32,7 @@ use crate::commit::commit_loop::start_flush;
 use crate::commit::state::{CommitState, Turn};
 use crate::dir::Checkpoint;
 use crate::log::cuts::Cuts;
+use crate::log::events::{LogEvent, LogSubscriber, Subscribers};
 use crate::log::leader_epoch_cache::LeaderEpochCache;
 use crate::log::unsynced::Unsynced;
 use crate::producer::budget::ChargedProducers;
@@ -108,16 +110,6 @@ pub struct TimestampOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// What a log tells its owner, on the log's shard, from within the commit loop.
-pub trait LogListener {
-    /// Everything below `durable_end` is durable now.
-    fn durable(&self, durable_end: Offset);
-    /// Nothing will be written to the log any more.
-    fn failed(&self, error: &StorageError);
-    /// Retention or a deletion has moved the start of the log.
-    fn log_start_advanced(&self, log_start: Offset);
-}
-
 /// One partition's log. Lives on the partition's shard.
 pub struct Log<E: Effects> {
     pub(crate) this: Weak<Self>,
@@ -127,7 +119,7 @@ pub struct Log<E: Effects> {
     pub(crate) shard: Rc<Shard<E>>,
     config: RefCell<Rc<LogConfig>>,
     pub(crate) state: RefCell<LogState<E>>,
-    listener: RefCell<Option<Rc<dyn LogListener>>>,
+    subscribers: Subscribers,
     pub(crate) commit: CommitState,
     pub(crate) cuts: Cuts,
     /// The shard's list of busy logs has it.
@@ -198,7 +190,7 @@ impl<E: Effects> Log<E> {
             shard: Rc::clone(shard),
             config: RefCell::new(Rc::new(config)),
             state: RefCell::new(state),
-            listener: RefCell::new(None),
+            subscribers: Subscribers::default(),
             commit: CommitState::new(),
             cuts: Cuts::default(),
             busy: Cell::new(false),
@@ -307,9 +299,13 @@ impl<E: Effects> Log<E> {
         self.state.borrow().epochs.latest()
     }
 
-    /// Names who hears about progress; replaces the one before.
-    pub fn set_listener(&self, listener: Rc<dyn LogListener>) {
-        *self.listener.borrow_mut() = Some(listener);
+    /// Tells `subscriber` of everything that happens to the log, until it is dropped. To subscribe again changes nothing.
+    ///
+    /// # Panics
+    /// If more subscribe than own something of a log.
+    pub fn subscribe(&self, subscriber: &Rc<impl LogSubscriber + 'static>) {
+        let subscriber = Rc::downgrade(subscriber);
+        self.subscribers.add(subscriber);
     }
 
     /// Told by the broker: consumers may see up to here; retention does not pass it.
@@ -386,16 +382,12 @@ impl<E: Effects> Log<E> {
 
     pub(crate) fn notify_durable(&self, durable_end: Offset) {
         self.progress.notify_all();
-        if let Some(listener) = self.listener() {
-            listener.durable(durable_end);
-        }
+        self.subscribers.tell(LogEvent::DurableEndAdvanced(durable_end));
     }
 
     pub(crate) fn notify_failed(&self, error: &StorageError) {
         self.progress.notify_all();
-        if let Some(listener) = self.listener() {
-            listener.failed(error);
-        }
+        self.subscribers.tell(LogEvent::Failed(error));
     }
 
     /// Moves the start of the log; the checkpoint follows with the next one written.
@@ -412,15 +404,9 @@ impl<E: Effects> Log<E> {
         };
         if moved {
             self.shard.dir.set_checkpoint(Checkpoint::LogStart, &self.tp, to);
-            if let Some(listener) = self.listener() {
-                listener.log_start_advanced(to);
-            }
+            self.subscribers.tell(LogEvent::LogStartAdvanced(to));
         }
         moved
-    }
-
-    fn listener(&self) -> Option<Rc<dyn LogListener>> {
-        self.listener.borrow().clone()
     }
 
     /// Checks what must always hold; for tests.

@@ -15,8 +15,8 @@ use model::{
 use runtime::sim::SimEffects;
 use runtime::{Clock, Disk, Effects};
 use storage::{
-    AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogDir, LogDirOptions, LogListener, LogManager,
-    LogManagerOptions, ReadError, ReadPart, StorageError,
+    AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogDir, LogDirOptions, LogEvent, LogManager,
+    LogManagerOptions, ReadError, ReadPart, LogSubscriber, StorageError,
 };
 
 pub const DIR: &str = "/data";
@@ -155,24 +155,22 @@ pub struct Heard {
     pub failed: RefCell<Option<String>>,
 }
 
-impl LogListener for Heard {
-    fn durable(&self, durable_end: Offset) {
-        assert!(durable_end.0 >= self.durable.get(), "durable_end never goes back");
-        self.durable.set(durable_end.0);
-    }
-
-    fn failed(&self, error: &StorageError) {
-        *self.failed.borrow_mut() = Some(error.to_string());
-    }
-
-    fn log_start_advanced(&self, log_start: Offset) {
-        self.start.set(log_start.0);
+impl LogSubscriber for Heard {
+    fn notify(&self, event: LogEvent<'_>) {
+        match event {
+            LogEvent::DurableEndAdvanced(end) => {
+                assert!(end.0 >= self.durable.get(), "durable_end never goes back");
+                self.durable.set(end.0);
+            }
+            LogEvent::LogStartAdvanced(start) => self.start.set(start.0),
+            LogEvent::Failed(error) => *self.failed.borrow_mut() = Some(error.to_string()),
+        }
     }
 }
 
 pub fn listen<E: Effects>(log: &Log<E>) -> Rc<Heard> {
     let heard = Rc::new(Heard::default());
-    log.set_listener(Rc::clone(&heard) as Rc<dyn LogListener>);
+    log.subscribe(&heard);
     heard
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use model::{Offset, ProducerId, TopicPartition};
-use storage::{LogListener, StorageError};
+use storage::{LogEvent, LogSubscriber};
 
 /// A batch that the log took.
 #[derive(Debug, Clone)]
@@ -126,20 +126,14 @@ impl Oracle {
     }
 }
 
-impl LogListener for Oracle {
-    fn durable(&self, durable_end: Offset) {
+impl LogSubscriber for Oracle {
+    fn notify(&self, event: LogEvent<'_>) {
         let mut known = self.known.borrow_mut();
-        if !known.cutting {
-            known.acked = known.acked.max(durable_end);
+        match event {
+            LogEvent::DurableEndAdvanced(_) if known.cutting => {}
+            LogEvent::DurableEndAdvanced(end) => known.acked = known.acked.max(end),
+            LogEvent::LogStartAdvanced(start) => known.log_start = known.log_start.max(start),
+            LogEvent::Failed(error) => known.failure = Some(error.to_string()),
         }
-    }
-
-    fn failed(&self, error: &StorageError) {
-        self.known.borrow_mut().failure = Some(error.to_string());
-    }
-
-    fn log_start_advanced(&self, log_start: Offset) {
-        let mut known = self.known.borrow_mut();
-        known.log_start = known.log_start.max(log_start);
     }
 }

@@ -88,7 +88,7 @@ impl Server {
             if let Some(error) = log.offline() {
                 return Err(Broken::Offline(error.to_string()));
             }
-            log.set_listener(Rc::clone(oracle) as Rc<dyn storage::LogListener>);
+            log.subscribe(oracle);
             logs.push(log);
         }
         Ok(Self { effects: effects.clone(), dir, manager, logs })
