@@ -16,10 +16,10 @@ ROOMS = {
         {"producer"},
         {"dir"},
         {"log"},
+        {"shard"},
         {"commit"},
         {"recovery"},
         {"upkeep"},
-        {"shard"},
         {"manager", "dump_log"},
     ],
     "broker": [
@@ -41,11 +41,9 @@ ROOMS = {
 CONTEXT = "the shard's context is one struct that knows every room"
 UPWARD = {
     "storage": {
-        ("segment", "log"): "what a read yields is named in log, and a claim of a time is checked there",
-        ("log", "commit"): "appending starts the commit loop",
-        ("dir", "commit"): "an opened directory replays the journals",
-        ("shard", "manager"): "the free space is looked at where logs are managed",
-        **{(room, "shard"): CONTEXT for room in ("segment", "producer", "dir", "log", "commit", "recovery", "upkeep")},
+        ("log", "shard"): "a log and its shard hold each other",
+        ("log", "commit"): "an append wakes who writes it, and a log has its state there",
+        ("shard", "commit"): "a shard has one journal",
     },
     "broker": {},
 }

@@ -31,13 +31,13 @@ pub use error::{AppendError, ReadError, StorageError, TruncateError};
 pub use log::events::{LogEvent, LogSubscriber};
 pub use log::origin::AppendOrigin;
 pub use log::producers::ActiveProducer;
-pub use log::read::ReadLimits;
 pub use log::read_memory::{ReadMemory, Unmetered};
-pub use log::{AppendInfo, Log, LogRead, MemoryPart, ReadPart, TimestampOffset};
+pub use log::{AppendInfo, Log, TimestampOffset};
 pub use manager::{AppendTurn, LogManager};
 #[cfg(any(test, feature = "mutants"))]
 pub use mutant::{Mutant, plant};
 pub use producer::budget::PRODUCER_BYTES;
 pub use records::{BrokenRule, ClientBatch, RecordChecker, RecordRules};
+pub use segment::log_read::{LogRead, MemoryPart, ReadLimits, ReadPart};
 pub use stats::{Histogram, StorageStats};
 pub use upkeep::truncate::CutCommitted;

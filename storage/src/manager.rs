@@ -8,13 +8,12 @@ use std::time::Duration;
 use model::{Offset, TopicId, TopicPartition};
 use runtime::buffer::PAGE_SIZE;
 use runtime::sync::{Permit, Semaphore};
-use runtime::{Clock, Disk, Effects};
+use runtime::{Clock, Effects};
 
 use crate::commit::{commit_loop, journal};
 use crate::recovery::opening;
-use crate::segment::read_cache;
-use crate::shard::Shard;
-use crate::upkeep::{maintenance, producer_expiry, removal, retention, retention_due};
+use crate::shard::StorageShard;
+use crate::upkeep::{maintenance, producer_expiry, removal, retention, retention_due, space, unused_reads};
 use crate::{Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats};
 
 /// How often a log that finds no descriptors is opened again before that is told, and the pause before each.
@@ -27,12 +26,9 @@ const BATCH_ROOM_BYTES: usize = 2 * PAGE_SIZE;
 /// Room that batches are given together.
 const ADMITTED_BYTES_MAX: usize = 1 << 20;
 
-/// How often free space is looked at.
-const SPACE_CHECK: Duration = Duration::from_secs(1);
-
 /// All logs of one shard. Lives on every shard.
 pub struct LogManager<E: Effects> {
-    pub(crate) shard: Rc<Shard<E>>,
+    pub(crate) shard: Rc<StorageShard<E>>,
     /// Whoever holds it is the next to be admitted.
     admission: Semaphore,
 }
@@ -59,8 +55,8 @@ impl<E: Effects> LogManager<E> {
                 .hold_open(lock)
                 .map_err(|error| StorageError::io("hold the lock of", dir.path(), &error))?;
         }
-        let shard = Rc::new(Shard::new(effects, dir, options));
-        check_space(&shard).await?;
+        let shard = Rc::new(StorageShard::new(effects, dir, options));
+        space::check(&shard).await?;
         for path in shard.dir.take_leftovers() {
             shard.unlink_at(shard.effects.clock().now(), path);
         }
@@ -68,10 +64,11 @@ impl<E: Effects> LogManager<E> {
         shard.spawn(maintenance::run(Rc::clone(&shard)));
         shard.spawn(retention::unlink(Rc::clone(&shard)));
         shard.spawn(retention_due::run(Rc::clone(&shard)));
+        shard.spawn(space::watch_spent(Rc::clone(&shard)));
         shard.effects.spawn(retention::run(Rc::clone(&shard)));
         shard.effects.spawn(producer_expiry::run(Rc::clone(&shard)));
-        shard.effects.spawn(read_cache::run(Rc::clone(&shard)));
-        shard.effects.spawn(watch_space(Rc::clone(&shard)));
+        shard.effects.spawn(unused_reads::run(Rc::clone(&shard)));
+        shard.effects.spawn(space::watch(Rc::clone(&shard)));
         Ok(Rc::new(Self { shard, admission: Semaphore::new(1) }))
     }
 
@@ -185,7 +182,7 @@ impl<E: Effects> LogManager<E> {
             stats.segments += crate::segment::tail::to_u64(log.segment_count());
             stats.log_bytes += log.size_bytes();
         }
-        stats.chunk_bytes = crate::segment::tail::to_u64(self.shard.chunk_bytes.get());
+        stats.chunk_bytes = crate::segment::tail::to_u64(self.shard.chunks.bytes());
         stats.producers = crate::segment::tail::to_u64(self.shard.producers.used());
         stats.read_cache_bytes = self.shard.read_cache.bytes();
         stats.disk_full = self.shard.disk_full.get().is_some();
@@ -223,6 +220,7 @@ impl<E: Effects> LogManager<E> {
         self.shard.busy_wake.notify_one();
         self.shard.unlink_wake.notify_one();
         self.shard.retention_due.close();
+        self.shard.space_spent.notify_one();
         self.shard.read_cache.wake();
         if self.shard.dir.is_failed() {
             let reason = self.shard.dir.failure().map(|error| error.to_string()).unwrap_or_default();
@@ -246,7 +244,7 @@ impl<E: Effects> LogManager<E> {
 /// The right to append next. Kept while a request with many batches waits for memory in between, so that appends stay in
 /// the order in which they came.
 pub struct AppendTurn<E: Effects> {
-    shard: Rc<Shard<E>>,
+    shard: Rc<StorageShard<E>>,
     _permit: Permit,
 }
 
@@ -265,7 +263,7 @@ impl<E: Effects> AppendTurn<E> {
             (count, bytes) = (count + 1, together);
         }
         let clock = shard.effects.clock();
-        while !shard.make_room(bytes)
+        while !shard.chunks.make_room(bytes)
             && shard.disk_full.get().is_none()
             && !shard.dir.is_failed()
             && !shard.closing.get()
@@ -277,61 +275,3 @@ impl<E: Effects> AppendTurn<E> {
         count
     }
 }
-
-/// Looks at free space now and then; takes writes up again when a full disk has room.
-async fn watch_space<E: Effects>(shard: Rc<Shard<E>>) {
-    let clock = shard.effects.clock().clone();
-    let weak = Rc::downgrade(&shard);
-    drop(shard);
-    loop {
-        clock.sleep_until(clock.now() + SPACE_CHECK).await;
-        let Some(shard) = weak.upgrade() else { return };
-        if shard.closing.get() {
-            return;
-        }
-        if let Err(error) = check_space(&shard).await {
-            tracing::warn!(%error, "free space could not be read");
-        }
-    }
-}
-
-/// Compares free space with the reserve and says how much may be appended before the next look.
-pub(crate) async fn check_space<E: Effects>(shard: &Rc<Shard<E>>) -> Result<(), StorageError> {
-    let path = shard.dir.path();
-    let space = shard.effects.disk().space(path).await;
-    let space = space.map_err(|error| StorageError::io("stat", path, &error))?;
-    let reserve = shard.options.disk_reserve_bytes;
-    {
-        let mut stats = shard.stats.borrow_mut();
-        stats.disk_available_bytes = space.available;
-        stats.disk_total_bytes = space.total;
-        stats.disk_reserve_bytes = reserve;
-    }
-    let credit = space.available.saturating_sub(reserve) / SPACE_SHARES;
-    shard.space_credit.set(credit.max(SPACE_CREDIT_MIN));
-    let was_full = shard.disk_full.get().is_some();
-    // After a full disk a little more than nothing must be there before it is tried again.
-    let enough = if was_full { reserve.max(MARGIN_BYTES) } else { reserve };
-    if space.available < enough {
-        shard.note_short_of_room(space.available);
-        return Ok(());
-    }
-    if was_full {
-        tracing::info!(path = %path.display(), available = space.available, "the disk has room again");
-        shard.disk_full.set(None);
-        shard.retention_due.forget_short();
-    }
-    let stalled = std::mem::take(&mut *shard.stalled.borrow_mut());
-    for log in stalled {
-        log.commit.resume();
-        log.queue_commit();
-    }
-    Ok(())
-}
-
-/// What must be free before a full disk is tried again.
-const MARGIN_BYTES: u64 = 1 << 20;
-/// A shard may append this part of what is free above the reserve without a look: others append to the same disk.
-const SPACE_SHARES: u64 = 16;
-/// Near the reserve a look for every single batch would cost more than it saves.
-pub(crate) const SPACE_CREDIT_MIN: u64 = 1 << 20;

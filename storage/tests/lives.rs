@@ -13,7 +13,7 @@ use bytes::Bytes;
 use model::{Offset, TopicId};
 use runtime::sim::{Fault, FaultKind, OpKind, SimEffects, SimWorld};
 use runtime::{Clock, Effects};
-use storage::{CommitMode, CutCommitted, Log, LogConfig, LogEvent, LogManagerOptions, LogSubscriber, StorageError};
+use storage::{CommitMode, CutCommitted, Log, LogConfig, LogEvent, LogManagerOptions, LogSubscriber};
 use support::{Broker, append, batch, pause, read_all, start, tp};
 
 /// Seeds of one run; each is a world of its own.

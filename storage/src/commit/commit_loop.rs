@@ -21,11 +21,11 @@ use crate::log::Log;
 use crate::segment::prewrite::prewrite_step;
 use crate::segment::tail::to_u64;
 use crate::segment::{FileOf, LogSegment, page_down, page_up};
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::{CommitMode, StorageError};
 
 /// Runs until the shard closes.
-pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
+pub(crate) async fn run<E: Effects>(shard: Rc<StorageShard<E>>) {
     while !shard.closing.get() {
         let group = std::mem::take(&mut *shard.commit_queue.borrow_mut());
         if group.is_empty() && !shard.journal.is_due() {
@@ -50,7 +50,7 @@ pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
 
 /// Has a log write to its segments what it has pending, unless it is in an entry of the journal under way: the end of that
 /// queues it again. Tasks that are started in one turn hand their writes to the kernel as one batch.
-pub(crate) fn start_commit<E: Effects>(shard: &Rc<Shard<E>>, log: Rc<Log<E>>) {
+pub(crate) fn start_commit<E: Effects>(shard: &Rc<StorageShard<E>>, log: Rc<Log<E>>) {
     if log.commit.begin_commit() {
         shard.spawn(commit(log));
     }

@@ -2,13 +2,13 @@
 //! file system each.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
 use runtime::sync::Semaphore;
-use runtime::{Disk, Effects, NewDir};
+use runtime::{Disk, NewDir};
 
 use crate::StorageError;
-use crate::shard::Shard;
 
 /// Directories created together: as many files are open at the same time.
 const CREATIONS_MAX: usize = 64;
@@ -26,25 +26,27 @@ impl Creations {
     pub(crate) fn new() -> Self {
         Self { turn: Semaphore::new(1), waiting: RefCell::default() }
     }
-}
 
-impl<E: Effects> Shard<E> {
-    /// Creates a directory below the data directory with the files in it; all of it is durable when this returns. The
+    /// Creates a directory below `root` with the files in it; all of it is durable when this returns. The
     /// directory is durable before any file is. If one of those that are created together fails, all do.
-    pub(crate) async fn create_dir(&self, dir: NewDir) -> Result<(), StorageError> {
+    pub(crate) async fn create<D: Disk>(
+        &self,
+        disk: &D,
+        root: &Path,
+        dir: NewDir,
+    ) -> Result<(), StorageError> {
         let outcome = Outcome::default();
-        self.creations.waiting.borrow_mut().push((dir, Rc::clone(&outcome)));
-        let _turn = self.creations.turn.acquire(1).await;
+        self.waiting.borrow_mut().push((dir, Rc::clone(&outcome)));
+        let _turn = self.turn.acquire(1).await;
         if let Some(outcome) = outcome.take() {
             return outcome;
         }
         let (dirs, outcomes): (Vec<_>, Vec<_>) = {
-            let mut waiting = self.creations.waiting.borrow_mut();
+            let mut waiting = self.waiting.borrow_mut();
             let count = waiting.len().min(CREATIONS_MAX);
             waiting.drain(..count).unzip()
         };
-        let root = self.dir.path();
-        let created = self.effects.disk().create_dirs(root, dirs).await;
+        let created = disk.create_dirs(root, dirs).await;
         let created = created.map_err(|error| StorageError::io("create partitions in", root, &error));
         for outcome in outcomes {
             *outcome.borrow_mut() = Some(created.clone());

@@ -19,7 +19,6 @@ use std::{fs, io};
 use model::{Offset, TopicId, TopicPartition, Uuid};
 use runtime::{Clock, Disk, Effects};
 
-use crate::commit::journal::replay;
 use crate::dir::checkpoint::{
     HIGH_WATERMARK_FILE, LOG_START_COPY_FILE, LOG_START_FILE, Offsets, PARTITION_METADATA_FILE,
     RECOVERY_POINT_FILE, format_offsets, parse_partition_metadata,
@@ -46,6 +45,15 @@ pub struct LogDir {
     failed: AtomicBool,
     state: Mutex<State>,
     /// Held as long as the directory is in use.
+    lock: Option<Arc<fs::File>>,
+}
+
+/// A directory that is locked and of this node, and whose state nobody has read yet.
+pub(crate) struct ClaimedDir {
+    pub(crate) path: PathBuf,
+    meta: MetaProperties,
+    /// The last broker has closed all logs.
+    pub(crate) clean: bool,
     lock: Option<Arc<fs::File>>,
 }
 
@@ -77,18 +85,21 @@ pub(crate) enum Checkpoint {
     HighWatermark = 2,
 }
 
+/// What a shard's journal is called, before its number.
+pub(crate) const JOURNAL_NAME_START: &str = "journal-";
+
 const CHECKPOINT_FILES: [&str; 3] = [RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE];
 
 impl LogDir {
-    /// Opens or creates the directory and locks it. The clean-shutdown marker is taken away.
+    /// Creates the directory if it is not there, and locks it; nothing in it is changed apart from its identity, if it has none.
     ///
     /// # Errors
-    /// [`StorageError::Locked`] if another broker has it; [`StorageError::Mismatch`] if it is another node's.
-    pub async fn open<E: Effects>(
+    /// As [`LogDir::open`].
+    pub(crate) async fn claim<E: Effects>(
         effects: &E,
         path: &Path,
         options: LogDirOptions,
-    ) -> Result<Arc<Self>, StorageError> {
+    ) -> Result<ClaimedDir, StorageError> {
         let disk = effects.disk();
         disk.create_dir_all(path).await.map_err(|error| StorageError::io("create", path, &error))?;
         let lock = match options.lock {
@@ -98,14 +109,26 @@ impl LogDir {
         let meta = open_meta(effects, path, &options).await?;
         let marker = path.join(CLEAN_SHUTDOWN_FILE);
         let clean = read_optional(disk, &marker, METADATA_FILE_BYTES_MAX).await?.is_some();
-        replay::take_over(effects, path, clean).await?;
+        Ok(ClaimedDir { path: path.to_owned(), meta, clean, lock })
+    }
+
+    /// Takes the clean-shutdown marker away and reads the checkpoints. Nothing of a former broker is left to be done.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub(crate) async fn take_up<E: Effects>(
+        effects: &E,
+        claimed: ClaimedDir,
+    ) -> Result<Arc<Self>, StorageError> {
+        let ClaimedDir { path, meta, clean, lock } = claimed;
+        let disk = effects.disk();
         if clean {
-            remove_if_there(disk, &marker).await?;
-            disk.sync_dir(path).await.map_err(|error| StorageError::io("sync", path, &error))?;
+            remove_if_there(disk, &path.join(CLEAN_SHUTDOWN_FILE)).await?;
+            disk.sync_dir(&path).await.map_err(|error| StorageError::io("sync", &path, &error))?;
         }
         let mut state = State::default();
         for (which, name) in CHECKPOINT_FILES.iter().enumerate() {
-            let (offsets, damaged) = checkpoint_files::read(disk, path, name).await?;
+            let (offsets, damaged) = checkpoint_files::read(disk, &path, name).await?;
             state.checkpoints[which] = offsets;
             if damaged {
                 state.changes += 1;
@@ -113,7 +136,7 @@ impl LogDir {
             }
         }
         Ok(Arc::new(Self {
-            path: path.to_owned(),
+            path,
             meta,
             clean,
             failed: AtomicBool::new(false),
@@ -196,7 +219,7 @@ impl LogDir {
     pub(crate) fn new_journal_path(&self) -> PathBuf {
         let mut state = self.state();
         state.journals += 1;
-        self.path.join(replay::journal_name(state.journals - 1))
+        self.path.join(format!("{JOURNAL_NAME_START}{}", state.journals - 1))
     }
 
     /// Writes the clean-shutdown marker. The last thing a broker does, after all shards' managers are closed.

@@ -204,7 +204,8 @@ impl<E: Effects> Log<E> {
     fn reserve(&self, active: &Rc<LogSegment<E>>, size: usize) -> Result<(), AppendError> {
         let shard = &self.shard;
         let pool = shard.effects.buffers();
-        let chunk_max = self.chunk_max(active, size);
+        let wanted = active.state.borrow().tail.chunk_wanted(size, shard.now_ms());
+        let chunk_max = shard.chunks.chunk_max(wanted);
         let reserve = || {
             let mut segment = active.state.borrow_mut();
             let before = segment.tail.capacity();
@@ -213,10 +214,7 @@ impl<E: Effects> Log<E> {
             let after = segment.tail.capacity();
             drop(segment);
             if after != before {
-                shard.chunks_changed(before, after);
-                if !active.cached.replace(true) {
-                    shard.cached.borrow_mut().push_back(Rc::downgrade(active));
-                }
+                shard.chunks.grown(active, before, after);
             }
             reserved
         };
@@ -226,15 +224,6 @@ impl<E: Effects> Log<E> {
             reserve().map_err(|_| AppendError::OverBudget)?;
         }
         Ok(())
-    }
-
-    /// The largest chunk that the append may take if less does: many logs that take one each must not take more than there
-    /// is for appends.
-    fn chunk_max(&self, active: &LogSegment<E>, size: usize) -> usize {
-        let shard = &self.shard;
-        let most = shard.options.append_bytes_max / 8;
-        let wanted = active.state.borrow().tail.chunk_wanted(size, shard.now_ms()).min(most);
-        if wanted == 0 || shard.make_room(wanted) { most } else { shard.room().min(most) }
     }
 
     pub(crate) fn note_appended(self: &Rc<Self>, batches: usize, size: usize) {

@@ -41,7 +41,8 @@ impl Subscribers {
             return;
         }
         let free = slots.iter_mut().find(|slot| slot.as_ref().is_none_or(|known| known.strong_count() == 0));
-        *free.expect("each owner of a log subscribes once, and there are few kinds of them") = Some(subscriber);
+        *free.expect("each owner of a log subscribes once, and there are few kinds of them") =
+            Some(subscriber);
     }
 
     /// Tells all of `event`.

@@ -13,6 +13,7 @@ pub(crate) mod producers;
 pub(crate) mod read;
 pub(crate) mod read_memory;
 pub(crate) mod replay;
+pub(crate) mod time_check;
 pub(crate) mod timestamps;
 pub(crate) mod unsynced;
 pub(crate) mod validation;
@@ -23,10 +24,9 @@ use std::io;
 use std::path::Path;
 use std::rc::{Rc, Weak};
 
-use bytes::Bytes;
 use model::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use runtime::Effects;
 use runtime::sync::{Notify, Semaphore};
-use runtime::{Disk, Effects};
 
 use crate::commit::commit_loop::start_flush;
 use crate::commit::state::{CommitState, Turn};
@@ -39,7 +39,7 @@ use crate::producer::budget::ChargedProducers;
 use crate::producer::state::ProducerState;
 use crate::segment::tail::to_u64;
 use crate::segment::{LogSegment, Stage};
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::{LogConfig, StorageError};
 
 /// Where an append went.
@@ -59,46 +59,6 @@ pub struct AppendInfo {
     pub duplicate: bool,
 }
 
-/// Record batches, whole ones, one behind the other.
-pub struct LogRead<E: Effects> {
-    /// The bytes, in order.
-    pub parts: Vec<ReadPart<E>>,
-    /// Bytes of all parts.
-    pub size_bytes: usize,
-    /// The log has more behind these bytes that might be read: the read has ended at a limit.
-    pub more: bool,
-}
-
-impl<E: Effects> LogRead<E> {
-    pub(crate) const fn nothing() -> Self {
-        Self { parts: Vec::new(), size_bytes: 0, more: false }
-    }
-}
-
-/// A piece of a read.
-pub enum ReadPart<E: Effects> {
-    /// Bytes in memory.
-    Memory(MemoryPart),
-    /// A range of a sealed segment's file, for sendfile.
-    File {
-        /// The file, opened for buffered reading.
-        file: <E::Disk as Disk>::File,
-        /// The first byte.
-        position: u64,
-        /// Bytes.
-        length: u64,
-    },
-}
-
-/// A slice of a larger piece of memory, all of which it keeps.
-#[derive(Debug, Clone)]
-pub struct MemoryPart {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// Bytes of the append chunk or the read buffer that they lie in.
-    pub held_bytes: usize,
-}
-
 /// A record found by its timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {
@@ -116,7 +76,7 @@ pub struct Log<E: Effects> {
     pub(crate) tp: TopicPartition,
     topic_id: TopicId,
     pub(crate) dir: Rc<Path>,
-    pub(crate) shard: Rc<Shard<E>>,
+    pub(crate) shard: Rc<StorageShard<E>>,
     config: RefCell<Rc<LogConfig>>,
     pub(crate) state: RefCell<LogState<E>>,
     subscribers: Subscribers,
@@ -174,7 +134,7 @@ pub(crate) struct ToSeal<E: Effects> {
 
 impl<E: Effects> Log<E> {
     pub(crate) fn new(
-        shard: &Rc<Shard<E>>,
+        shard: &Rc<StorageShard<E>>,
         tp: TopicPartition,
         topic_id: TopicId,
         dir: Rc<Path>,

@@ -7,8 +7,9 @@ use model::{Offset, RecordBatch};
 use runtime::buffer::BufferPool;
 use runtime::{Disk, Effects, File, OpenOptions};
 
+use crate::log::Log;
 use crate::log::read_memory::{ReadMemory, Unmetered};
-use crate::log::{Log, LogRead, MemoryPart, ReadPart};
+use crate::segment::log_read::{LogRead, MemoryPart, ReadLimits, ReadPart};
 use crate::segment::read_cache::Found;
 use crate::segment::scan::Scan;
 use crate::segment::tail::to_u64;
@@ -20,17 +21,6 @@ const FILE_READ_MAX: u64 = 4 << 20;
 
 /// Bytes read beyond what was asked for, since an index leads only near the batch.
 const READ_SLACK: u64 = 8 << 10;
-
-/// What a read is allowed to return.
-#[derive(Debug, Clone, Copy)]
-pub struct ReadLimits {
-    /// At most so many bytes ...
-    pub max_bytes: usize,
-    /// ... but one batch in any case.
-    pub min_one: bool,
-    /// No batch that reaches behind this offset.
-    pub up_to: Offset,
-}
 
 impl<E: Effects> Log<E> {
     /// Reads without waiting, if the range is in memory; `None` if it is not.
@@ -540,7 +530,7 @@ impl<E: Effects> Log<E> {
     /// Puts the segment where files are closed if there are too many: each kind of segment has its list.
     pub(crate) fn note_opened(&self, segment: &Rc<LogSegment<E>>) {
         if segment.is_sealed() {
-            self.shard.note_sealed_opened(segment);
+            self.shard.sealed_files.note(segment);
         } else {
             self.shard.note_unsealed_opened(self);
         }
@@ -561,7 +551,7 @@ impl<E: Effects> Log<E> {
         self.check_name()?;
         let file = opened.map_err(|error| StorageError::io("open", &path, &error))?;
         let opened = segment.buffered.borrow_mut().get_or_insert(file).clone();
-        self.shard.note_sealed_opened(segment);
+        self.shard.sealed_files.note(segment);
         Ok(opened)
     }
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use model::{Offset, RecordBatch, TimestampType};
 use runtime::Effects;
 
-use crate::log::read::ReadLimits;
 use crate::log::{Log, TimestampOffset};
 use crate::records::{PIECE_BYTES, Reading, UNPACKED_BYTES_MAX, Visit};
 use crate::segment::LogSegment;
+use crate::segment::log_read::ReadLimits;
 use crate::{ReadError, StorageError};
 
 impl<E: Effects> Log<E> {

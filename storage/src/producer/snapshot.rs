@@ -33,15 +33,9 @@
 //! | +32 | distance from the first to the last offset (4) |
 //! | +36 | timestamp (8) |
 
-use std::path::Path;
-
 use model::{Offset, ProducerEpoch, ProducerId, Sequence};
-use runtime::Effects;
 
-use crate::StorageError;
 use crate::producer::state::{BATCHES_MAX, BatchMetadata, ProducerEntry, ProducerState};
-use crate::segment::file_name;
-use crate::shard::Shard;
 
 /// What the second file's name ends with.
 pub(crate) const BATCHES_ENDING: &str = "batches";
@@ -145,18 +139,6 @@ pub(crate) fn decode(snapshot: &[u8], batches: Option<&[u8]>) -> Option<Producer
         }
     }
     Some(state)
-}
-
-/// Removes both files of a snapshot, those that are there.
-pub(crate) async fn remove_snapshot<E: Effects>(
-    shard: &Shard<E>,
-    dir: &Path,
-    offset: Offset,
-) -> Result<(), StorageError> {
-    for ending in ["snapshot", BATCHES_ENDING] {
-        shard.remove_if_there(&dir.join(file_name(offset, ending))).await?;
-    }
-    Ok(())
 }
 
 /// What the second file says of a producer.

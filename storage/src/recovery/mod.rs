@@ -4,6 +4,7 @@
 //! The scan starts at the recovery point (at the end, after a clean stop) and goes to the end of the last file.
 //! What lies before is trusted: it is verified when it is read.
 
+mod data_directory;
 pub(crate) mod opening;
 mod side_files;
 
@@ -16,20 +17,20 @@ use runtime::{Clock, DirEntry, Disk, Effects, File, OpenOptions};
 
 use crate::dir::Checkpoint;
 use crate::dir::checkpoint::{LEADER_EPOCH_FILE, parse_epochs};
+use crate::dir::files::remove_snapshot;
 use crate::log::follower::note_stored;
 use crate::log::leader_epoch_cache::LeaderEpochCache;
 use crate::log::unsynced::UNSYNCED_FILE;
 use crate::log::{Log, LogState, ToSeal};
 use crate::producer::budget::ChargedProducers;
-use crate::producer::snapshot::{BATCHES_ENDING, decode, remove_snapshot};
+use crate::producer::snapshot::{BATCHES_ENDING, decode};
 use crate::recovery::side_files::{SIDE_FILE_BYTES_MAX, SideFiles};
 use crate::segment::offset_index::OffsetIndex;
 use crate::segment::scan::{Scan, ScanEnd};
 use crate::segment::tail::to_u64;
-use crate::segment::time_check::TimesClaim;
-use crate::segment::time_index::TimeIndex;
+use crate::segment::time_index::{TimeIndex, TimesClaim};
 use crate::segment::{FileOf, Indexes, LogSegment, Stage, file_name, page_down, parse_file_name};
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::{CommitMode, LogConfig, StorageError};
 
 /// The files of a segment.
@@ -37,7 +38,7 @@ pub(crate) const ENDINGS: [&str; 6] = ["log", "index", "timeindex", "txnindex", 
 
 /// A log being opened.
 struct Recovery<'a, E: Effects> {
-    shard: &'a Rc<Shard<E>>,
+    shard: &'a Rc<StorageShard<E>>,
     tp: &'a TopicPartition,
     dir: Rc<Path>,
     config: &'a LogConfig,
@@ -84,7 +85,7 @@ pub(crate) fn segment_files(entries: &[DirEntry]) -> Vec<SegmentFile> {
 
 /// Reads back a log that has at least one file.
 pub(crate) async fn recover<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<StorageShard<E>>,
     tp: &TopicPartition,
     dir: &Rc<Path>,
     config: &LogConfig,
@@ -452,7 +453,7 @@ impl<E: Effects> Recovery<'_, E> {
         state.snapshots = known.into_iter().map(|offset| (offset, change)).collect();
         // The log may go on differently from what these describe.
         for offset in lost.into_iter().filter(|_| state.offline.is_none()) {
-            remove_snapshot(shard, &self.dir, offset).await?;
+            remove_snapshot(shard.effects.disk(), &self.dir, offset).await?;
         }
         Ok(state)
     }
@@ -563,7 +564,7 @@ impl<E: Effects> Log<E> {
             state.indexes = found.indexes.take();
         }
         // It may have been closed meanwhile.
-        self.shard.note_sealed_opened(segment);
+        self.shard.sealed_files.note(segment);
         Ok(())
     }
 }

@@ -14,12 +14,12 @@ use crate::log::{Log, LogState};
 use crate::producer::budget::ChargedProducers;
 use crate::recovery::{recover, segment_files};
 use crate::segment::{LogSegment, file_name};
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::{LogConfig, StorageError};
 
 /// Opens the log of `tp`, creating it if it is not there.
 pub(crate) async fn open<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<StorageShard<E>>,
     tp: TopicPartition,
     topic_id: TopicId,
     config: LogConfig,
@@ -58,7 +58,7 @@ pub(crate) async fn open<E: Effects>(
 /// new one gets its identity, so that data was lost if they speak of one that is not there. Refuses, too, to give an
 /// identity to records that have lost theirs: it is there before the first of them is.
 async fn check_new<E: Effects>(
-    shard: &Shard<E>,
+    shard: &StorageShard<E>,
     tp: &TopicPartition,
     dir: &Path,
 ) -> Result<(), StorageError> {
@@ -82,7 +82,7 @@ async fn check_new<E: Effects>(
 
 /// Creates the partition's directory; all of it is durable when this returns.
 async fn create<E: Effects>(
-    shard: &Shard<E>,
+    shard: &StorageShard<E>,
     tp: &TopicPartition,
     topic_id: TopicId,
     dir: &Path,
@@ -94,12 +94,13 @@ async fn create<E: Effects>(
         (file_name(Offset::ZERO, "log"), Vec::new()),
         (PARTITION_METADATA_FILE.to_owned(), format_partition_metadata(topic_id)),
     ];
-    shard.create_dir(NewDir { path: dir.to_path_buf(), files }).await
+    let dir = NewDir { path: dir.to_path_buf(), files };
+    shard.creations.create(shard.effects.disk(), shard.dir.path(), dir).await
 }
 
 /// A log without files: new, or with nothing in it that could be read.
 fn fresh_state<E: Effects>(
-    shard: &Shard<E>,
+    shard: &StorageShard<E>,
     dir: &Rc<Path>,
     tp: &TopicPartition,
     created: bool,
@@ -119,7 +120,7 @@ fn fresh_state<E: Effects>(
 
 /// What is in the directory, once what unfinished work has left there is removed.
 async fn list_without_leftovers<E: Effects>(
-    shard: &Shard<E>,
+    shard: &StorageShard<E>,
     dir: &Path,
 ) -> Result<Vec<DirEntry>, StorageError> {
     let entries = list(shard, dir).await?.unwrap_or_default();
@@ -135,7 +136,7 @@ async fn list_without_leftovers<E: Effects>(
 
 /// What is in a directory; `None` if it is not there.
 pub(crate) async fn list<E: Effects>(
-    shard: &Shard<E>,
+    shard: &StorageShard<E>,
     dir: &Path,
 ) -> Result<Option<Vec<DirEntry>>, StorageError> {
     match shard.effects.disk().list_dir(dir).await {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use runtime::{DirEntry, Disk, Effects};
 
 use crate::StorageError;
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 
 /// The largest index, snapshot or epoch file that is read.
 pub(crate) const SIDE_FILE_BYTES_MAX: u64 = 256 << 20;
@@ -18,7 +18,7 @@ const TOGETHER_BYTES_MAX: u64 = 64 << 10;
 /// What a directory lists, and the files that were read ahead: with thousands of logs, one visit to the disk for each file
 /// is what a start would take longest for.
 pub(super) struct SideFiles<'a, E: Effects> {
-    shard: &'a Shard<E>,
+    shard: &'a StorageShard<E>,
     dir: Rc<Path>,
     entries: &'a [DirEntry],
     together: BTreeMap<String, Vec<u8>>,
@@ -27,7 +27,7 @@ pub(super) struct SideFiles<'a, E: Effects> {
 impl<'a, E: Effects> SideFiles<'a, E> {
     /// Reads those of `names` that are there, as long as they are small.
     pub(super) async fn read_ahead(
-        shard: &'a Shard<E>,
+        shard: &'a StorageShard<E>,
         dir: &Rc<Path>,
         entries: &'a [DirEntry],
         names: Vec<String>,

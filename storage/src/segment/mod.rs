@@ -1,12 +1,14 @@
 //! One segment of a log: a `.log` file with its two indexes. The last segment of a log is active and grows;
 //! the others are sealed.
 
+pub(crate) mod chunk_memory;
+pub(crate) mod log_read;
 pub(crate) mod offset_index;
 pub(crate) mod prewrite;
 pub(crate) mod read_cache;
 pub(crate) mod scan;
+pub(crate) mod sealed_files;
 pub(crate) mod tail;
-pub(crate) mod time_check;
 pub(crate) mod time_index;
 
 use std::cell::{Cell, RefCell};
@@ -22,8 +24,7 @@ use crate::LogConfig;
 use crate::segment::offset_index::OffsetIndex;
 use crate::segment::read_cache::Runs;
 use crate::segment::tail::{BatchMark, Tail, to_u64};
-use crate::segment::time_check::TimesClaim;
-use crate::segment::time_index::TimeIndex;
+use crate::segment::time_index::{TimeIndex, TimesClaim};
 
 /// The file type of a set of effects.
 pub(crate) type FileOf<E> = <<E as Effects>::Disk as Disk>::File;

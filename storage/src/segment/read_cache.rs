@@ -11,26 +11,20 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Offset, RecordBatch};
+use runtime::Effects;
 use runtime::sync::Notify;
-use runtime::{Clock, Effects};
 
-use crate::log::read::ReadLimits;
-use crate::log::{LogRead, MemoryPart, ReadPart};
 use crate::segment::LogSegment;
+use crate::segment::log_read::{LogRead, MemoryPart, ReadLimits, ReadPart};
 use crate::segment::tail::to_u64;
-use crate::shard::Shard;
 
 /// A run that nobody has read for so long is given up; a read is kept where another has been within this time.
 const UNUSED_MS: u64 = 60_000;
 
-/// How often that is looked at ...
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
-
-/// ... and how many runs each time.
+/// How many runs are looked at for that at a time.
 const LOOKS: usize = 512;
 
 /// A read is not worth keeping if its batches fill less than this part of its buffer. Buffers come in sizes of powers of
@@ -239,7 +233,15 @@ impl<E: Effects> ReadCache<E> {
         false
     }
 
-    fn give_up_unused(&self, now_ms: u64) {
+    /// Waits until something is kept, or the shard closes.
+    pub(crate) async fn used(&self) {
+        if self.clock.borrow().is_empty() {
+            self.filled.notified().await;
+        }
+    }
+
+    /// Gives up what nobody has needed for a while.
+    pub(crate) fn give_up_unused(&self, now_ms: u64) {
         let looks = self.clock.borrow().len().min(LOOKS);
         for _ in 0..looks {
             let Some((segment, base)) = self.clock.borrow_mut().pop_front() else { return };
@@ -247,17 +249,5 @@ impl<E: Effects> ReadCache<E> {
                 self.clock.borrow_mut().push_back((segment, base));
             }
         }
-    }
-}
-
-/// Gives up what nobody needs, until the shard closes.
-pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
-    while !shard.closing.get() {
-        if shard.read_cache.clock.borrow().is_empty() {
-            shard.read_cache.filled.notified().await;
-        }
-        let clock = shard.effects.clock();
-        clock.sleep_until(clock.now() + LOOK_PAUSE).await;
-        shard.read_cache.give_up_unused(shard.now_ms());
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use model::Offset;
 use runtime::buffer::{AppendChunk, BufferPool, ChunkSlice, OverBudget, PAGE_SIZE};
 
-use crate::log::MemoryPart;
 use crate::segment::PendingEnd;
+use crate::segment::log_read::MemoryPart;
 
 /// Sizes that chunks grow through, in bytes, while they fill quickly.
 const CHUNK_SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];

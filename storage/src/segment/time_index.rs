@@ -14,6 +14,15 @@ pub(crate) struct TimeIndex {
     entries: Vec<(i64, u32)>,
 }
 
+/// What a time index file says of the first part of a segment: its largest timestamp, and the last offset of its batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimesClaim {
+    pub(crate) timestamp: i64,
+    pub(crate) offset: Offset,
+    /// Where that part ends in the `.log`.
+    pub(crate) end: u64,
+}
+
 impl TimeIndex {
     pub(crate) const ENTRY_SIZE: usize = 12;
 

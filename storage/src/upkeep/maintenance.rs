@@ -16,17 +16,18 @@ use crate::commit::commit_loop::start_flush;
 use crate::commit::state::Turn;
 use crate::dir::Checkpoint;
 use crate::dir::checkpoint::{LEADER_EPOCH_FILE, format_epochs};
+use crate::dir::files::remove_snapshot;
 use crate::log::Log;
-use crate::producer::snapshot::{BATCHES_ENDING, SnapshotFiles, encode, remove_snapshot};
+use crate::producer::snapshot::{BATCHES_ENDING, SnapshotFiles, encode};
 use crate::producer::state::ProducerState;
 use crate::segment::offset_index::OffsetIndex;
 use crate::segment::tail::to_u64;
 use crate::segment::time_index::TimeIndex;
 use crate::segment::{LogSegment, Stage, file_name};
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 
 /// Walks over the busy logs of the shard until it closes.
-pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
+pub(crate) async fn run<E: Effects>(shard: Rc<StorageShard<E>>) {
     let pause = Duration::from_millis((shard.options.idle_ms / 2).max(1));
     while !shard.closing.get() {
         if shard.busy.borrow().is_empty() {
@@ -160,7 +161,7 @@ impl<E: Effects> Log<E> {
         if let Some(file) = file {
             segment.reader.borrow_mut().get_or_insert(file);
         }
-        self.shard.note_sealed_opened(segment);
+        self.shard.sealed_files.note(segment);
         Ok(())
     }
 
@@ -227,7 +228,7 @@ impl<E: Effects> Log<E> {
         };
         for offset in stale {
             // One that stays behind costs a few bytes and is removed at the next start.
-            let _ = remove_snapshot(&self.shard, &self.dir, offset).await;
+            let _ = remove_snapshot(self.shard.effects.disk(), &self.dir, offset).await;
         }
     }
 
@@ -362,7 +363,7 @@ impl<E: Effects> Log<E> {
     fn give_back_memory(&self) {
         let active = self.active();
         let freed = active.shrink();
-        self.shard.chunks_changed(freed, 0);
+        self.shard.chunks.freed(freed);
         active.close_files();
     }
 

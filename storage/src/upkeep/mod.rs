@@ -5,7 +5,9 @@ pub(crate) mod producer_expiry;
 pub(crate) mod removal;
 pub(crate) mod retention;
 pub(crate) mod retention_due;
+pub(crate) mod space;
 pub(crate) mod truncate;
+pub(crate) mod unused_reads;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,10 +15,10 @@ use std::time::Duration;
 use runtime::{Clock, Effects};
 
 use crate::Log;
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 
 /// Does `work` to all logs of the shard, one after the other, every `pause_ms` until it closes.
-async fn every<E: Effects>(shard: Rc<Shard<E>>, pause_ms: u64, work: impl AsyncFn(&Rc<Log<E>>)) {
+async fn every<E: Effects>(shard: Rc<StorageShard<E>>, pause_ms: u64, work: impl AsyncFn(&Rc<Log<E>>)) {
     let pause = Duration::from_millis(pause_ms.max(1));
     // Keeps only a weak hold while it sleeps: the pause may be longer than the shard lives.
     let clock = shard.effects.clock().clone();

@@ -6,11 +6,11 @@ use model::ProducerId;
 use runtime::{Clock, Effects};
 
 use crate::Log;
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::upkeep::every;
 
 /// Goes over all logs of the shard every now and then until it closes, a few producers at a time.
-pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
+pub(crate) async fn run<E: Effects>(shard: Rc<StorageShard<E>>) {
     let pause_ms = shard.options.producer_expiry_check_ms;
     every(shard, pause_ms, async |log| log.expire_producers().await).await;
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use model::{TopicId, TopicPartition};
 use runtime::{Clock, Disk, Effects};
 
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::{LogManager, StorageError};
 
 /// The longest file name.
@@ -54,7 +54,7 @@ impl<E: Effects> LogManager<E> {
 /// Renames the directory of a partition to `TOPIC-N.HEX-ENDING`; durable when this returns. Its checkpoints are gone
 /// before it is, so that they never speak of a log that is not there. `None` if there is no such directory.
 pub(crate) async fn rename_away<E: Effects>(
-    shard: &Shard<E>,
+    shard: &StorageShard<E>,
     tp: &TopicPartition,
     ending: &str,
 ) -> Result<Option<PathBuf>, StorageError> {

@@ -12,7 +12,7 @@ use runtime::{Clock, Disk, Effects};
 use crate::log::Log;
 use crate::recovery::ENDINGS;
 use crate::segment::LogSegment;
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::upkeep::every;
 use crate::{ReadError, SealedRead, StorageError};
 
@@ -24,7 +24,7 @@ const UNLINK_BYTES_MAX: u64 = 16 << 20;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks all logs of the shard every now and then until it closes.
-pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
+pub(crate) async fn run<E: Effects>(shard: Rc<StorageShard<E>>) {
     let pause_ms = shard.options.retention_check_ms;
     every(shard, pause_ms, apply).await;
 }
@@ -37,7 +37,7 @@ pub(super) async fn apply<E: Effects>(log: &Rc<Log<E>>) {
 }
 
 /// Removes what has been renamed, one by one, with a pause between them.
-pub(crate) async fn unlink<E: Effects>(shard: Rc<Shard<E>>) {
+pub(crate) async fn unlink<E: Effects>(shard: Rc<StorageShard<E>>) {
     let clock = shard.effects.clock().clone();
     while !shard.closing.get() {
         let next = shard.unlinks.borrow_mut().pop_front();
@@ -62,7 +62,7 @@ pub(crate) async fn unlink<E: Effects>(shard: Rc<Shard<E>>) {
 }
 
 /// Removes a file or directory, large files bit by bit. What is left when the shard closes, the next start removes.
-async fn remove<E: Effects>(shard: &Shard<E>, path: &Path) -> io::Result<()> {
+async fn remove<E: Effects>(shard: &StorageShard<E>, path: &Path) -> io::Result<()> {
     let disk = shard.effects.disk();
     let is_dir = path.to_string_lossy().ends_with("-delete");
     let files = if is_dir {
@@ -91,7 +91,7 @@ async fn remove<E: Effects>(shard: &Shard<E>, path: &Path) -> io::Result<()> {
 }
 
 /// Lets others have the disk, unless it is full or the shard closes.
-async fn pause<E: Effects>(shard: &Shard<E>) {
+async fn pause<E: Effects>(shard: &StorageShard<E>) {
     let clock = shard.effects.clock();
     let end = clock.now() + shard.options.unlink_pause;
     while shard.disk_full.get().is_none() && !shard.closing.get() && clock.now() < end {
@@ -239,7 +239,7 @@ impl<E: Effects> Log<E> {
         let before = state.tail.capacity();
         state.tail.clear();
         drop(state);
-        self.shard.chunks_changed(before, 0);
+        self.shard.chunks.freed(before);
         self.shard.read_cache.forget(segment);
     }
 

@@ -1,73 +1,18 @@
-//! Retention that does not wait for its turn: of logs whose settings or start have changed, and of all logs while room is
-//! short.
+//! Retention of logs that are due before its turn.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
-use model::TopicPartition;
-use runtime::sync::Notify;
-use runtime::{Effects, Monotonic};
+use runtime::Effects;
 
-use crate::Log;
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::upkeep::retention;
 
-/// How often all logs are looked at while room is short.
-const SHORT_PAUSE: Duration = Duration::from_secs(30);
-
-/// Who is due. Lives on every shard.
-#[derive(Default)]
-pub(crate) struct RetentionDue {
-    logs: RefCell<BTreeSet<TopicPartition>>,
-    all: Cell<bool>,
-    /// When all logs may be due again for want of room.
-    short_next: Cell<Monotonic>,
-    wake: Notify,
-}
-
-impl RetentionDue {
-    /// Has a log looked at soon.
-    pub(crate) fn add(&self, tp: &TopicPartition) {
-        self.logs.borrow_mut().insert(tp.clone());
-        self.wake.notify_one();
-    }
-
-    /// Room is short: has all logs looked at, but not again and again.
-    pub(crate) fn add_all(&self, now: Monotonic) {
-        if now >= self.short_next.get() {
-            self.short_next.set(now + SHORT_PAUSE);
-            self.all.set(true);
-            self.wake.notify_one();
-        }
-    }
-
-    /// There is room: the next time that it is short begins anew.
-    pub(crate) fn forget_short(&self) {
-        self.short_next.set(Monotonic::default());
-    }
-
-    /// The shard closes.
-    pub(crate) fn close(&self) {
-        self.wake.notify_one();
-    }
-
-    fn take<E: Effects>(&self, shard: &Shard<E>) -> Vec<Rc<Log<E>>> {
-        let due = self.logs.take();
-        let logs = shard.logs.borrow();
-        if self.all.take() {
-            return logs.values().cloned().collect();
-        }
-        due.iter().filter_map(|tp| logs.get(tp).cloned()).collect()
-    }
-}
-
 /// Runs until the shard closes.
-pub(crate) async fn run<E: Effects>(shard: Rc<Shard<E>>) {
+pub(crate) async fn run<E: Effects>(shard: Rc<StorageShard<E>>) {
     while !shard.closing.get() {
-        shard.retention_due.wake.notified().await;
-        for log in shard.retention_due.take(&shard) {
+        shard.retention_due.wait().await;
+        let due = shard.retention_due.take(&shard.logs.borrow());
+        for log in due {
             if shard.closing.get() {
                 return;
             }

@@ -16,7 +16,7 @@ use runtime::sim::SimEffects;
 use runtime::{Clock, Disk, Effects};
 use storage::{
     AppendError, AppendInfo, AppendOrigin, Log, LogConfig, LogDir, LogDirOptions, LogEvent, LogManager,
-    LogManagerOptions, ReadError, ReadPart, LogSubscriber, StorageError,
+    LogManagerOptions, LogSubscriber, ReadError, ReadPart, StorageError,
 };
 
 pub const DIR: &str = "/data";

@@ -38,7 +38,7 @@ use crate::log::Log;
 use crate::mutant::{Mutant, planted};
 use crate::segment::tail::to_u64;
 use crate::segment::{FileOf, LogSegment, page_up};
-use crate::shard::Shard;
+use crate::shard::StorageShard;
 use crate::{CommitMode, StorageError};
 
 /// A log with more than this pending writes to its segment: the bytes would be written twice for nothing.
@@ -215,7 +215,7 @@ fn pending_piece<E: Effects>(log: &Log<E>) -> Option<(Rc<LogSegment<E>>, std::op
 }
 
 /// Writes an entry for the logs that wait, or has them write to their segments if that is as well.
-pub(crate) fn commit<E: Effects>(shard: &Rc<Shard<E>>) {
+pub(crate) fn commit<E: Effects>(shard: &Rc<StorageShard<E>>) {
     let journal = &shard.journal;
     let lane = std::mem::take(&mut *journal.lane.borrow_mut());
     // One log alone, with nothing under way, writes the same to its segment.
@@ -249,7 +249,7 @@ fn note_entered<E: Effects>(journal: &Journal<E>, members: Vec<Member<E>>) {
 }
 
 /// Writes an entry that has been given its place, and acknowledges what is whole then.
-async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>) {
+async fn write<E: Effects>(shard: Rc<StorageShard<E>>, place: Place<E>) {
     let Place { slice, file, position, path, id } = place;
     let written = file.write_at(vec![slice], position, WriteMode::Durable).await;
     if let Err(error) = written {
@@ -272,7 +272,7 @@ async fn write<E: Effects>(shard: Rc<Shard<E>>, place: Place<E>) {
 ///
 /// No entry under way may have bytes of the log.
 pub(crate) async fn end_log<E: Effects>(
-    shard: &Rc<Shard<E>>,
+    shard: &Rc<StorageShard<E>>,
     log: &Log<E>,
     from: Offset,
 ) -> Result<(), StorageError> {
@@ -309,7 +309,7 @@ pub(crate) async fn end_log<E: Effects>(
 }
 
 /// A place for the piece that ends a log, or for what has to come before it; `None` as long as there is none.
-fn place_end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>, from: Offset) -> Option<Place<E>> {
+fn place_end<E: Effects>(shard: &Rc<StorageShard<E>>, log: &Log<E>, from: Offset) -> Option<Place<E>> {
     if !shard.journal.takes_entry() {
         return None;
     }
@@ -323,7 +323,7 @@ fn place_end<E: Effects>(shard: &Rc<Shard<E>>, log: &Log<E>, from: Offset) -> Op
 
 /// Collects the pieces of an entry. Logs that have become too much for it write to their segments, those beyond the limit
 /// wait for the next.
-fn gather<E: Effects>(shard: &Rc<Shard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member<E>> {
+fn gather<E: Effects>(shard: &Rc<StorageShard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member<E>> {
     let mut builder = shard.journal.builder.borrow_mut();
     builder.begin();
     let mut members = Vec::with_capacity(lane.len());
@@ -347,7 +347,7 @@ fn gather<E: Effects>(shard: &Rc<Shard<E>>, lane: Vec<Rc<Log<E>>>) -> Vec<Member
 
 /// Finds room for the entry that was built, or begins the other half instead; `None` if there is no room, in memory or in
 /// the file, or an entry in flight stands in the way.
-fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
+fn place<E: Effects>(shard: &Rc<StorageShard<E>>) -> Option<Place<E>> {
     let mut phase = shard.journal.phase.borrow_mut();
     let Phase::Ready(area) = &mut *phase else { return None };
     let mut builder = shard.journal.builder.borrow_mut();
@@ -387,7 +387,7 @@ fn place<E: Effects>(shard: &Rc<Shard<E>>) -> Option<Place<E>> {
 }
 
 /// Acknowledges what an entry has, if it and all before it were written.
-fn finish<E: Effects>(shard: &Rc<Shard<E>>, flight: Flight<E>) {
+fn finish<E: Effects>(shard: &Rc<StorageShard<E>>, flight: Flight<E>) {
     let journal = &shard.journal;
     let Flight { half, members, .. } = flight;
     let left = matches!(&*journal.phase.borrow(), Phase::Ready(area) if area.half != half);
@@ -439,7 +439,7 @@ fn note_journaled<E: Effects>(member: &Member<E>) {
 }
 
 /// Has the segments of all logs written that a half is kept for.
-async fn empty_half<E: Effects>(shard: Rc<Shard<E>>, half: usize) {
+async fn empty_half<E: Effects>(shard: Rc<StorageShard<E>>, half: usize) {
     let logs: Vec<Rc<Log<E>>> = {
         let logs = shard.logs.borrow();
         logs.values().filter(|log| log.commit.half() == Some(half)).cloned().collect()
@@ -456,7 +456,7 @@ async fn empty_half<E: Effects>(shard: Rc<Shard<E>>, half: usize) {
 }
 
 /// Has the segments written of all logs that the journal is kept for: only then does their memory become free.
-pub(crate) fn empty<E: Effects>(shard: &Shard<E>) {
+pub(crate) fn empty<E: Effects>(shard: &StorageShard<E>) {
     if shard.journal.users.iter().all(|users| users.get() == 0) {
         return;
     }
@@ -466,7 +466,7 @@ pub(crate) fn empty<E: Effects>(shard: &Shard<E>) {
 }
 
 /// Makes the file, in the background.
-fn prepare<E: Effects>(shard: &Rc<Shard<E>>) {
+fn prepare<E: Effects>(shard: &Rc<StorageShard<E>>) {
     let now = shard.effects.clock().now();
     {
         let mut phase = shard.journal.phase.borrow_mut();
@@ -493,7 +493,7 @@ fn prepare<E: Effects>(shard: &Rc<Shard<E>>) {
 }
 
 /// A file full of zeros, durable; `None` if there is too little room for it.
-async fn make_file<E: Effects>(shard: &Shard<E>) -> Result<Option<Area<E>>, StorageError> {
+async fn make_file<E: Effects>(shard: &StorageShard<E>) -> Result<Option<Area<E>>, StorageError> {
     let disk = shard.effects.disk();
     let space = disk.space(shard.dir.path()).await;
     let space = space.map_err(|error| StorageError::io("stat", shard.dir.path(), &error))?;
@@ -525,7 +525,7 @@ async fn make_file<E: Effects>(shard: &Shard<E>) -> Result<Option<Area<E>>, Stor
 }
 
 /// Removes the file. All logs must be closed.
-pub(crate) async fn remove<E: Effects>(shard: &Shard<E>) -> Result<(), StorageError> {
+pub(crate) async fn remove<E: Effects>(shard: &StorageShard<E>) -> Result<(), StorageError> {
     let phase = shard.journal.phase.replace(Phase::Absent(Monotonic::default()));
     let Phase::Ready(area) = phase else { return Ok(()) };
     shard.remove_if_there(&area.path).await

@@ -11,12 +11,12 @@ use runtime::{Disk, Effects, File, OpenOptions, WriteMode};
 use crate::StorageError;
 use crate::at_once::at_once;
 use crate::commit::journal::entry::{Content, Entry, parse};
+use crate::dir::JOURNAL_NAME_START;
 use crate::dir::files::remove_if_there;
 use crate::dir::topic_id_in;
 use crate::segment::tail::to_u64;
 use crate::segment::{file_name, parse_file_name};
 
-const NAME_START: &str = "journal-";
 const PAGE: usize = runtime::buffer::PAGE_SIZE;
 
 /// The largest journal: a start reads it as a whole.
@@ -31,11 +31,6 @@ const SEGMENTS_MAX: usize = 16;
 const WHAT_TO_DO: &str =
     "records that were acknowledged may be missing. To start all the same, move this file away";
 
-/// The name of a process's journal number `number`.
-pub(crate) fn journal_name(number: u32) -> String {
-    format!("{NAME_START}{number}")
-}
-
 /// Brings the segments up to the journals and removes those; after a clean stop they have nothing to say.
 ///
 /// # Errors
@@ -44,7 +39,7 @@ pub(crate) async fn take_over<E: Effects>(effects: &E, dir: &Path, clean: bool) 
     let disk = effects.disk();
     let entries = disk.list_dir(dir).await.map_err(|error| StorageError::io("list", dir, &error))?;
     let is_journal =
-        |name: &str| name.strip_prefix(NAME_START).is_some_and(|rest| rest.parse::<u32>().is_ok());
+        |name: &str| name.strip_prefix(JOURNAL_NAME_START).is_some_and(|rest| rest.parse::<u32>().is_ok());
     let paths: Vec<_> = entries
         .iter()
         .filter(|entry| !entry.is_dir && is_journal(&entry.name))

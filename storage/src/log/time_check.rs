@@ -8,19 +8,11 @@ use model::Offset;
 use runtime::Effects;
 
 use crate::log::Log;
-use crate::log::read::ReadLimits;
 use crate::segment::LogSegment;
+use crate::segment::log_read::ReadLimits;
 use crate::segment::scan::Scan;
+use crate::segment::time_index::TimesClaim;
 use crate::{ReadError, StorageError};
-
-/// What a time index file says of the first part of a segment: its largest timestamp, and the last offset of its batch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TimesClaim {
-    pub(crate) timestamp: i64,
-    pub(crate) offset: Offset,
-    /// Where that part ends in the `.log`.
-    pub(crate) end: u64,
-}
 
 impl<E: Effects> Log<E> {
     /// The largest timestamp in a segment and the last offset of its batch, checked; `None` if that cannot be known, since

@@ -1,5 +1,7 @@
 //! What the logs of one shard share: effects, options, counters, queues.
 
+mod retention_due;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -14,13 +16,17 @@ use runtime::{Clock, Disk, Effects, Monotonic, OpenOptions};
 use crate::commit::journal::Journal;
 use crate::dir::creation::Creations;
 use crate::dir::files::remove_if_there;
-use crate::manager::{SPACE_CREDIT_MIN, check_space};
 use crate::producer::budget::ProducerBudget;
+use crate::segment::FileOf;
+use crate::segment::chunk_memory::ChunkMemory;
 use crate::segment::read_cache::ReadCache;
+use crate::segment::sealed_files::SealedFiles;
 use crate::segment::tail::to_u64;
-use crate::segment::{FileOf, LogSegment};
-use crate::upkeep::retention_due::RetentionDue;
+use crate::shard::retention_due::RetentionDue;
 use crate::{Log, LogDir, LogManagerOptions, StorageError, StorageStats};
+
+/// Near the reserve a look at free space for every single batch would cost more than it saves.
+pub(crate) const SPACE_CREDIT_MIN: u64 = 1 << 20;
 
 /// Logs that are recovered at the same time, if there is memory for it.
 const RECOVERIES_MAX: usize = 16;
@@ -35,7 +41,7 @@ const RECOVERY_FILES: usize = 2;
 const CLOSE_TRIES: usize = 32;
 
 /// The common ground of one shard's logs. Lives on every shard.
-pub(crate) struct Shard<E: Effects> {
+pub(crate) struct StorageShard<E: Effects> {
     pub(crate) effects: E,
     pub(crate) dir: Arc<LogDir>,
     pub(crate) options: LogManagerOptions,
@@ -54,16 +60,13 @@ pub(crate) struct Shard<E: Effects> {
     pub(crate) disk_full: Cell<Option<u64>>,
     /// Bytes that may be appended before free space has to be looked at again.
     pub(crate) space_credit: Cell<u64>,
-    space_checking: Cell<bool>,
+    /// They were.
+    pub(crate) space_spent: Notify,
     pub(crate) closing: Cell<bool>,
-    /// Segments with chunks, the next to give some up first.
-    pub(crate) cached: RefCell<VecDeque<Weak<LogSegment<E>>>>,
-    pub(crate) chunk_bytes: Cell<usize>,
-    pub(crate) memory_freed: Notify,
+    pub(crate) chunks: ChunkMemory<E>,
     pub(crate) read_cache: ReadCache<E>,
     pub(crate) producers: Rc<ProducerBudget>,
-    /// Sealed segments with open files or loaded indexes, oldest first.
-    sealed_opened: RefCell<VecDeque<Weak<LogSegment<E>>>>,
+    pub(crate) sealed_files: SealedFiles<E>,
     /// Logs with open files of segments that are not sealed, each once, the next to close them first.
     unsealed_opened: RefCell<VecDeque<Weak<Log<E>>>>,
     /// Files and directories to be removed, and when.
@@ -81,13 +84,15 @@ pub(crate) struct Shard<E: Effects> {
     direct: Cell<bool>,
 }
 
-impl<E: Effects> Shard<E> {
+impl<E: Effects> StorageShard<E> {
     pub(crate) fn new(effects: E, dir: Arc<LogDir>, options: LogManagerOptions) -> Self {
         let memory = effects.buffers().budget_bytes() / RECOVERY_BYTES;
         let recoveries = memory.min(options.active_open_max / RECOVERY_FILES).clamp(1, RECOVERIES_MAX);
         let upkeep = options.upkeep_max();
         let read_cache_bytes = options.read_cache_bytes;
         let producers = ProducerBudget::new(options.producers_max);
+        let chunks = ChunkMemory::new(options.append_bytes_max);
+        let sealed_files = SealedFiles::new(options.sealed_open_max);
         Self {
             effects,
             dir,
@@ -102,14 +107,12 @@ impl<E: Effects> Shard<E> {
             busy_wake: Notify::new(),
             disk_full: Cell::new(None),
             space_credit: Cell::new(SPACE_CREDIT_MIN),
-            space_checking: Cell::new(false),
+            space_spent: Notify::new(),
             closing: Cell::new(false),
-            cached: RefCell::default(),
-            chunk_bytes: Cell::new(0),
-            memory_freed: Notify::new(),
+            chunks,
             read_cache: ReadCache::new(read_cache_bytes),
             producers,
-            sealed_opened: RefCell::default(),
+            sealed_files,
             unsealed_opened: RefCell::default(),
             unlinks: RefCell::default(),
             unlink_wake: Notify::new(),
@@ -204,20 +207,6 @@ impl<E: Effects> Shard<E> {
         written.map_err(|error| StorageError::io("write", path, &error))
     }
 
-    /// Remembers that a sealed segment holds a file or indexes; the oldest beyond the limit lets go of them.
-    pub(crate) fn note_sealed_opened(&self, segment: &Rc<LogSegment<E>>) {
-        assert!(segment.is_sealed(), "what may lose its indexes at any time is sealed");
-        let mut opened = self.sealed_opened.borrow_mut();
-        opened.push_back(Rc::downgrade(segment));
-        while opened.len() > self.options.sealed_open_max {
-            if let Some(old) = opened.pop_front().and_then(|old| old.upgrade())
-                && !Rc::ptr_eq(&old, segment)
-            {
-                old.release();
-            }
-        }
-    }
-
     /// Remembers that a log has opened a file of a segment that is not sealed. Of too many, those that are at rest close
     /// theirs.
     pub(crate) fn note_unsealed_opened(&self, log: &Log<E>) {
@@ -283,17 +272,11 @@ impl<E: Effects> Shard<E> {
     }
 
     /// Counts appended bytes, so that a fast producer cannot run through the reserve between two regular looks.
-    pub(crate) fn spend_space(self: &Rc<Self>, bytes: u64) {
-        let left = self.space_credit.get().saturating_sub(bytes);
-        self.space_credit.set(left);
-        if left == 0 && !self.closing.get() && !self.space_checking.replace(true) {
-            let shard = Rc::clone(self);
-            self.spawn(async move {
-                if let Err(error) = check_space(&shard).await {
-                    tracing::warn!(%error, "free space could not be read");
-                }
-                shard.space_checking.set(false);
-            });
+    pub(crate) fn spend_space(&self, bytes: u64) {
+        let before = self.space_credit.get();
+        self.space_credit.set(before.saturating_sub(bytes));
+        if before > 0 && before <= bytes {
+            self.space_spent.notify_one();
         }
     }
 
@@ -303,54 +286,10 @@ impl<E: Effects> Shard<E> {
         self.unlink_wake.notify_one();
     }
 
-    /// Frees cached chunks until `bytes` more fit into the budget; says whether they do. What is larger than half the
-    /// budget need not fit: other logs could keep it waiting for ever.
-    pub(crate) fn make_room(&self, bytes: usize) -> bool {
-        let budget = self.options.append_bytes_max;
-        let excess = || (self.chunk_bytes.get() + bytes.min(budget / 2)).saturating_sub(budget);
-        self.evict(excess());
-        excess() == 0
-    }
-
-    /// Bytes that chunks may take in addition to what they have.
-    pub(crate) fn room(&self) -> usize {
-        self.options.append_bytes_max.saturating_sub(self.chunk_bytes.get())
-    }
-
-    /// Frees at least `bytes` of cached durable chunks, oldest first, or as much as there is: full chunks first,
-    /// then the chunks that logs go on to fill.
-    pub(crate) fn evict(&self, bytes: usize) {
-        let mut freed = 0;
-        for shrink in [false, true] {
-            let mut fruitless = 0;
-            while freed < bytes && fruitless < self.cached.borrow().len() {
-                let Some(oldest) = self.cached.borrow_mut().pop_front() else { break };
-                let Some(segment) = oldest.upgrade() else { continue };
-                let gone = if shrink { segment.shrink() } else { segment.evict_first() };
-                freed += gone;
-                fruitless = if gone == 0 { fruitless + 1 } else { 0 };
-                if segment.state.borrow().tail.capacity() > 0 {
-                    self.cached.borrow_mut().push_back(oldest);
-                } else {
-                    segment.cached.set(false);
-                }
-            }
-        }
-        self.chunk_bytes.set(self.chunk_bytes.get().saturating_sub(freed));
-    }
-
     /// The pool is spent: gives back at least so many bytes of what is cached, or as much as there is.
     pub(crate) fn give_back(&self, bytes: usize) {
         let bytes = bytes.max(1 << 20);
-        self.evict(bytes);
+        self.chunks.evict(bytes);
         self.read_cache.shrink(to_u64(bytes));
-    }
-
-    /// Notes that a segment's chunks changed from `before` to `after` bytes.
-    pub(crate) fn chunks_changed(&self, before: usize, after: usize) {
-        self.chunk_bytes.set((self.chunk_bytes.get() + after).saturating_sub(before));
-        if after < before {
-            self.memory_freed.notify_all();
-        }
     }
 }
