@@ -15,7 +15,7 @@ use model::{
 use runtime::Clock;
 use runtime::Effects;
 use runtime::sim::{OpKind, SimEffects, SimWorld};
-use storage::{AppendError, AppendOrigin, Log, LogConfig, LogManagerOptions, ReadPart};
+use storage::{AppendError, AppendOrigin, CutCommitted, Log, LogConfig, LogManagerOptions, ReadPart};
 use support::{Broker, batch, idempotent, listen, pause, read_all, start};
 
 type SimLog = Rc<Log<SimEffects>>;
@@ -220,6 +220,66 @@ fn a_follower_has_what_its_leader_has_byte_for_byte() {
 fn a_follower_that_loses_power_goes_on_where_it_was() {
     for seed in 100..160 {
         replicate(seed, &config(), true);
+    }
+}
+
+/// A follower has more of its leader than the one that leads next: it is cut where they part, and has the same then.
+fn change_leaders(seed: u64, crash: bool) {
+    let world = SimWorld::new(seed);
+    let mut rng = Rng::with_seed(seed);
+    let (_first, first) = world.block_on(opened(&world, "first", &config()));
+    let (leader, log) = world.block_on(opened(&world, "a", &config()));
+    let (mut follower, mut copy) = world.block_on(opened(&world, "b", &config()));
+    let node = world.node("a");
+    let now_ms = || node.clock().unix_ms();
+    let mut leading =
+        Leading { log: Rc::clone(&first), rng: Rng::with_seed(!seed), epoch: 0, sequences: [0; 5] };
+    world.block_on(async {
+        (0..rng.u8(1..30)).for_each(|_| leading.append(now_ms()));
+        catch_up(&first, &log, 1 << 20, now_ms()).await;
+        let sequences = leading.sequences;
+        (0..rng.u8(..30)).for_each(|_| leading.append(now_ms()));
+        catch_up(&first, &copy, 1 << 20, now_ms()).await;
+        copy.flush().await.unwrap();
+        // The next leader goes on in an epoch of its own with what it has.
+        (leading.log, leading.sequences, leading.epoch) = (Rc::clone(&log), sequences, leading.epoch + 1);
+        log.assign_epoch(LeaderEpoch(leading.epoch));
+        let epoch = LeaderEpoch(leading.epoch);
+        log.append(&batch(1, 1, 10, 1_000), AppendOrigin::Coordinator, epoch, now_ms()).unwrap();
+        (0..rng.u8(1..30)).for_each(|_| leading.append(now_ms()));
+        let (_, end) = log.end_offset_for_epoch(copy.latest_epoch().unwrap_or(LeaderEpoch(0)));
+        let (_, own_end) = copy.end_offset_for_epoch(log.latest_epoch().unwrap());
+        assert_eq!(own_end, Offset(-1), "seed {seed}: of the new epoch there is nothing yet");
+        copy.truncate_to(end.min(copy.log_end_offset()), CutCommitted::Refuse).await.unwrap();
+    });
+    if crash {
+        world.crash("b");
+        (follower, copy) = world.block_on(opened(&world, "b", &config()));
+    }
+    world.block_on(async {
+        catch_up(&log, &copy, rng.usize(1..4_000), now_ms()).await;
+        log.flush().await.unwrap();
+        copy.flush().await.unwrap();
+        leader.stop().await;
+        follower.stop().await;
+        // A segment that was begun and cut stays where it began, so that only all of them together are the same.
+        let content = |node: &str, log: &SimLog| {
+            let files = files(&world, node, log);
+            let of = |ending: &str| -> Vec<u8> {
+                let files = files.iter().filter(|(path, _)| path.to_string_lossy().ends_with(ending));
+                files.flat_map(|(_, content)| content.clone()).collect()
+            };
+            [of(".log"), of(".snapshot"), of("leader-epoch-checkpoint")]
+        };
+        assert!(content("a", &log) == content("b", &copy), "seed {seed}");
+    });
+    world.end();
+}
+
+#[test]
+fn a_follower_that_had_more_has_what_its_next_leader_has() {
+    for seed in 200..240 {
+        change_leaders(seed, seed % 2 == 0);
     }
 }
 
