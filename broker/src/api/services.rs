@@ -175,6 +175,11 @@ impl<E: Effects> ShardServices<E> {
         Calls::send_call(self, target, start).await
     }
 
+    /// As [`Calls::tell`].
+    pub async fn tell(self: &Rc<Self>, target: usize, what: impl FnOnce(&Rc<Self>) + Send + 'static) {
+        Calls::tell(self, target, what).await;
+    }
+
     /// As [`Calls::call_all`].
     pub async fn call_all<R, F, Fut>(self: &Rc<Self>, start: F) -> Vec<R>
     where

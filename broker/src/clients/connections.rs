@@ -185,7 +185,7 @@ impl Connections {
         let effects = shard.effects.clone();
         effects.spawn(async move {
             connection.serve().await;
-            shard.replicas.fetch_waits.cancel((shard.index, id));
+            shard.replicas.fetch_waits.forget((shard.index, id));
             connections.open.borrow_mut().remove(&id);
             connections.changed.notify_all();
             shard.stats.disconnected();

@@ -81,6 +81,14 @@ impl<T: Callee> Calls<T> {
         join_all((0..shards).map(|target| Self::call(here, target, start.clone()))).await
     }
 
+    /// Has `what` run on shard `target`, behind the calls that were sent before it, and waits for no answer.
+    pub async fn tell(here: &Rc<T>, target: usize, what: impl FnOnce(&Rc<T>) + Send + 'static) {
+        if target == here.calls().index {
+            return what(here);
+        }
+        here.calls().send(target, Box::new(what)).await;
+    }
+
     /// The two halves of [`Calls::call`] to another shard: the first future completes when the job is on its
     /// way, the second with the result. So a caller can keep its calls in order without waiting for results.
     pub async fn send_call<R, F, Fut>(

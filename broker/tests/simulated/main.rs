@@ -19,6 +19,7 @@ mod large_requests;
 mod leadership;
 mod leftovers;
 mod listeners;
+mod long_polls;
 mod metadata;
 mod metadata_answers;
 mod named_twice;
