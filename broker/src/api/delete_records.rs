@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::{LeaderEpoch, Offset, PartitionId};
+use model::{LeaderEpoch, Offset, TopicId};
 use net::protocol::ErrorCode;
 use net::protocol::delete_records::{
     DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use runtime::Effects;
 
+use super::named_topic::{named_partition, named_topic};
 use super::named_twice::Repeated;
 use super::owners::{Asked, ask_owners};
 use crate::api::errors::read_error_code;
@@ -38,14 +39,12 @@ pub async fn handle<E: Effects>(
     // Of a partition that is named several times the last counts, as in Kafka.
     let repeated = &Repeated::of(named);
     let questions = request.topics.iter().flat_map(|asked| {
-        let topic = image.topic(asked.name);
-        let refused = topic.and_then(|topic| refused(shard, topic));
+        let topic = named_topic(&image, false, (asked.name, TopicId::ZERO));
+        let refused = topic.ok().and_then(|topic| refused(shard, topic));
         asked.partitions.iter().map(move |partition| {
-            let id = PartitionId(partition.partition_index);
-            let known = topic.filter(|topic| topic.partition(id).is_some());
-            let known = known.ok_or(ErrorCode::UnknownTopicOrPartition);
-            let known = known.and_then(|topic| refused.map_or(Ok((topic.id, id)), Err));
-            Asked { of: known, leader_epoch: LeaderEpoch::NONE, question: partition.offset }
+            let known = named_partition(topic, partition.partition_index);
+            let of = known.and_then(|known| refused.map_or(Ok(known), Err));
+            Asked { of, leader_epoch: LeaderEpoch::NONE, question: partition.offset }
         })
     });
     let questions = questions.enumerate().filter(|(place, _)| !repeated.is_superseded(*place));

@@ -11,6 +11,7 @@ use runtime::Effects;
 use crate::api::services::ShardServices;
 use crate::coordination::directory::GROUP_TOPIC;
 use crate::coordination::groups::{GroupError, Request, Response, partition_for_group};
+use crate::mesh::fan_out::ByShard;
 use crate::metadata::{ControllerError, NewTopic, TopicAssignment};
 
 /// Asks the coordinator of a group.
@@ -33,24 +34,24 @@ pub(super) async fn ask_about<E: Effects>(
     group_ids: impl Iterator<Item = &str>,
     request: fn(Vec<String>) -> Request,
 ) -> Vec<Response> {
-    let mut by_shard: BTreeMap<usize, BTreeMap<(TopicId, PartitionId), Vec<String>>> = BTreeMap::new();
+    let mut asked = ByShard::default();
     let mut nowhere = Vec::new();
     for group_id in group_ids {
         match locate(shard, group_id) {
-            Some((topic_id, partition)) => {
-                let partitions = by_shard.entry(shard.owner(topic_id, partition)).or_default();
-                partitions.entry((topic_id, partition)).or_default().push(group_id.to_owned());
+            Some(partition) => {
+                asked.push(shard.owner(partition.0, partition.1), (partition, group_id.to_owned()));
             }
             None => nowhere.push(group_id.to_owned()),
         }
     }
-    let calls = by_shard.into_iter().map(|(target, partitions)| {
+    let calls = asked.into_iter().map(|(target, groups)| {
         shard.call(target, move |shard| {
-            let asked: Vec<_> = partitions
-                .into_iter()
-                .map(|(partition, ids)| shard.coordinators.groups.ask(partition, request(ids)))
-                .collect();
-            join_all(asked)
+            let mut by_coordinator: BTreeMap<(TopicId, PartitionId), Vec<String>> = BTreeMap::new();
+            for (partition, group_id) in groups {
+                by_coordinator.entry(partition).or_default().push(group_id);
+            }
+            let ask = |(partition, ids)| shard.coordinators.groups.ask(partition, request(ids));
+            join_all(by_coordinator.into_iter().map(ask).collect::<Vec<_>>())
         })
     });
     let mut replies: Vec<Response> = join_all(calls).await.into_iter().flatten().collect();

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use model::{LeaderEpoch, Offset, PartitionId};
+use model::{LeaderEpoch, Offset, TopicId};
 use net::protocol::ErrorCode;
 use net::protocol::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -11,6 +11,7 @@ use net::protocol::list_offsets::{
 use runtime::Effects;
 use storage::{ReadError, TimestampOffset};
 
+use super::named_topic::{named_partition, named_topic};
 use super::named_twice::Repeated;
 use super::owners::{Asked, ask_owners};
 use crate::api::errors::{partition_error_code, read_error_code};
@@ -55,17 +56,15 @@ pub async fn handle<E: Effects>(
     let repeated = &Repeated::of(named);
     let committed_only = request.isolation_level == READ_COMMITTED;
     let questions = request.topics.iter().flat_map(|asked| {
-        let topic = image.topic(asked.name);
+        let topic = named_topic(&image, false, (asked.name, TopicId::ZERO));
         asked.partitions.iter().map(move |partition| {
-            let id = PartitionId(partition.partition_index);
             let question = Question {
                 timestamp: partition.timestamp,
                 version: context.api_version,
                 committed_only,
             };
-            let known = topic.filter(|topic| topic.partition(id).is_some());
             Asked {
-                of: known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition),
+                of: named_partition(topic, partition.partition_index),
                 leader_epoch: LeaderEpoch(partition.current_leader_epoch),
                 question,
             }

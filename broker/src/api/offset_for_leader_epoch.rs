@@ -3,13 +3,14 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use model::{LeaderEpoch, PartitionId};
+use model::{LeaderEpoch, PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use net::protocol::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
 };
 use runtime::Effects;
 
+use super::named_topic::{named_partition, named_topic};
 use super::owners::{Asked, ask_owners};
 use crate::api::errors::partition_error_code;
 use crate::replicas::Partition;
@@ -27,15 +28,11 @@ pub async fn handle<E: Effects>(
 ) -> OffsetForLeaderEpochResponse {
     let image = shard.image();
     let questions = request.topics.iter().flat_map(|asked| {
-        let topic = image.topic(asked.topic);
-        asked.partitions.iter().map(move |partition| {
-            let id = PartitionId(partition.partition);
-            let known = topic.filter(|topic| topic.partition(id).is_some());
-            Asked {
-                of: known.map(|topic| (topic.id, id)).ok_or(ErrorCode::UnknownTopicOrPartition),
-                leader_epoch: LeaderEpoch(partition.current_leader_epoch),
-                question: LeaderEpoch(partition.leader_epoch),
-            }
+        let topic = named_topic(&image, false, (asked.topic, TopicId::ZERO));
+        asked.partitions.iter().map(move |partition| Asked {
+            of: named_partition(topic, partition.partition),
+            leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+            question: LeaderEpoch(partition.leader_epoch),
         })
     });
     let find = async |partition: Rc<Partition<E>>, epoch| {

@@ -1,7 +1,6 @@
 //! Asking the owners of many partitions: one message for each shard and piece of the request, so that however much is asked,
 //! neither the messages in flight nor the time between two yields grow with it.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
@@ -11,6 +10,7 @@ use runtime::{Effects, yield_now};
 
 use crate::api::errors::partition_error_code;
 use crate::api::services::ShardServices;
+use crate::mesh::fan_out::{FanOut, Placed};
 use crate::replicas::Partition;
 
 /// What is asked of one partition.
@@ -39,26 +39,18 @@ where
     let mut questions = questions.peekable();
     let mut answers = Vec::new();
     while questions.peek().is_some() {
-        let mut by_shard: BTreeMap<usize, Vec<_>> = BTreeMap::new();
-        let mut piece: Vec<Option<Result<A, ErrorCode>>> = Vec::with_capacity(PIECE);
+        let mut fan_out = FanOut::default();
         for Asked { of, leader_epoch, question } in questions.by_ref().take(PIECE) {
             match of {
                 Ok((topic_id, id)) => {
-                    let asked = by_shard.entry(shard.owner(topic_id, id)).or_default();
-                    asked.push((piece.len(), topic_id, id, leader_epoch, question));
-                    piece.push(None);
+                    fan_out.ask(shard.owner(topic_id, id), (topic_id, id, leader_epoch, question));
                 }
-                Err(code) => piece.push(Some(Err(code))),
+                Err(code) => fan_out.answer(Err(code)),
             }
         }
-        let calls = by_shard.into_iter().map(|(target, asked)| {
-            let ask = ask.clone();
-            shard.call(target, move |shard| async move { answer_all(&shard, asked, ask).await })
-        });
-        for (place, answer) in join_all(calls).await.into_iter().flatten() {
-            piece[place] = Some(answer);
-        }
-        answers.extend(piece.into_iter().map(|answer| answer.expect("every question was asked")));
+        let ask = ask.clone();
+        let answer_all = |shard, asked| async move { answer_all(&shard, asked, ask).await };
+        answers.extend(fan_out.call(shard, answer_all).await);
         yield_now().await;
     }
     answers
@@ -66,22 +58,23 @@ where
 
 async fn answer_all<E, Q, A, F, Fut>(
     shard: &Rc<ShardServices<E>>,
-    asked: Vec<(usize, TopicId, PartitionId, LeaderEpoch, Q)>,
+    asked: Vec<Placed<(TopicId, PartitionId, LeaderEpoch, Q)>>,
     ask: F,
-) -> Vec<(usize, Result<A, ErrorCode>)>
+) -> Vec<Placed<Result<A, ErrorCode>>>
 where
     E: Effects,
     F: Fn(Rc<Partition<E>>, Q) -> Fut,
     Fut: Future<Output = Result<A, ErrorCode>>,
 {
     let ask = &ask;
-    join_all(asked.into_iter().map(|(place, topic_id, id, leader_epoch, question)| {
+    join_all(asked.into_iter().map(|Placed { place, what: (topic_id, id, leader_epoch, question) }| {
         let partition = shard.replicas.led(topic_id, id, leader_epoch);
         async move {
-            match partition {
-                Ok(partition) => (place, ask(partition, question).await),
-                Err(error) => (place, Err(partition_error_code(&error))),
-            }
+            let what = match partition {
+                Ok(partition) => ask(partition, question).await,
+                Err(error) => Err(partition_error_code(&error)),
+            };
+            Placed { place, what }
         }
     }))
     .await

@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,21 +13,23 @@ use futures_util::future::{Either, join_all};
 use model::{LeaderEpoch, Offset, PartitionId, TopicId};
 use net::protocol::ErrorCode;
 use net::protocol::produce::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
-    ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 use replication::Acks;
 use runtime::sync::Permit;
 use runtime::{Clock, Effects};
 use storage::{AppendError, ClientBatch, RecordRules};
 
+use super::named_topic::{named_partition, named_topic};
 use super::named_twice::Repeated;
 use crate::api::dispatch::Started;
 use crate::api::errors::{append_error_code, broken_rules_code, partition_error_code};
 use crate::api::reply::Reply;
 use crate::api::request::{CloseReason, RequestContext};
 use crate::api::services::ShardServices;
-use crate::metadata::is_internal;
+use crate::mesh::fan_out::{FanOut, Placed};
+use crate::metadata::{TopicImage, is_internal};
 use crate::replicas::{AckWait, PartitionError};
 
 /// Advertised from 0 on because old librdkafka drops compression otherwise (KAFKA-18659); bodies below 3 are refused.
@@ -38,19 +41,21 @@ pub(super) const VERSIONS_READ: RangeInclusive<i16> = 3..=13;
 /// Zstandard came with this version (KIP-110).
 const VERSION_ZSTD: i16 = 7;
 
+/// From this version on topics are named by id.
+const VERSION_TOPIC_IDS: i16 = 13;
+
 /// From this version on the response names the records that broke a rule (KIP-467).
 const VERSION_RECORD_ERRORS: i16 = 8;
 
 /// One partition's batch.
 struct Item<B> {
-    slot: usize,
     topic_id: TopicId,
     partition: PartitionId,
     batch: B,
 }
 
 /// A batch on its way to the shard that owns its partition.
-type CheckedItem = Item<ClientBatch>;
+type CheckedItem = Placed<Item<ClientBatch>>;
 
 /// What became of one partition's batch.
 #[derive(Debug, Clone)]
@@ -101,11 +106,12 @@ pub(super) async fn start<E: Effects>(
         -1 => (Some(Acks::All), true),
         _ => (None, false),
     };
-    let (topics, mut outcomes, items) = sort_out(shard, context, &request, body, acks_valid);
+    let (topics, batches) = sort_out(shard, context, &request, body, acks_valid);
+    let (by_shard, mut outcomes) = batches.split();
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let in_transit = items.iter().any(|(target, _)| *target != shard.index);
-    let mut calls = Vec::with_capacity(items.len());
-    for (target, items) in items {
+    let in_transit = by_shard.groups().iter().any(|(target, _)| *target != shard.index);
+    let mut calls = Vec::with_capacity(by_shard.groups().len());
+    for (target, items) in by_shard {
         let items = check(shard, items).await;
         calls.push(append_on(shard, target, items, acks, timeout).await);
     }
@@ -118,9 +124,10 @@ pub(super) async fn start<E: Effects>(
             1 => calls.remove(0).await,
             _ => join_all(calls).await.into_iter().flatten().collect(),
         };
-        for (slot, outcome) in answers {
-            outcomes[slot] = name_offenders(&shard, outcome).await;
+        for Placed { place, what } in answers {
+            outcomes.fill([Placed { place, what: name_offenders(&shard, what).await }]);
         }
+        let outcomes = outcomes.complete();
         if no_reply {
             let failed = outcomes.iter().find_map(|outcome| match outcome {
                 Outcome::Failed { code, .. } => Some(*code),
@@ -134,8 +141,6 @@ pub(super) async fn start<E: Effects>(
     Started { pending, in_transit }
 }
 
-type Sorted = (Vec<TopicSlots>, Vec<Outcome>, Vec<(usize, Vec<Item<Bytes>>)>);
-
 /// Finds the owner of every batch. What has none gets its error at once.
 fn sort_out<E: Effects>(
     shard: &ShardServices<E>,
@@ -143,16 +148,15 @@ fn sort_out<E: Effects>(
     request: &ProduceRequest<'_>,
     body: &Bytes,
     acks_valid: bool,
-) -> Sorted {
+) -> (Vec<TopicSlots>, FanOut<Item<Bytes>, Outcome>) {
     let image = shard.image();
-    let by_id = context.api_version >= 13;
+    let by_id = context.api_version >= VERSION_TOPIC_IDS;
     let mut topics = Vec::with_capacity(request.topic_data.len());
-    let mut outcomes = Vec::new();
-    let mut items: Vec<(usize, Vec<Item<Bytes>>)> = Vec::new();
+    let mut batches = FanOut::default();
     let repeated = repeated_batches(request);
     let mut place = 0;
     for data in request.topic_data.iter() {
-        let topic = if by_id { image.topic_by_id(data.topic_id) } else { image.topic(data.name) };
+        let topic = named_topic(&image, by_id, (data.name, data.topic_id));
         let mut slots =
             TopicSlots { name: data.name.to_owned(), topic_id: data.topic_id, partitions: Vec::new() };
         for partition in data.partition_data.iter() {
@@ -160,46 +164,39 @@ fn sort_out<E: Effects>(
             if repeated.is_superseded(place - 1) {
                 continue;
             }
-            let slot = outcomes.len();
             slots.partitions.push(partition.index);
-            let id = PartitionId(partition.index);
-            let outcome = match topic {
-                _ if !acks_valid => {
-                    Some(Outcome::refused(ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)"))
-                }
-                None if by_id => Some(Outcome::failed(ErrorCode::UnknownTopicId)),
-                None => Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition)),
-                Some(topic) if topic.partition(id).is_none() => {
-                    Some(Outcome::failed(ErrorCode::UnknownTopicOrPartition))
-                }
-                Some(topic)
-                    if is_internal(&topic.name) && context.client_id.as_deref() != Some("__admin_client") =>
-                {
-                    Some(Outcome::failed(ErrorCode::InvalidTopicException))
-                }
-                Some(topic) => {
-                    match check_records(context.api_version, request.transactional_id, partition.records) {
-                        Err(outcome) => Some(outcome),
-                        Ok(records) => {
-                            let target = shard.owner(topic.id, id);
-                            let batch = body.slice_ref(records);
-                            let item = Item { slot, topic_id: topic.id, partition: id, batch };
-                            match items.iter_mut().find(|(owner, _)| *owner == target) {
-                                Some((_, items)) => items.push(item),
-                                None => items.push((target, vec![item])),
-                            }
-                            None
-                        }
-                    }
-                }
+            let item = if acks_valid {
+                check_item(context, request.transactional_id, topic, &partition, body)
+            } else {
+                Err(Outcome::refused(ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)"))
             };
-            outcomes.push(outcome.unwrap_or(Outcome::failed(ErrorCode::UnknownServerError)));
+            match item {
+                Ok(item) => batches.ask(shard.owner(item.topic_id, item.partition), item),
+                Err(outcome) => batches.answer(outcome),
+            }
         }
         if !slots.partitions.is_empty() || data.partition_data.is_empty() {
             topics.push(slots);
         }
     }
-    (topics, outcomes, items)
+    (topics, batches)
+}
+
+/// One batch of the request and whose it is, unless it is refused whatever the log says.
+fn check_item(
+    context: &RequestContext,
+    transactional_id: Option<&str>,
+    topic: Result<&Arc<TopicImage>, ErrorCode>,
+    data: &PartitionProduceData<'_>,
+    body: &Bytes,
+) -> Result<Item<Bytes>, Outcome> {
+    let (topic_id, partition) = named_partition(topic, data.index).map_err(Outcome::failed)?;
+    let is_internal = topic.is_ok_and(|topic| is_internal(&topic.name));
+    if is_internal && context.client_id.as_deref() != Some("__admin_client") {
+        return Err(Outcome::failed(ErrorCode::InvalidTopicException));
+    }
+    let records = check_records(context.api_version, transactional_id, data.records)?;
+    Ok(Item { topic_id, partition, batch: body.slice_ref(records) })
 }
 
 /// Partitions with several batches: of those Kafka takes the last.
@@ -245,11 +242,11 @@ fn check_records<'a>(
 }
 
 /// Looks at the records on the shard that received them; whoever sent a batch that takes long waits for it.
-async fn check<E: Effects>(shard: &ShardServices<E>, items: Vec<Item<Bytes>>) -> Vec<CheckedItem> {
+async fn check<E: Effects>(shard: &ShardServices<E>, items: Vec<Placed<Item<Bytes>>>) -> Vec<CheckedItem> {
     let mut checked = Vec::with_capacity(items.len());
-    for Item { slot, topic_id, partition, batch } in items {
+    for Placed { place, what: Item { topic_id, partition, batch } } in items {
         let batch = shard.records.check(batch).await;
-        checked.push(Item { slot, topic_id, partition, batch });
+        checked.push(Placed { place, what: Item { topic_id, partition, batch } });
     }
     checked
 }
@@ -273,7 +270,7 @@ async fn append_on<E: Effects>(
     items: Vec<CheckedItem>,
     acks: Option<Acks>,
     timeout: Duration,
-) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+) -> impl Future<Output = Vec<Placed<Outcome>>> + use<E> {
     if target == shard.index {
         return Either::Left(append(shard, items, acks, timeout).await);
     }
@@ -289,25 +286,25 @@ async fn append<E: Effects>(
     items: Vec<CheckedItem>,
     acks: Option<Acks>,
     timeout: Duration,
-) -> impl Future<Output = Vec<(usize, Outcome)>> + use<E> {
+) -> impl Future<Output = Vec<Placed<Outcome>>> + use<E> {
     let turn = shard.logs.append_turn().await;
     let clock = shard.effects.clock();
     let wait = AckWait::new(clock.now() + timeout);
     let mut outcomes = Vec::with_capacity(items.len());
     let mut rest = &items[..];
     while !rest.is_empty() {
-        let admitted = turn.admitted(rest.iter().map(|item| item.batch.bytes().len())).await;
+        let admitted = turn.admitted(rest.iter().map(|item| item.what.batch.bytes().len())).await;
         let now = clock.unix_ms();
         let (first, behind) = rest.split_at(admitted);
         for item in first {
-            let outcome = append_one(shard, item, acks, &wait, outcomes.len(), now);
-            outcomes.push((item.slot, outcome));
+            let what = append_one(shard, &item.what, acks, &wait, outcomes.len(), now);
+            outcomes.push(Placed { place: item.place, what });
         }
         rest = behind;
     }
     async move {
         for (index, error) in wait.wait().await {
-            outcomes[index].1 = Outcome::failed(partition_error_code(&error));
+            outcomes[index].what = Outcome::failed(partition_error_code(&error));
         }
         outcomes
     }
@@ -315,7 +312,7 @@ async fn append<E: Effects>(
 
 fn append_one<E: Effects>(
     shard: &Rc<ShardServices<E>>,
-    item: &CheckedItem,
+    item: &Item<ClientBatch>,
     acks: Option<Acks>,
     wait: &Rc<AckWait>,
     index: usize,

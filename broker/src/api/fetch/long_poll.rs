@@ -55,7 +55,7 @@ pub(super) async fn fetch_until<E: Effects>(
         let Owners { by_shard, none } = asked.find_owners(shard);
         let failed = none.iter().map(|(slot, code)| Fetched {
             urgent: if first_round {
-                asked.is_news(*slot, *code, by_shard.is_empty())
+                asked.is_news(*slot, *code, by_shard.groups().is_empty())
             } else {
                 !without_owner.contains(&(*slot, *code))
             },
@@ -65,7 +65,7 @@ pub(super) async fn fetch_until<E: Effects>(
         without_owner = none;
         let is_last =
             is_over(shard, session, deadline) || enough(&fetched, limits) || asked.wishes.is_empty();
-        let answers = match &by_shard[..] {
+        let answers = match by_shard.groups() {
             owners if is_last => read_once(shard, owners, poll).await,
             [owner] if without_owner.is_empty() => wait_at_owner(shard, session, owner, poll).await,
             owners => wait_at_owners(shard, session, owners, poll).await,

@@ -6,6 +6,7 @@ use runtime::Effects;
 
 use crate::api::fetch::session::{FetchWish, Trouble};
 use crate::api::services::ShardServices;
+use crate::mesh::fan_out::ByShard;
 use crate::metadata::MetadataImage;
 
 /// What one request asks for.
@@ -44,7 +45,7 @@ pub struct Item {
 #[derive(Debug, Default)]
 pub struct Owners {
     /// Partitions, by the shard that owns them.
-    pub by_shard: Vec<(usize, Vec<Item>)>,
+    pub by_shard: ByShard<Item>,
     /// Places of those that no shard has, and why.
     pub none: Vec<(usize, ErrorCode)>,
 }
@@ -72,11 +73,7 @@ impl Asked<'_> {
                 last_fetched_epoch: LeaderEpoch(wish.last_fetched_epoch),
                 told: wish.told,
             };
-            let target = shard.owner(topic_id, wish.partition);
-            match owners.by_shard.iter_mut().find(|(owner, _)| *owner == target) {
-                Some((_, items)) => items.push(item),
-                None => owners.by_shard.push((target, vec![item])),
-            }
+            owners.by_shard.push(shard.owner(topic_id, wish.partition), item);
         }
         owners
     }
