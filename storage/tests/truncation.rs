@@ -1,5 +1,5 @@
 //! Proves that a log that was cut has nothing of what was cut off, whatever happens: a power cut behind every operation of
-//! the disk while a log is cut or restarted leaves it as it was or a beginning of it, with all that lies before the cut; once
+//! the disk while a log is cut or reset leaves it as it was or a beginning of it, with all that lies before the cut; once
 //! the cut is told, never a byte behind it, though what is appended next lines up with what stood there. And that whoever
 //! reads, waits or goes on with sequence numbers meanwhile gets nothing of what is gone.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -322,6 +322,50 @@ fn committed_records_are_cut_only_if_that_is_allowed() {
         let refused = log.truncate_to(Offset(9), CutCommitted::Allow).await;
         assert!(matches!(refused, Err(TruncateError::BelowLogStart { .. })), "{refused:?}");
         log.check_invariants();
+    });
+}
+
+/// What the journal still has of segments that retention has removed must not be looked for behind a reset.
+#[test]
+fn a_reset_below_what_retention_has_removed_lasts() {
+    let world = SimWorld::new(1);
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options()).await.unwrap();
+        let logs = [open(&broker, 0).await, open(&broker, 1).await];
+        let told = RefCell::default();
+        write(&logs, &told, 1, 40).await;
+        assert!(broker.manager.stats().journal_entries > 20);
+        let log = &logs[0];
+        log.update_high_watermark(Offset(40));
+        log.advance_log_start(Offset(35)).await.unwrap();
+        pause(&node, 1_000).await;
+        log.apply_retention().await.unwrap();
+        log.reset_to(Offset(5), CutCommitted::Allow).await.unwrap();
+        assert_eq!(append_durably(log, &batch(1, 1, VALUE_BYTES, 1_000)).await.first_offset, Offset(5));
+    });
+    world.crash("a");
+    let node = world.node("a");
+    world.block_on(async {
+        let broker = start(node.clone(), options()).await.unwrap();
+        let log = open(&broker, 0).await;
+        assert!(log.offline().is_none(), "{:?}", log.offline());
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(5), Offset(6)));
+        assert_eq!(open(&broker, 1).await.log_end_offset(), Offset(40));
+    });
+    world.end();
+}
+
+#[test]
+fn a_batch_across_the_high_watermark_stays_as_a_whole() {
+    with_log(async |_, _broker, log| {
+        append(&log, &batch(1, 5, VALUE_BYTES, 1_000)).unwrap();
+        log.flush().await.unwrap();
+        log.update_high_watermark(Offset(32));
+        let refused = log.truncate_to(Offset(33), CutCommitted::Refuse).await;
+        assert!(matches!(refused, Err(TruncateError::BelowHighWatermark { .. })), "{refused:?}");
+        assert_eq!(log.log_end_offset(), Offset(35));
+        assert_eq!(append_durably(&log, &batch(1, 1, 10, 1_000)).await.first_offset, Offset(35));
     });
 }
 

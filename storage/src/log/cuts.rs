@@ -18,7 +18,7 @@ pub(crate) struct Cut {
     /// The offset behind what is left.
     pub(crate) end: Offset,
     /// Nothing is left, and the log goes on here.
-    pub(crate) restart: Option<Offset>,
+    pub(crate) reset: Option<Offset>,
 }
 
 /// The cuts of a log. Lives on the log's shard.

@@ -70,6 +70,8 @@ impl<E: Effects> Log<E> {
         if offset < self.log_end_offset() {
             self.begin_cutting().await?;
             let cut = self.locate(offset).await.inspect_err(|_| self.finish_cutting(None))?;
+            // A batch that reaches behind the offset may begin before the high watermark.
+            self.check_committed(cut.end, committed).inspect_err(|_| self.finish_cutting(None))?;
             self.carry_out(cut).await?;
         }
         Ok(self.log_end_offset())
@@ -91,7 +93,7 @@ impl<E: Effects> Log<E> {
         self.check_cut(offset, committed)?;
         self.begin_cutting().await?;
         let first = self.state.borrow().segments[0].base;
-        self.carry_out(Cut { base: first, position: 0, end: first, restart: Some(offset) }).await?;
+        self.carry_out(Cut { base: first, position: 0, end: first, reset: Some(offset) }).await?;
         Ok(())
     }
 
@@ -100,9 +102,13 @@ impl<E: Effects> Log<E> {
         if let Some(error) = self.offline() {
             return Err(error.into());
         }
+        self.check_committed(offset, committed)
+    }
+
+    fn check_committed(&self, end: Offset, committed: CutCommitted) -> Result<(), TruncateError> {
         let high_watermark = self.high_watermark();
-        if offset < high_watermark && committed == CutCommitted::Refuse {
-            return Err(TruncateError::BelowHighWatermark { requested: offset, high_watermark });
+        if end < high_watermark && committed == CutCommitted::Refuse {
+            return Err(TruncateError::BelowHighWatermark { requested: end, high_watermark });
         }
         Ok(())
     }
@@ -205,7 +211,7 @@ impl<E: Effects> Log<E> {
     async fn locate(&self, offset: Offset) -> Result<Cut, StorageError> {
         let (_, segment) = self.state.borrow().floor(offset).expect("the log starts at or below the offset");
         if offset == segment.base {
-            return Ok(Cut { base: offset, position: 0, end: offset, restart: None });
+            return Ok(Cut { base: offset, position: 0, end: offset, reset: None });
         }
         self.load_indexes(&segment).await?;
         let indexed = {
@@ -221,7 +227,7 @@ impl<E: Effects> Log<E> {
             Some(found) => found,
             None => self.scan_for(&segment, (0, None), offset).await?,
         };
-        Ok(Cut { base: segment.base, position, end, restart: None })
+        Ok(Cut { base: segment.base, position, end, reset: None })
     }
 
     /// Where the first batch that reaches to `offset` starts, and the end of the one before it, by a scan from a batch on
@@ -254,14 +260,16 @@ impl<E: Effects> Log<E> {
     async fn cut_files(self: &Rc<Self>, cut: Cut) -> Result<LogState<E>, StorageError> {
         self.lower_checkpoints(cut).await?;
         self.cut_epochs(cut).await?;
-        journal::end_log(&self.shard, self, cut.end).await?;
+        // Behind a reset nothing older counts, nor what the journal has of segments that retention has removed.
+        let from = if cut.reset.is_some() { Offset::ZERO } else { cut.end };
+        journal::end_log(&self.shard, self, from).await?;
         if planted(Mutant::CutsFileFirst) {
             self.cut_segment(cut).await?;
         }
         self.drop_segments(cut).await?;
         self.cut_segment(cut).await?;
-        if let Some(start) = cut.restart {
-            self.restart_at(cut.base, start).await?;
+        if let Some(start) = cut.reset {
+            self.reset_file(cut.base, start).await?;
         }
         // Its producers have their places in the shard's budget while others are counted.
         self.state.borrow_mut().producers = ChargedProducers::new(&self.shard.producers);
@@ -276,15 +284,15 @@ impl<E: Effects> Log<E> {
 
     /// Lowers what says how far the log goes, as far as it lies behind the cut.
     async fn lower_checkpoints(&self, cut: Cut) -> Result<(), StorageError> {
-        let lowest = cut.restart.map_or(cut.end, |start| start.min(cut.end));
+        let lowest = cut.reset.map_or(cut.end, |start| start.min(cut.end));
         {
             let mut state = self.state.borrow_mut();
             state.recovery_point = state.recovery_point.min(lowest);
-            state.high_watermark = state.high_watermark.min(cut.restart.unwrap_or(cut.end));
+            state.high_watermark = state.high_watermark.min(cut.reset.unwrap_or(cut.end));
         }
         let dir = &self.shard.dir;
         for (which, limit) in
-            [(Checkpoint::RecoveryPoint, lowest), (Checkpoint::HighWatermark, cut.restart.unwrap_or(cut.end))]
+            [(Checkpoint::RecoveryPoint, lowest), (Checkpoint::HighWatermark, cut.reset.unwrap_or(cut.end))]
         {
             let lies_behind = dir.checkpoint(which, &self.tp).is_some_and(|known| known > limit);
             if lies_behind && !(planted(Mutant::KeepsRecoveryPoint) && which == Checkpoint::RecoveryPoint) {
@@ -298,7 +306,7 @@ impl<E: Effects> Log<E> {
     async fn cut_epochs(&self, cut: Cut) -> Result<(), StorageError> {
         let epochs = {
             let mut state = self.state.borrow_mut();
-            let from = if cut.restart.is_some() { Offset::ZERO } else { cut.end };
+            let from = if cut.reset.is_some() { Offset::ZERO } else { cut.end };
             let changed = state.epochs.truncate_from_end(from);
             state.epochs_dirty |= changed;
             let epochs = state.epochs_dirty.then(|| format_epochs(state.epochs.entries()));
@@ -319,6 +327,10 @@ impl<E: Effects> Log<E> {
             segment.close_files();
             self.delete_files(segment).await?;
         }
+        if !behind.is_empty() {
+            // A try before this one may have renamed a file and then not made that durable.
+            self.sync_dir().await?;
+        }
         Ok(())
     }
 
@@ -327,8 +339,8 @@ impl<E: Effects> Log<E> {
         let options = OpenOptions { write: true, create: false, direct: false };
         let file = match self.shard.effects.disk().open(&path, options).await {
             Ok(file) => file,
-            // A restart that is tried again has given it another name.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && cut.restart.is_some() => return Ok(()),
+            // A reset that is tried again has given it another name.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && cut.reset.is_some() => return Ok(()),
             Err(error) => return Err(StorageError::io("open", &path, &error)),
         };
         let cut_off = file.truncate(cut.position).await;
@@ -345,7 +357,7 @@ impl<E: Effects> Log<E> {
 
     /// Has the empty log that starts at `base` start elsewhere: by a new name of its only file, so that it is the one or the
     /// other.
-    async fn restart_at(&self, base: Offset, start: Offset) -> Result<(), StorageError> {
+    async fn reset_file(&self, base: Offset, start: Offset) -> Result<(), StorageError> {
         let entries = list(&self.shard, &self.dir).await?.unwrap_or_default();
         let is_snapshot =
             |name: &str| ["snapshot", BATCHES_ENDING].iter().any(|end| parse_file_name(name, end).is_some());
