@@ -268,7 +268,6 @@ mod tests {
         }
     }
 
-    /// A directory that cannot be written to is said as such, with its path; not as a lack of direct I/O.
     #[test]
     fn too_little_room_is_told_with_what_comes_of_it() {
         for (available, status, told) in [
@@ -285,6 +284,7 @@ mod tests {
         }
     }
 
+    /// A directory that cannot be written to is said as such, with its path; not as a lack of direct I/O.
     #[test]
     fn what_cannot_be_written_to_is_named() {
         let findings = all(Path::new("/proc"), 0);

@@ -102,11 +102,10 @@ impl Helper {
                     }
                 }
             };
-            let waiting = queue.waiting.pop_front();
+            // All of them: some may belong to tasks that do not wait any more.
+            let waiting = std::mem::take(&mut queue.waiting);
             drop(queue);
-            if let Some(waker) = waiting {
-                waker.wake();
-            }
+            waiting.into_iter().for_each(Waker::wake);
             // A panic of a job reaches the one who waits, as an error, because the job's answer is dropped.
             let _reported = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
         }
