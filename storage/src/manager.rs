@@ -12,8 +12,9 @@ use runtime::{Clock, Effects};
 
 use crate::commit::{commit_loop, journal};
 use crate::recovery::opening;
+use crate::segment::tail::to_u64;
 use crate::shard::StorageShard;
-use crate::upkeep::{maintenance, producer_expiry, removal, retention, retention_due, space, unused_reads};
+use crate::upkeep::{maintenance, producer_expiry, removal, retention, space, unused_reads};
 use crate::{Log, LogConfig, LogDir, LogManagerOptions, StorageError, StorageStats};
 
 /// How often a log that finds no descriptors is opened again before that is told, and the pause before each.
@@ -63,7 +64,7 @@ impl<E: Effects> LogManager<E> {
         shard.spawn(commit_loop::run(Rc::clone(&shard)));
         shard.spawn(maintenance::run(Rc::clone(&shard)));
         shard.spawn(retention::unlink(Rc::clone(&shard)));
-        shard.spawn(retention_due::run(Rc::clone(&shard)));
+        shard.spawn(retention::run_due(Rc::clone(&shard)));
         shard.spawn(space::watch_spent(Rc::clone(&shard)));
         shard.effects.spawn(retention::run(Rc::clone(&shard)));
         shard.effects.spawn(producer_expiry::run(Rc::clone(&shard)));
@@ -177,13 +178,13 @@ impl<E: Effects> LogManager<E> {
     pub fn stats(&self) -> StorageStats {
         let mut stats = *self.shard.stats.borrow();
         let logs = self.shard.logs.borrow();
-        stats.logs = crate::segment::tail::to_u64(logs.len());
+        stats.logs = to_u64(logs.len());
         for log in logs.values() {
-            stats.segments += crate::segment::tail::to_u64(log.segment_count());
+            stats.segments += to_u64(log.segment_count());
             stats.log_bytes += log.size_bytes();
         }
-        stats.chunk_bytes = crate::segment::tail::to_u64(self.shard.chunks.bytes());
-        stats.producers = crate::segment::tail::to_u64(self.shard.producers.used());
+        stats.chunk_bytes = to_u64(self.shard.chunks.bytes());
+        stats.producers = to_u64(self.shard.producers.used());
         stats.read_cache_bytes = self.shard.read_cache.bytes();
         stats.disk_full = self.shard.disk_full.get().is_some();
         stats.failed = self.shard.dir.is_failed();
@@ -222,9 +223,8 @@ impl<E: Effects> LogManager<E> {
         self.shard.retention_due.close();
         self.shard.space_spent.notify_one();
         self.shard.read_cache.wake();
-        if self.shard.dir.is_failed() {
-            let reason = self.shard.dir.failure().map(|error| error.to_string()).unwrap_or_default();
-            outcome = Err(StorageError::DirectoryFailed(reason));
+        if let Some(error) = self.shard.dir_failure() {
+            outcome = Err(error);
         }
         if outcome.is_ok() {
             self.shard.tasks_finished().await;
@@ -234,9 +234,7 @@ impl<E: Effects> LogManager<E> {
             outcome = self.shard.dir.write_checkpoints(&self.shard.effects).await;
         }
         // Logs and shard hold each other.
-        self.shard.logs.borrow_mut().clear();
-        self.shard.busy.borrow_mut().clear();
-        self.shard.stalled.borrow_mut().clear();
+        self.shard.forget_logs();
         outcome
     }
 }

@@ -17,7 +17,7 @@ use crate::{AppendError, ClientBatch, LogConfig};
 
 impl<E: Effects> Log<E> {
     /// Appends batches in memory and wakes the commit loop. Does not wait; whether there is room in memory
-    /// is asked before, of [`crate::LogManager::admitted`]. The records of a client are checked here and now: where that may
+    /// is asked before, of [`crate::AppendTurn::admitted`]. The records of a client are checked here and now: where that may
     /// take too long, [`crate::RecordChecker`] does it before [`Log::append_checked`].
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl<E: Effects> Log<E> {
             full.next_offset = next.base;
         }
         state.log_end = next.base;
-        full.enter(Stage::Full);
+        full.advance_to(Stage::Full);
         state.to_seal.push_back(ToSeal { segment: full, producers: state.producers.freeze() });
         state.segments.push_back(next);
         self.shard.stats.borrow_mut().segments_rolled += 1;

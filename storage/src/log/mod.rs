@@ -1,7 +1,7 @@
 //! One partition's log: appended on its shard, read from memory or disk, durable by the commit loop.
 //!
-//! The parts of its life are in files of their own: `append`, `follower`, `read`, `timestamps`, `commit_loop`, `maintenance`,
-//! `retention`, `recovery`.
+//! The parts of its life are in files of their own: `append`, `follower`, `read`, `replay` and `timestamps` here; above in
+//! `commit`, `recovery` and `upkeep`, which cuts it, too.
 
 pub(crate) mod append;
 pub(crate) mod cuts;
@@ -97,7 +97,7 @@ pub struct Log<E: Effects> {
 
 /// What changes in a log.
 ///
-/// Invariant: `log_start <= durable_end <= log_end`, `written_end <= durable_end`; segments are contiguous by offset, never none; all but the
+/// Invariant: `log_start <= durable_end <= log_end`, `recovery_point <= written_end <= durable_end`; segments are contiguous by offset, never none; all but the
 /// last are sealed or wait in `to_seal`.
 pub(crate) struct LogState<E: Effects> {
     pub(crate) segments: VecDeque<Rc<LogSegment<E>>>,

@@ -179,7 +179,7 @@ impl<E: Effects> Recovery<'_, E> {
             let problem = self.missing(&segment, file, &path, &ScanEnd::of_file(0));
             if problem.is_none() && file.next_base.is_some() && !self.ends_early(&segment, file) {
                 segment.state.borrow_mut().next_offset = file.next_base.unwrap_or(file.base);
-                segment.enter(Stage::Sealed);
+                segment.advance_to(Stage::Sealed);
             }
             return Ok((segment, problem));
         }
@@ -204,7 +204,7 @@ impl<E: Effects> Recovery<'_, E> {
                 *epochs_dirty |= note_stored(batch, producers, epochs, now_ms);
             })
             .await?;
-        let problem = self.judge(&segment, file, &scan, &end).await?;
+        let problem = self.damage_at_end(&segment, file, &scan, &end).await?;
         {
             let mut state = segment.state.borrow_mut();
             state.durable_size = state.size;
@@ -227,11 +227,17 @@ impl<E: Effects> Recovery<'_, E> {
         let handle = self.shard.open_direct(&path, OpenOptions::default()).await?;
         let scan = Scan::patient(&self.shard.effects, &handle, &path, segment.size());
         let epochs = &mut self.epochs;
-        scan.batches(0, segment.base, |batch| {
+        let scanned = scan.batches(0, segment.base, |batch| {
             epochs.assign(batch.leader_epoch(), batch.base_offset());
-        })
-        .await?;
-        Ok(())
+        });
+        match scanned.await {
+            Err(error) if error.may_pass() => Err(error),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "leader epochs behind that are not known");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Whether offsets are missing between the segment and the next, which only a log that does not wait for the disk can
@@ -292,7 +298,7 @@ impl<E: Effects> Recovery<'_, E> {
     }
 
     /// Decides what the end of a scan means: `Some` if durable data is damaged or missing.
-    async fn judge(
+    async fn damage_at_end(
         &self,
         segment: &LogSegment<E>,
         file: &SegmentFile,
@@ -374,7 +380,7 @@ impl<E: Effects> Recovery<'_, E> {
         }
         if is_full {
             segment.state.borrow_mut().finish_time_index();
-            segment.enter(Stage::Full);
+            segment.advance_to(Stage::Full);
             let producers = self.producers.freeze();
             self.to_seal.push_back(ToSeal { segment: Rc::clone(segment), producers });
             return self.cut_side_files(segment).await;

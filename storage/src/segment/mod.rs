@@ -194,12 +194,12 @@ impl<E: Effects> LogSegment<E> {
             (state.size, state.durable_size, state.physical_size) = (size, size, size);
             (state.next_offset, state.indexes, state.created) = (next_offset, None, true);
         }
-        segment.enter(Stage::Sealed);
+        segment.advance_to(Stage::Sealed);
         segment
     }
 
     /// Notes how far the segment has come.
-    pub(crate) fn enter(&self, stage: Stage) {
+    pub(crate) fn advance_to(&self, stage: Stage) {
         assert!(stage > self.stage.get(), "a segment goes forward: {:?} to {stage:?}", self.stage.get());
         self.stage.set(stage);
     }

@@ -197,7 +197,7 @@ impl<E: Effects> StorageShard<E> {
         }
     }
 
-    /// As [`removal::remove_if_there`].
+    /// As [`crate::dir::files::remove_if_there`].
     pub(crate) async fn remove_if_there(&self, path: &Path) -> Result<(), StorageError> {
         remove_if_there(self.effects.disk(), path).await
     }

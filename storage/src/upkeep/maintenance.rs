@@ -137,6 +137,10 @@ impl<E: Effects> Log<E> {
             state.unsealed().filter(|segment| segment.state.borrow().buffered_to > 0).collect()
         };
         for segment in buffered {
+            // Sealed while another one was synced.
+            if segment.is_sealed() {
+                continue;
+            }
             let upto = segment.state.borrow().buffered_to;
             let file = self.file_to_write(&segment).await?;
             let synced = file.sync().await;
@@ -155,7 +159,7 @@ impl<E: Effects> Log<E> {
         self.write_indexes(segment).await?;
         self.write_snapshot(segment.next_offset(), producers).await?;
         segment.state.borrow_mut().tail.unpark();
-        segment.enter(Stage::Sealed);
+        segment.advance_to(Stage::Sealed);
         // Readers go on with the file that is open.
         let file = segment.writer.borrow_mut().take();
         if let Some(file) = file {

@@ -4,7 +4,6 @@ pub(crate) mod maintenance;
 pub(crate) mod producer_expiry;
 pub(crate) mod removal;
 pub(crate) mod retention;
-pub(crate) mod retention_due;
 pub(crate) mod space;
 pub(crate) mod truncate;
 pub(crate) mod unused_reads;

@@ -29,8 +29,22 @@ pub(crate) async fn run<E: Effects>(shard: Rc<StorageShard<E>>) {
     every(shard, pause_ms, apply).await;
 }
 
+/// Checks logs that are due before their turn, until the shard closes.
+pub(crate) async fn run_due<E: Effects>(shard: Rc<StorageShard<E>>) {
+    while !shard.closing.get() {
+        shard.retention_due.wait().await;
+        let due = shard.retention_due.take(&shard.logs.borrow());
+        for log in due {
+            if shard.closing.get() {
+                return;
+            }
+            apply(&log).await;
+        }
+    }
+}
+
 /// Has retention applied to a log, and logs what keeps it from that.
-pub(super) async fn apply<E: Effects>(log: &Rc<Log<E>>) {
+async fn apply<E: Effects>(log: &Rc<Log<E>>) {
     if let Err(error) = log.apply_retention().await {
         tracing::warn!(partition = %log.topic_partition(), %error, "retention failed");
     }
@@ -106,11 +120,11 @@ impl<E: Effects> Log<E> {
     /// # Errors
     /// [`StorageError`] if files could not be renamed.
     pub async fn apply_retention(self: &Rc<Self>) -> Result<(), StorageError> {
+        // What is counted must not change meanwhile.
+        let _turn = self.retention.acquire(1).await;
         if self.offline().is_some() {
             return Ok(());
         }
-        // What is counted must not change meanwhile.
-        let _turn = self.retention.acquire(1).await;
         let old = self.expired().await?;
         let start = {
             let state = self.state.borrow();
