@@ -14,7 +14,7 @@ mod shard_stats;
 mod stats_board;
 
 pub use latency_histogram::LatencyHistogram;
-pub use render::render_metrics;
+pub use render::{TOPICS_MAX, render_metrics};
 pub use server::{AdminServer, Readiness};
 pub use shard_stats::{
     ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsSource, TopicStats,

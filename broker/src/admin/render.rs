@@ -9,8 +9,8 @@ use super::latency_histogram::LatencyHistogram;
 use super::process::ProcessStats;
 use super::shard_stats::{PartitionStats, ShardStats, TopicStats};
 
-/// Topics beyond this many, the smallest ones, are left out of /metrics; `millrace_topics_omitted` counts them.
-pub(super) const TOPICS_MAX: usize = 1000;
+/// Topics beyond this many, the last ones by name, are left out of /metrics; `millrace_topics_omitted` counts them.
+pub const TOPICS_MAX: usize = 1000;
 
 /// All metrics of the process.
 #[must_use]
@@ -244,13 +244,9 @@ fn topics(out: &mut Exposition, shards: &[ShardStats]) {
         total.produced_bytes += topic.produced_bytes;
         total.fetched_bytes += topic.fetched_bytes;
     }
-    let mut shown: Vec<_> = totals.into_iter().collect();
-    let omitted = shown.len().saturating_sub(TOPICS_MAX);
-    if omitted > 0 {
-        shown.sort_by_key(|(_, topic)| std::cmp::Reverse(topic.log_bytes));
-        shown.truncate(TOPICS_MAX);
-        shown.sort_unstable_by_key(|(name, _)| *name);
-    }
+    // Shards may have seen different images.
+    let shown: Vec<_> = totals.into_iter().take(TOPICS_MAX).collect();
+    let omitted = shards.iter().map(|stats| stats.topics_omitted).max().unwrap_or_default();
     for metric in PER_TOPIC {
         out.family(metric.name, metric.kind, metric.help);
         for (topic, total) in &shown {

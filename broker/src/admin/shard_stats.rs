@@ -46,6 +46,8 @@ pub struct ShardStats {
     pub executor: ExecutorStats,
     /// The topics that have partitions here.
     pub topics: Vec<TopicStats>,
+    /// Topics of the cluster that are not told here or elsewhere, because there are too many.
+    pub topics_omitted: u64,
     /// Some of the partitions here, by topic and number.
     pub partitions: Vec<PartitionStats>,
     /// The most partitions that are told, over all shards.

@@ -84,7 +84,7 @@ impl Outcome {
     }
 }
 
-/// A topic of the request, with the place of its first partition in the list of outcomes.
+/// A topic of the request, and those of its partitions that are answered.
 struct TopicSlots {
     name: String,
     topic_id: TopicId,
@@ -330,7 +330,7 @@ fn append_one<E: Effects>(
         Ok(info) => {
             let bytes = item.batch.bytes().len();
             shard.stats.produced(bytes, info.last_offset.0 - info.first_offset.0 + 1);
-            partition.traffic.add_produced(bytes);
+            partition.produced_bytes.set(partition.produced_bytes.get() + bytes as u64);
             partition.appended();
             if let Some(acks) = acks {
                 shard.replicas.wait_for_acks(&partition, acks, info.last_offset.plus(1), index, wait);
@@ -342,7 +342,7 @@ fn append_one<E: Effects>(
             }
         }
         Err(error) => {
-            refused(&partition.name, &error);
+            tracing::debug!(partition = %partition.name, %error, "append refused");
             if let AppendError::RecordsRefused(rules) = error {
                 return Outcome::RecordsRefused(Box::new((item.batch.clone(), rules)));
             }
@@ -356,10 +356,6 @@ fn not_led(error: &PartitionError) -> Outcome {
     let code = partition_error_code(error);
     let message = (code == ErrorCode::KafkaStorageError).then(|| error.to_string());
     Outcome::Failed { code, message, records: Vec::new() }
-}
-
-fn refused(partition: &model::TopicPartition, error: &AppendError) {
-    tracing::debug!(%partition, %error, "append refused");
 }
 
 fn respond<E: Effects>(

@@ -9,14 +9,13 @@ use model::TopicId;
 use runtime::executor::ExecutorStats;
 use runtime::{Clock, Effects};
 
-use crate::admin::{ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsBoard, TopicStats};
+use crate::admin::{
+    ApiStats, ErrorStats, OfflineStats, PartitionStats, ShardStats, StatsBoard, TOPICS_MAX, TopicStats,
+};
 use crate::api::services::ShardServices;
 
 /// How old published statistics may get.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// Topics that are named one by one; the logs of the others are counted in the shard's totals only.
-const TOPICS_MAX: usize = 1_000;
 
 /// Offline partitions that are named with their reason.
 const OFFLINE_NAMED_MAX: usize = 10;
@@ -67,6 +66,7 @@ fn snapshot<E: Effects>(
         storage: shard.logs.stats(),
         executor,
         topics: topics(shard, traffic),
+        topics_omitted: shard.image().topics().skip(TOPICS_MAX).count() as u64,
         partitions: partitions(shard),
         partitions_max: shard.config().metrics_partitions_max(),
         groups: shard.coordinators.groups.count() as u64,
@@ -94,17 +94,24 @@ fn memory_used_bytes<E: Effects>(shard: &ShardServices<E>) -> usize {
         + shard.sessions.borrow().bytes()
 }
 
+/// What is here of the first topics by name, which are the same on all shards.
 fn topics<E: Effects>(shard: &ShardServices<E>, traffic: &TrafficTotals) -> Vec<TopicStats> {
     let mut topics: BTreeMap<Arc<str>, TopicStats> = BTreeMap::new();
-    shard.replicas.for_each(|partition| {
-        let name = &partition.name.topic;
-        if topics.len() == TOPICS_MAX && !topics.contains_key(name) {
-            return;
+    let image = shard.image();
+    let end = image.topics().nth(TOPICS_MAX).map(|topic| &topic.name);
+    let is_told = |name: &Arc<str>| end.is_none_or(|end| name < end);
+    for (id, (produced, fetched)) in &traffic.by_topic {
+        if let Some(topic) = image.topic_by_id(*id).filter(|topic| is_told(&topic.name)) {
+            let topic = topics.entry(Arc::clone(&topic.name)).or_default();
+            (topic.produced_bytes, topic.fetched_bytes) = (*produced, *fetched);
         }
-        let topic = topics.entry(Arc::clone(name)).or_default();
-        (topic.produced_bytes, topic.fetched_bytes) = traffic.of(partition.topic_id);
-        topic.partitions += 1;
-        topic.log_bytes += partition.log.size_bytes();
+    }
+    shard.replicas.for_each(|partition| {
+        if is_told(&partition.name.topic) {
+            let topic = topics.entry(Arc::clone(&partition.name.topic)).or_default();
+            topic.partitions += 1;
+            topic.log_bytes += partition.log.size_bytes();
+        }
     });
     topics.into_iter().map(|(name, stats)| TopicStats { topic: name.to_string(), ..stats }).collect()
 }
@@ -143,17 +150,15 @@ impl TrafficTotals {
     /// Adds what has passed since the last call; forgets topics that are gone.
     fn gather<E: Effects>(&mut self, shard: &ShardServices<E>) {
         shard.replicas.for_each(|partition| {
-            let (produced, fetched) = partition.traffic.take();
-            if produced + fetched > 0 {
-                let total = self.by_topic.entry(partition.topic_id).or_default();
-                *total = (total.0 + produced, total.1 + fetched);
+            let produced = partition.produced_bytes.take();
+            if produced > 0 {
+                self.by_topic.entry(partition.topic_id).or_default().0 += produced;
             }
         });
+        for (topic, fetched) in shard.stats.take_fetched() {
+            self.by_topic.entry(topic).or_default().1 += fetched;
+        }
         let image = shard.image();
         self.by_topic.retain(|id, _| image.topic_by_id(*id).is_some());
-    }
-
-    fn of(&self, topic: TopicId) -> (u64, u64) {
-        self.by_topic.get(&topic).copied().unwrap_or_default()
     }
 }

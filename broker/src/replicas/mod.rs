@@ -12,11 +12,9 @@ mod replica_manager;
 mod replica_state;
 #[cfg(test)]
 mod replica_state_test;
-mod traffic;
 
 pub use acks::AckWait;
 pub use error::{CurrentLeader, PartitionError};
 pub use fetch_waits::FetchWait;
 pub use partition::Partition;
-pub use replica_manager::{LeadershipListener, Owns, ReplicaManager};
-pub use traffic::Traffic;
+pub use replica_manager::{LeadershipSubscriber, Owns, ReplicaManager};

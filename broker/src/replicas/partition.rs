@@ -13,7 +13,6 @@ use super::acks::{AckWait, AckWaiters};
 use super::fetch_waits::{FetchWait, FetchWaiters};
 use super::offline_partitions::{OfflinePartition, OfflinePartitions};
 use super::replica_state::{RecoveredLog, ReplicaState, Stepped, Transition, replica_config};
-use super::traffic::Traffic;
 use super::{CurrentLeader, PartitionError};
 use crate::config::TopicConfig;
 
@@ -25,8 +24,9 @@ pub struct Partition<E: Effects> {
     pub topic_id: TopicId,
     /// The records.
     pub log: Rc<Log<E>>,
-    /// What clients have done to it.
-    pub traffic: Traffic,
+    /// Bytes that clients have produced since they were last taken. Who publishes them keeps the totals, which so outlive a log
+    /// that is opened again.
+    pub produced_bytes: Cell<u64>,
     effects: E,
     state: RefCell<ReplicaState>,
     acks: AckWaiters,
@@ -58,7 +58,7 @@ impl<E: Effects> Partition<E> {
             name: log.topic_partition().clone(),
             topic_id: log.topic_id(),
             log: Rc::clone(&log),
-            traffic: Traffic::default(),
+            produced_bytes: Cell::new(0),
             effects,
             state: RefCell::new(ReplicaState::recovered(node, recovered, config)),
             acks: AckWaiters::default(),

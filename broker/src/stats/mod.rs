@@ -1,9 +1,10 @@
 //! What one shard counts. Plain fields, written by the shard alone; `admin` renders them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use model::TopicId;
 use net::protocol::{ApiKey, ErrorCode};
 
 use crate::admin::LatencyHistogram;
@@ -32,6 +33,7 @@ pub struct Stats {
     /// Connections that found no room, or that the system could not give us.
     pub refused: Cell<u64>,
     latencies: RefCell<Vec<LatencyHistogram>>,
+    fetched_by_topic: RefCell<HashMap<TopicId, u64>>,
     errors: RefCell<BTreeMap<(ApiKey, ErrorCode), u64>>,
 }
 
@@ -57,9 +59,17 @@ impl Stats {
         add(&self.produced_records, usize::try_from(records).unwrap_or(0));
     }
 
-    /// Notes records read.
-    pub fn fetched(&self, bytes: usize) {
-        add(&self.fetched_bytes, bytes);
+    /// Notes records that are answered.
+    pub fn fetched(&self, topic: TopicId, bytes: usize) {
+        if bytes > 0 {
+            add(&self.fetched_bytes, bytes);
+            *self.fetched_by_topic.borrow_mut().entry(topic).or_default() += bytes as u64;
+        }
+    }
+
+    /// Bytes of records answered since the last call, by topic.
+    pub fn take_fetched(&self) -> HashMap<TopicId, u64> {
+        self.fetched_by_topic.take()
     }
 
     /// Notes a new connection.
@@ -74,7 +84,7 @@ impl Stats {
     }
 
     /// Notes that we closed a connection.
-    pub fn closed_connection(&self) {
+    pub fn rejected_connection(&self) {
         add(&self.rejected, 1);
     }
 

@@ -61,6 +61,10 @@ fn topics_and_partitions_are_told_with_what_clients_did_to_them() {
         let stats = published(&broker, &board).await;
         assert_eq!(stats.topics[1].produced_bytes, 4 * size, "it goes on where it was");
 
+        fetch(&mut client, "b", &[(1, 0)], 1_000_000, Duration::from_millis(500)).await.expect("an answer");
+        let stats = published(&broker, &board).await;
+        assert_eq!(stats.topics[1].fetched_bytes, 4 * size, "what was read again and again is answered once");
+
         let names = ["b"];
         let request = DeleteTopicsRequest {
             topic_names: names[..].into(),

@@ -44,7 +44,7 @@ const VERSION_TOPIC_IDS: i16 = 13;
 const VERSION_HINTS: i16 = 12;
 
 /// `read_committed`.
-const READ_COMMITTED: i8 = 1;
+pub(super) const READ_COMMITTED: i8 = 1;
 
 /// Answers one request.
 ///
@@ -195,6 +195,7 @@ fn respond<E: Effects>(
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for answer in fetched {
         let wish = &wishes[answer.slot];
+        shard.stats.fetched(wish.topic_id, answer.bytes);
         if let Some(session) = session.as_mut() {
             let offsets = (answer.high_watermark, answer.log_start);
             let key = PartitionKey::of(wish, by_id);

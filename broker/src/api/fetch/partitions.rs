@@ -37,7 +37,6 @@ pub(super) async fn read_all<E: Effects>(
         for answer in join_all(reads).await {
             left = left.saturating_sub(answer.bytes);
             first &= answer.bytes == 0;
-            shard.stats.fetched(answer.bytes);
             fetched.push(answer);
         }
     }
@@ -110,7 +109,6 @@ async fn read_partition<E: Effects>(shard: &ShardServices<E>, item: &Item, readi
     let patience = if first { patience } else { Patience::None };
     match read_charged(shard, log, item.fetch_offset, limits, log.reads_ranges(), patience).await {
         Ok(Found { parts, bytes, more, starved }) => {
-            partition.traffic.add_fetched(bytes);
             answer.bytes = bytes;
             answer.counted = if more { bytes.max(item.max_bytes) } else { bytes };
             // Behind something that was read, what there is no memory for waits for the next request.
