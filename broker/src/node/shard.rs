@@ -22,7 +22,7 @@ use crate::mesh::calls::{Callee, Calls, Job};
 use crate::mesh::placement::Placement;
 use crate::node::start::StartOptions;
 use crate::replicas::offline_partitions::OfflinePartitions;
-use crate::replicas::{LeadershipListener, Partition, ReplicaManager};
+use crate::replicas::{LeadershipSubscriber, Partition, ReplicaManager};
 use crate::stats::Stats;
 
 /// What shard 0 has found when it starts, and all shards share.
@@ -101,7 +101,7 @@ impl<E: Effects> Shard<E> {
             controller,
             current: Current::new(Arc::clone(config)),
         });
-        services.replicas.set_listener(Rc::new(ToCoordinators(Rc::downgrade(&services))));
+        services.replicas.subscribe(Rc::new(ToCoordinators(Rc::downgrade(&services))));
         services.effects.spawn(Calls::serve(Rc::clone(&services)));
         let shard = Rc::new(Self {
             services,
@@ -146,7 +146,7 @@ impl<E: Effects> Callee for Shard<E> {
 /// Has the coordinators of a shard follow its leaderships.
 struct ToCoordinators<E: Effects>(Weak<ShardServices<E>>);
 
-impl<E: Effects> LeadershipListener<E> for ToCoordinators<E> {
+impl<E: Effects> LeadershipSubscriber<E> for ToCoordinators<E> {
     fn elected(&self, partition: &Rc<Partition<E>>) {
         if let Some(shard) = self.0.upgrade() {
             shard.coordinators.elected(partition, &shard.config(), &shard.image());

@@ -18,7 +18,8 @@ impl<E: Effects> ReplicaManager<E> {
     /// Opens the log of a partition and takes the role that the image has for it by then.
     pub(super) async fn open_partition(self: &Rc<Self>, topic: &Arc<TopicImage>, id: PartitionId) {
         let name = TopicPartition::new(Arc::clone(&topic.name), id);
-        let config = self.topic_config(topic);
+        let newest = self.image().topic_by_id(topic.id).cloned();
+        let config = self.topic_config(newest.as_ref().unwrap_or(topic));
         match self.open_log(&name, topic.id, &config).await {
             Ok(log) => self.host(topic, id, log),
             Err(error) => {

@@ -26,7 +26,7 @@ use crate::config::{BrokerConfig, TopicConfig};
 use crate::metadata::{MetadataDelta, MetadataImage, PartitionImage, TopicImage};
 
 /// Hears which leaderships begin and end on a shard, while the image that says so is taken over.
-pub trait LeadershipListener<E: Effects> {
+pub trait LeadershipSubscriber<E: Effects> {
     /// This node leads the partition in a new epoch.
     fn elected(&self, partition: &Rc<Partition<E>>);
 
@@ -61,7 +61,7 @@ pub struct ReplicaManager<E: Effects> {
     image: RefCell<Arc<MetadataImage>>,
     config: RefCell<Arc<BrokerConfig>>,
     topic_configs: RefCell<HashMap<TopicId, Arc<TopicConfig>>>,
-    listener: RefCell<Option<Rc<dyn LeadershipListener<E>>>>,
+    subscriber: RefCell<Option<Rc<dyn LeadershipSubscriber<E>>>>,
     /// Partitions with requests that wait for an acknowledgement.
     awaited: RefCell<Vec<Rc<Partition<E>>>>,
     stopping: Cell<bool>,
@@ -94,7 +94,7 @@ impl<E: Effects> ReplicaManager<E> {
             image: RefCell::default(),
             config: RefCell::new(config),
             topic_configs: RefCell::default(),
-            listener: RefCell::default(),
+            subscriber: RefCell::default(),
             awaited: RefCell::default(),
             stopping: Cell::new(false),
         });
@@ -103,8 +103,8 @@ impl<E: Effects> ReplicaManager<E> {
     }
 
     /// Names who hears of leaderships.
-    pub fn set_listener(&self, listener: Rc<dyn LeadershipListener<E>>) {
-        *self.listener.borrow_mut() = Some(listener);
+    pub fn subscribe(&self, subscriber: Rc<dyn LeadershipSubscriber<E>>) {
+        *self.subscriber.borrow_mut() = Some(subscriber);
     }
 
     /// Opens and deletes no more logs.
@@ -187,10 +187,10 @@ impl<E: Effects> ReplicaManager<E> {
     }
 
     pub(super) fn tell(&self, partition: &Rc<Partition<E>>, transition: Transition) {
-        let Some(listener) = self.listener.borrow().clone() else { return };
+        let Some(subscriber) = self.subscriber.borrow().clone() else { return };
         match transition {
-            Transition::Elected => listener.elected(partition),
-            Transition::Deposed => listener.deposed(partition),
+            Transition::Elected => subscriber.elected(partition),
+            Transition::Deposed => subscriber.deposed(partition),
             Transition::None | Transition::Fenced => {}
         }
     }
@@ -287,9 +287,16 @@ impl<E: Effects> ReplicaManager<E> {
     /// The settings of a topic, its own and inherited ones.
     #[must_use]
     pub fn topic_config(&self, topic: &TopicImage) -> Arc<TopicConfig> {
-        let mut cached = self.topic_configs.borrow_mut();
-        let resolve = || Arc::new(TopicConfig::resolve(&self.config.borrow(), &topic.configs));
-        Arc::clone(cached.entry(topic.id).or_insert_with(resolve))
+        if let Some(known) = self.topic_configs.borrow().get(&topic.id) {
+            return Arc::clone(known);
+        }
+        let resolved = Arc::new(TopicConfig::resolve(&self.config.borrow(), &topic.configs));
+        // Who has been under way since before a change may ask about an older image: that must not be remembered.
+        let image = self.image.borrow();
+        if image.topic_by_id(topic.id).is_some_and(|newest| std::ptr::eq(&raw const **newest, topic)) {
+            self.topic_configs.borrow_mut().insert(topic.id, Arc::clone(&resolved));
+        }
+        resolved
     }
 
     /// Answers `slot` of `wait` when everything below `offset` of a partition is acknowledged as `acks` asks.

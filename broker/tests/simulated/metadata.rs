@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::PartitionId;
 use net::protocol::ErrorCode;
 use net::protocol::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use net::protocol::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -46,6 +47,31 @@ pub(crate) async fn set_retention(client: &mut Client, topic: &str, value: &str)
     let request = IncrementalAlterConfigsRequest { resources: (&resources[..]).into(), validate_only: false };
     let response = client.call(1, &request).await.expect("an answer");
     named(response.responses[0].error_code)
+}
+
+#[test]
+fn settings_of_an_older_image_are_not_remembered() {
+    in_world(14, async |world| {
+        let broker = Broker::start(world.node("broker"), 2, &[]).await;
+        let mut client = Client::connect(&world.node("client"), broker.address).await;
+        let mut number = 0;
+        // One that this shard has no part of, and so has not resolved the settings of.
+        let older = loop {
+            let name = format!("t{number}");
+            create_topic(&mut client, &name, 1).await;
+            let topic = broker.shard.image().topic(&name).cloned().expect("it was created");
+            if broker.shard.owner(topic.id, PartitionId(0)) == 1 {
+                break topic;
+            }
+            number += 1;
+        };
+        assert_eq!(set_retention(&mut client, &older.name, "12345").await, ErrorCode::None);
+        let newest = broker.shard.image().topic_by_id(older.id).cloned().expect("it is there");
+        let retention = |topic| broker.shard.replicas.topic_config(topic).to_log_config().retention_ms;
+        assert_ne!(retention(&older), Some(12_345));
+        assert_eq!(retention(&newest), Some(12_345), "though somebody has asked about the older one");
+        broker.stop().await;
+    });
 }
 
 #[test]
