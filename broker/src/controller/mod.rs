@@ -73,7 +73,7 @@ const CREATED_AT_ONCE: usize = 64;
 struct Turn<'a> {
     /// With all changes before this one.
     image: Arc<MetadataImage>,
-    _deciding: MutexGuard<'a, ()>,
+    deciding: MutexGuard<'a, ()>,
     change: Permit,
 }
 
@@ -186,7 +186,7 @@ impl<E: Effects> Controller<E> {
                 let deciding = self.deciding.lock().await;
                 if !names.iter().any(|name| self.going.borrow().contains(*name)) {
                     let image = Arc::clone(self.in_flight.borrow().newest());
-                    return Turn { image, _deciding: deciding, change };
+                    return Turn { image, deciding, change };
                 }
                 drop((change, deciding));
                 self.gone.notified().await;
@@ -246,7 +246,7 @@ impl<E: Effects> Controller<E> {
         if !self.is_publishing.replace(true) {
             host.effects().spawn(Rc::clone(self).publish_committed(host.clone()));
         }
-        drop(turn._deciding);
+        drop(turn.deciding);
         answer.await.expect("a proposal is answered when it is committed, or fails")
     }
 
@@ -282,7 +282,11 @@ impl<E: Effects> Controller<E> {
 
     fn answer(&self, waiting: Waiting, outcome: Result<(), ControllerError>) {
         if !waiting.removed.is_empty() {
-            self.going.borrow_mut().retain(|name| !waiting.removed.contains(name));
+            let mut going = self.going.borrow_mut();
+            for name in &waiting.removed {
+                going.remove(name);
+            }
+            drop(going);
             self.gone.notify_all();
         }
         // A caller that has gone away no longer wants it.

@@ -38,7 +38,7 @@ pub struct ElectedCoordinators<E: Effects, L: CoordinatorLog, M: CoordinatorMach
 
 enum Found<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> {
     /// It serves, or says why not.
-    Settled(Rc<CoordinatorRunner<E, L, M>>),
+    Loaded(Rc<CoordinatorRunner<E, L, M>>),
     /// Its log is being read.
     Loading,
     /// Its partition is being opened.
@@ -92,6 +92,7 @@ impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E
         let runner = self.runners.borrow_mut().remove(&partition);
         if let Some(runner) = runner {
             runner.resign();
+            self.changed.notify_all();
         }
     }
 
@@ -123,7 +124,7 @@ impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E
         request: M::Request,
     ) -> impl Future<Output = M::Response> + use<E, L, M> {
         match self.find(partition) {
-            Found::Settled(runner) => Either::Left(answer(runner.ask(request))),
+            Found::Loaded(runner) => Either::Left(answer(runner.ask(request))),
             _ => Either::Right(Rc::clone(self).ask_when_loaded(partition, request)),
         }
     }
@@ -154,7 +155,7 @@ impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E
         let deadline = clock.now() + LOAD_PATIENCE;
         loop {
             match self.find(partition) {
-                Found::Settled(runner) => return answer(runner.ask(request)).await,
+                Found::Loaded(runner) => return answer(runner.ask(request)).await,
                 Found::Nowhere => return M::refuse(&request, Refusal::NotCoordinator),
                 Found::Loading => {
                     if let Some(answer) = M::answer_while_loading(&request) {
@@ -173,7 +174,7 @@ impl<E: Effects, L: CoordinatorLog, M: CoordinatorMachine> ElectedCoordinators<E
     fn find(&self, partition: (TopicId, PartitionId)) -> Found<E, L, M> {
         match self.runners.borrow().get(&partition) {
             Some(runner) if runner.is_loading() => Found::Loading,
-            Some(runner) => Found::Settled(Rc::clone(runner)),
+            Some(runner) => Found::Loaded(Rc::clone(runner)),
             None if self.stopped.get() || !(self.may_lead)(partition) => Found::Nowhere,
             None => Found::NotYet,
         }

@@ -57,22 +57,23 @@ impl GroupCoordinator {
                 break;
             }
         }
-        if !doomed.is_empty() {
+        let has_doomed = !doomed.is_empty();
+        if has_doomed {
             self.append_deletions(false, Vec::new(), doomed);
         }
         unused.retain(|id| self.offsets.latest_of(id).next().is_none());
-        self.delete_groups(&unused);
+        self.delete_groups(has_doomed, &unused);
         next
     }
 
-    /// Writes the end of groups that have no offsets.
-    fn delete_groups(&mut self, ids: &[String]) {
+    /// Writes the end of groups that have no offsets; not if they keep them because the append before (`continues`) fails.
+    fn delete_groups(&mut self, continues: bool, ids: &[String]) {
         let groups: Vec<ClassicGroup> = ids.iter().filter_map(|id| self.groups.remove(id)).collect();
         for group in &groups {
             group.cancel_timers(&mut self.context);
         }
         if !groups.is_empty() {
-            self.append_deletions(false, groups, Vec::new());
+            self.append_deletions(continues, groups, Vec::new());
         }
     }
 }

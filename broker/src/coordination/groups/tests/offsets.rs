@@ -6,7 +6,7 @@ use super::world::{EPOCH_MS, Join, World, commit, fetch_one};
 use crate::coordination::groups::offset_store::CommittedOffset;
 use crate::coordination::groups::records::offset_commit;
 use crate::coordination::groups::{
-    CommitRequest, FetchOffsetsRequest, FetchTopic, GroupConfig, GroupError, GroupNotice, Input,
+    Action, CommitRequest, FetchOffsetsRequest, FetchTopic, GroupConfig, GroupError, GroupNotice, Input,
     OffsetDeleteRequest, RemovedTopics, Request, Response,
 };
 use crate::coordination::runner::{CoordinatorMachine, WriteError};
@@ -210,6 +210,21 @@ fn offsets_expire_after_the_group_has_been_empty_for_the_retention() {
     w.advance(2_000_000);
     assert_eq!((w.offsets().len(), w.state(), w.coordinator.count()), (0, "Dead", 0));
     assert!(w.log.iter().rev().take(2).all(|record| record.value.is_none()), "two tombstones");
+}
+
+#[test]
+fn an_expired_group_goes_only_if_its_offsets_do() {
+    let mut w = World::new();
+    w.commit("", -1, 7);
+    let mut appends = Vec::new();
+    while appends.is_empty() {
+        w.now_ms = w.coordinator.next_deadline().expect("offsets are looked at again and again");
+        for action in w.coordinator.step(Input::Tick, w.now()) {
+            let Action::Append { records, continues, .. } = action else { panic!("{action:?}") };
+            appends.push((records.len(), continues));
+        }
+    }
+    assert_eq!(appends, [(1, false), (1, true)], "the end of the group fails with that of its offset");
 }
 
 #[test]
