@@ -25,10 +25,12 @@ pub async fn handle<E: Effects>(
     request: DescribeLogDirsRequest<'_>,
 ) -> DescribeLogDirsResponse {
     let asked: Option<HashSet<(&str, i32)>> = request.topics.map(|topics| {
-        let named = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic.topic, index)));
+        let named =
+            topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic.topic, index)));
         named.collect()
     });
-    let wanted = |topic: &str, partition: i32| asked.as_ref().is_none_or(|asked| asked.contains(&(topic, partition)));
+    let wanted =
+        |topic: &str, partition: i32| asked.as_ref().is_none_or(|asked| asked.contains(&(topic, partition)));
     let sizes = shard
         .call_all(|shard| async move {
             let mut sizes = Vec::new();
@@ -40,7 +42,9 @@ pub async fn handle<E: Effects>(
         })
         .await;
     let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for (topic, partition, size) in sizes.into_iter().flatten().filter(|(topic, index, _)| wanted(topic, *index)) {
+    for (topic, partition, size) in
+        sizes.into_iter().flatten().filter(|(topic, index, _)| wanted(topic, *index))
+    {
         topics.entry(topic).or_default().push(DescribeLogDirsPartition {
             partition_index: partition,
             partition_size: i64::try_from(size).unwrap_or(i64::MAX),
@@ -49,7 +53,11 @@ pub async fn handle<E: Effects>(
         });
     }
     for (topic, offline) in offline_partitions(shard, &wanted).await {
-        topics.entry(topic).or_default().push(offline);
+        let told = topics.entry(topic).or_default();
+        // A log may be open and its partition offline all the same.
+        if told.iter().all(|open| open.partition_index != offline.partition_index) {
+            told.push(offline);
+        }
     }
     let directory = shard.logs.dir();
     let space = shard.effects.disk().space(directory.path()).await;
@@ -84,7 +92,8 @@ async fn offline_partitions<E: Effects>(
         let path = shard.logs.dir().path().join(name.dir_name());
         // What cannot be looked at has no size that could be told.
         let files = shard.effects.disk().list_dir(&path).await.unwrap_or_default();
-        let bytes: u64 = files.iter().filter(|file| file.name.ends_with(".log")).map(|file| file.length).sum();
+        let bytes: u64 =
+            files.iter().filter(|file| file.name.ends_with(".log")).map(|file| file.length).sum();
         let described = DescribeLogDirsPartition {
             partition_index: name.partition.0,
             partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),

@@ -14,8 +14,8 @@ use storage::ActiveProducer;
 use super::named_topic::{named_partition, named_topic};
 use super::owners::{Asked, ask_owners};
 use crate::api::request::RequestContext;
-use crate::metadata::validate_topic_name;
 use crate::api::services::ShardServices;
+use crate::metadata::validate_topic_name;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;
@@ -37,7 +37,8 @@ pub async fn handle<E: Effects>(
         let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
         for partition_index in asked.partition_indexes.iter() {
             let told = match &invalid {
-                Some(why) => Err((ErrorCode::InvalidTopicException, Some(why.clone()))),
+                // Without the sentence, which has the name in it, once for each partition.
+                Some(_) => Err((ErrorCode::InvalidTopicException, None)),
                 None => ask(shard, asked.name, partition_index, room).await,
             };
             let mut response = PartitionResponse { partition_index, ..PartitionResponse::default() };
@@ -46,7 +47,9 @@ pub async fn handle<E: Effects>(
                     room -= producers.len();
                     response.active_producers = producers.into_iter().map(described).collect();
                 }
-                Err((code, message)) => (response.error_code, response.error_message) = (code.code(), message),
+                Err((code, message)) => {
+                    (response.error_code, response.error_message) = (code.code(), message)
+                }
             }
             partitions.push(response);
         }

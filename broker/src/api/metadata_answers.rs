@@ -2,6 +2,7 @@
 //! ten thousand topics takes long, and after each change every client asks.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::lock::Mutex;
@@ -44,7 +45,7 @@ pub struct AnswerVariant {
 #[derive(Default)]
 struct Kept {
     source: Option<AnswerSource>,
-    answers: Vec<(AnswerVariant, EncodedResponse)>,
+    answers: VecDeque<(AnswerVariant, EncodedResponse)>,
     bytes: usize,
 }
 
@@ -110,13 +111,23 @@ impl MetadataAnswers {
 
     fn keep(&self, source: AnswerSource, variant: AnswerVariant, answer: &EncodedResponse) {
         let mut kept = self.kept.borrow_mut();
-        let bytes: usize = answer.segments.iter().map(net::protocol::Segment::len).sum();
-        if kept.answers.len() < ANSWERS_MAX && kept.bytes + bytes <= self.bytes_max {
-            kept.source = Some(source);
-            kept.bytes += bytes;
-            kept.answers.push((variant, answer.clone()));
+        let bytes = length(answer);
+        if bytes > self.bytes_max {
+            return;
         }
+        // Nobody can keep what others ask for out, by asking first.
+        while kept.answers.len() == ANSWERS_MAX || kept.bytes + bytes > self.bytes_max {
+            let Some((_, oldest)) = kept.answers.pop_front() else { break };
+            kept.bytes -= length(&oldest);
+        }
+        kept.source = Some(source);
+        kept.bytes += bytes;
+        kept.answers.push_back((variant, answer.clone()));
     }
+}
+
+fn length(answer: &EncodedResponse) -> usize {
+    answer.segments.iter().map(net::protocol::Segment::len).sum()
 }
 
 #[cfg(test)]
@@ -175,12 +186,15 @@ mod tests {
         let (answers, source) = (MetadataAnswers::new(10), source());
         ask(&answers, 0, &source, b"12345678");
         assert_eq!(ask(&answers, 1, &source, b"1234"), b"1234");
-        assert_eq!(ask(&answers, 1, &source, b"5678"), b"5678", "there was no room");
-        assert_eq!(ask(&answers, 0, &source, b"-"), b"12345678");
-        for version in 2..20 {
+        assert_eq!(ask(&answers, 1, &source, b"5678"), b"1234", "the older one made room");
+        assert_eq!(ask(&answers, 0, &source, b"-"), b"-");
+        assert_eq!(ask(&answers, 2, &source, b"more than ten"), b"more than ten");
+        assert_eq!(ask(&answers, 2, &source, b""), b"", "too large to be kept");
+        for version in 3..20 {
             ask(&answers, version, &source, b"");
         }
         assert_eq!(answers.kept.borrow().answers.len(), ANSWERS_MAX);
+        assert_eq!(ask(&answers, 19, &source, b"-"), b"", "the newest is kept");
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub const CLUSTER_METADATA: &str = "__cluster_metadata";
 /// The longest name: `TOPIC-N.UUID-delete` must fit into a file name.
 const NAME_LENGTH_MAX: usize = 249;
 
+/// Characters of a bad name that are told.
+const SHOWN_MAX: usize = 1_000;
+
 /// Whether the broker itself writes the topic.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
@@ -27,6 +30,8 @@ pub fn is_reserved(name: &str) -> bool {
 /// A sentence that says what is wrong with the name.
 pub fn validate_topic_name(name: &str) -> Result<(), String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    // What is no name may be long, and is told for each partition that it is asked about.
+    let shown = name.char_indices().nth(SHOWN_MAX).map_or(name, |(end, _)| &name[..end]);
     if name.is_empty() {
         return Err("Topic name is invalid: the empty string is not allowed".into());
     }
@@ -35,12 +40,12 @@ pub fn validate_topic_name(name: &str) -> Result<(), String> {
     }
     if name.len() > NAME_LENGTH_MAX {
         return Err(format!(
-            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LENGTH_MAX}"
+            "Topic name is invalid: the length of '{shown}' is longer than the max allowed length {NAME_LENGTH_MAX}"
         ));
     }
     if !name.chars().all(legal) {
         return Err(format!(
-            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', \
+            "Topic name is invalid: '{shown}' contains one or more characters other than ASCII alphanumerics, '.', \
              '_' and '-'"
         ));
     }

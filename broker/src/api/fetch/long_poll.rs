@@ -106,7 +106,8 @@ async fn read_once<E: Effects>(
     poll: Poll,
 ) -> Vec<Fetched<E>> {
     let visits = owners.iter().map(|owner| visit(shard, owner, poll, Visit::Last, owners.len() == 1));
-    let visited = feed_starved(shard, owners, join_all(visits).await, poll, Visit::Last).await;
+    let mut visited = join_all(visits).await;
+    feed_starved(shard, owners, &mut visited, poll, Visit::Last).await;
     visited.into_iter().flat_map(|visited| visited.fetched).collect()
 }
 
@@ -167,11 +168,11 @@ async fn wait_at_owners<E: Effects>(
     let visits = owners.iter().map(|owner| visit(shard, owner, poll, Visit::First, owners.len() == 1));
     let mut visited = join_all(visits).await;
     loop {
-        visited = feed_starved(shard, owners, visited, poll, Visit::First).await;
+        let fed = feed_starved(shard, owners, &mut visited, poll, Visit::First).await;
         let waiting = visited.iter().map(|visited| visited.waits).collect::<Vec<bool>>();
         let fetched: Vec<Fetched<E>> = visited.into_iter().flat_map(|visited| visited.fetched).collect();
         let starved = fetched.iter().any(|answer| answer.starved);
-        if starved || enough(&fetched, poll.limits) || is_over(shard, session, poll.deadline) {
+        if fed || starved || enough(&fetched, poll.limits) || is_over(shard, session, poll.deadline) {
             for ((target, _), _) in owners.iter().zip(waiting).filter(|(_, waits)| *waits) {
                 shard.tell(*target, move |shard| shard.replicas.fetch_waits.forget(poll.who)).await;
             }
@@ -270,22 +271,21 @@ async fn visit<E: Effects>(
 }
 
 /// If there was no memory on one of several shards, the first in order or one that would have given the only records, the
-/// others leave their records for the next request and that one reads again, with patience.
+/// others leave their records for the next request and that one reads again, with patience; says whether that was so.
 async fn feed_starved<E: Effects>(
     shard: &Rc<ShardServices<E>>,
     owners: &[(usize, Vec<Item>)],
-    mut visited: Vec<Visited<E>>,
+    visited: &mut [Visited<E>],
     poll: Poll,
     kind: Visit,
-) -> Vec<Visited<E>> {
+) -> bool {
     let is_starved = |visited: &Visited<E>| visited.fetched.iter().any(|answer| answer.starved);
     let found_any = visited.iter().flat_map(|visited| &visited.fetched).any(|answer| answer.bytes > 0);
     let starved = visited.iter().position(is_starved);
-    if let Some(at) = starved.filter(|at| owners.len() > 1 && (*at == 0 || !found_any)) {
-        visited.iter_mut().flat_map(|visited| &mut visited.fetched).for_each(Fetched::leave);
-        visited[at] = visit(shard, &owners[at], poll, kind, true).await;
-    }
-    visited
+    let Some(at) = starved.filter(|at| owners.len() > 1 && (*at == 0 || !found_any)) else { return false };
+    visited.iter_mut().flat_map(|visited| &mut visited.fetched).for_each(Fetched::leave);
+    visited[at] = visit(shard, &owners[at], poll, kind, true).await;
+    visited[at].fetched.iter().any(|answer| answer.bytes > 0)
 }
 
 /// A wait that ends when there is more in the partitions of `items` than `fetched` has seen.
