@@ -38,7 +38,6 @@ ROOMS = {
     ],
 }
 
-CONTEXT = "the shard's context is one struct that knows every room"
 UPWARD = {
     "storage": {
         ("log", "shard"): "a log and its shard hold each other",

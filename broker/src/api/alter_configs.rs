@@ -9,10 +9,10 @@ use runtime::Effects;
 
 use super::config_changes::alter;
 use super::named_twice::times_named;
-use crate::config::{AlterOp, Alteration};
 use crate::api::request::RequestContext;
-use crate::metadata::decide::ConfigChange;
 use crate::api::services::ShardServices;
+use crate::config::{AlterOp, Alteration};
+use crate::metadata::decide::ConfigChange;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;

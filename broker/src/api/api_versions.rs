@@ -58,7 +58,9 @@ fn is_software_name(name: &str) -> bool {
         [] => false,
         [one] => one.is_ascii_alphanumeric(),
         [first, middle @ .., last] => {
-            first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && middle.iter().all(|byte| inner(*byte))
+            first.is_ascii_alphanumeric()
+                && last.is_ascii_alphanumeric()
+                && middle.iter().all(|byte| inner(*byte))
         }
     }
 }

@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use net::protocol::ErrorCode;
-use net::protocol::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use net::protocol::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use runtime::Effects;
 
 use crate::api::request::RequestContext;

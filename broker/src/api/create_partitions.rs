@@ -10,10 +10,10 @@ use net::protocol::create_partitions::{
 use runtime::{Clock, Effects};
 
 use super::named_twice::times_named;
-use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
-use crate::metadata::decide::CreatePartitions;
 use crate::api::services::ShardServices;
+use crate::metadata::ControllerError;
+use crate::metadata::decide::CreatePartitions;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=3;

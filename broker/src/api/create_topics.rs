@@ -12,14 +12,13 @@ use runtime::Effects;
 
 use super::named_twice::times_named;
 use super::pace::Pace;
-use crate::config::describe_topic;
-use crate::metadata::{ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::config::describe_topic;
+use crate::metadata::{ControllerError, CreatedTopic, MetadataImage, NewTopic, TopicAssignment, is_reserved};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 2..=7;
-
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
@@ -153,4 +152,3 @@ fn configs<E: Effects>(shard: &ShardServices<E>, topic: NewTopic) -> Vec<Creatab
         })
         .collect()
 }
-

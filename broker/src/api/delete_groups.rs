@@ -8,9 +8,9 @@ use net::protocol::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, De
 use runtime::Effects;
 
 use super::groups::{ask_about, code_of, explain, in_order_of};
-use crate::coordination::groups::{Request, Response};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{Request, Response};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=3;

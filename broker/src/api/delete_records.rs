@@ -15,10 +15,10 @@ use super::named_topic::{named_partition, named_topic};
 use super::named_twice::Repeated;
 use super::owners::{Asked, ask_owners};
 use crate::api::errors::read_error_code;
-use crate::metadata::TopicImage;
-use crate::replicas::Partition;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::metadata::TopicImage;
+use crate::replicas::Partition;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -53,12 +53,14 @@ pub async fn handle<E: Effects>(
     let mut answers = ask_owners(shard, questions, delete).await.into_iter();
     let mut places = 0..;
     let topics = request.topics.iter().map(|asked| {
-        let once = asked.partitions.iter().zip(&mut places).filter(|(_, place)| !repeated.is_superseded(*place));
-        let partitions = once.zip(&mut answers).map(|((partition, _), outcome)| DeleteRecordsPartitionResult {
-            partition_index: partition.partition_index,
-            low_watermark: outcome.map_or(-1, |start| start.0),
-            error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
-        });
+        let once =
+            asked.partitions.iter().zip(&mut places).filter(|(_, place)| !repeated.is_superseded(*place));
+        let partitions =
+            once.zip(&mut answers).map(|((partition, _), outcome)| DeleteRecordsPartitionResult {
+                partition_index: partition.partition_index,
+                low_watermark: outcome.map_or(-1, |start| start.0),
+                error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
+            });
         DeleteRecordsTopicResult { name: asked.name.to_owned(), partitions: partitions.collect() }
     });
     let topics = topics.filter(|topic| !topic.partitions.is_empty());

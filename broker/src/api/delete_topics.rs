@@ -9,16 +9,16 @@ use net::protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, De
 use runtime::Effects;
 
 use super::named_twice::times_named;
-use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
-use crate::metadata::decide::DeleteTopics;
 use crate::api::services::ShardServices;
+use crate::metadata::ControllerError;
+use crate::metadata::decide::DeleteTopics;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=6;
 
 /// From this version on topics may be named by id.
-const VERSION_STATES: i16 = 6;
+const VERSION_TOPIC_IDS: i16 = 6;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
@@ -28,7 +28,7 @@ pub async fn handle<E: Effects>(
 ) -> DeleteTopicsResponse {
     let image = shard.image();
     let enabled = shard.config().delete_topic_enable();
-    let asked: Vec<(Option<&str>, TopicId)> = if context.api_version >= VERSION_STATES {
+    let asked: Vec<(Option<&str>, TopicId)> = if context.api_version >= VERSION_TOPIC_IDS {
         request.topics.iter().map(|topic| (topic.name, topic.topic_id)).collect()
     } else {
         request.topic_names.iter().map(|name| (Some(name), TopicId::ZERO)).collect()
@@ -49,12 +49,15 @@ pub async fn handle<E: Effects>(
                 _ => return refused(ErrorCode::InvalidRequest, "Give either the name of a topic or its id."),
             };
             match topic {
-                _ if times > 1 && name.is_some() => refused(ErrorCode::InvalidRequest, "Duplicate topic name."),
+                _ if times > 1 && name.is_some() => {
+                    refused(ErrorCode::InvalidRequest, "Duplicate topic name.")
+                }
                 _ if times > 1 => refused(ErrorCode::InvalidRequest, "Duplicate topic id."),
                 _ if !enabled => refused(ErrorCode::TopicDeletionDisabled, "Topic deletion is disabled."),
-                None if id.is_zero() => {
-                    refused(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-                }
+                None if id.is_zero() => refused(
+                    ErrorCode::UnknownTopicOrPartition,
+                    "This server does not host this topic-partition.",
+                ),
                 None => refused(ErrorCode::UnknownTopicId, "This server does not host this topic ID."),
                 Some(topic) => DeletableTopicResult {
                     name: Some(topic.name.to_string()),

@@ -11,12 +11,12 @@ use net::protocol::describe_configs::{
 use runtime::Effects;
 
 use super::config_resources::{Resource, resource};
-use super::pace::Pace;
 use super::loggers;
-use crate::config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
-use crate::metadata::ControllerError;
+use super::pace::Pace;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::config::{ConfigEntry, describe_broker, describe_broker_defaults, describe_topic};
+use crate::metadata::ControllerError;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=4;
@@ -37,8 +37,7 @@ pub async fn handle<E: Effects>(
             ..DescribeConfigsResult::default()
         };
         let convert = |entry| converted(entry, request.include_synonyms, request.include_documentation);
-        let described =
-            if room_bytes > 0 { describe(shard, &asked, convert) } else { Err(too_many()) };
+        let described = if room_bytes > 0 { describe(shard, &asked, convert) } else { Err(too_many()) };
         match described {
             Ok(configs) => {
                 room_bytes = room_bytes.saturating_sub(configs.iter().map(size_bytes).sum());
@@ -57,14 +56,18 @@ pub async fn handle<E: Effects>(
 
 /// What an answer within the memory for one has no room for.
 fn too_many() -> ControllerError {
-    ControllerError::new(ErrorCode::PolicyViolation, "Too many resources in one request: ask for fewer at a time.")
+    ControllerError::new(
+        ErrorCode::PolicyViolation,
+        "Too many resources in one request: ask for fewer at a time.",
+    )
 }
 
 /// About what a setting takes, as built and as encoded.
 fn size_bytes(config: &DescribeConfigsResourceResult) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let synonyms = config.synonyms.iter().map(|synonym| 64 + synonym.name.len() + text(&synonym.value));
-    256 + 2 * (config.name.len() + text(&config.value) + text(&config.documentation) + synonyms.sum::<usize>())
+    256 + 2
+        * (config.name.len() + text(&config.value) + text(&config.documentation) + synonyms.sum::<usize>())
 }
 
 fn describe<E: Effects>(

@@ -11,9 +11,9 @@ use runtime::Effects;
 
 use super::cluster::OPERATIONS_NOT_ASKED;
 use super::groups::{ask_about, explain, group_error_code, in_order_of};
-use crate::coordination::groups::{self, DescribedMember, GroupError, Request, Response};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{self, DescribedMember, GroupError, Request, Response};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=6;
@@ -46,13 +46,15 @@ pub async fn handle<E: Effects>(
         asked.by_ref().take(GROUPS_AT_ONCE).for_each(drop);
     }
     // A group may be large, and named often.
-    groups.extend(asked.map(|group_id| DescribedGroup {
-        error_code: ErrorCode::PolicyViolation.code(),
-        error_message: (context.api_version >= VERSION_GROUP_NOT_FOUND)
-            .then(|| "Too many groups in one request: ask for fewer at a time.".to_owned()),
-        group_id: group_id.to_owned(),
-        authorized_operations: OPERATIONS_NOT_ASKED,
-        ..DescribedGroup::default()
+    groups.extend(asked.map(|group_id| {
+        DescribedGroup {
+            error_code: ErrorCode::PolicyViolation.code(),
+            error_message: (context.api_version >= VERSION_GROUP_NOT_FOUND)
+                .then(|| "Too many groups in one request: ask for fewer at a time.".to_owned()),
+            group_id: group_id.to_owned(),
+            authorized_operations: OPERATIONS_NOT_ASKED,
+            ..DescribedGroup::default()
+        }
     }));
     DescribeGroupsResponse { throttle_time_ms: 0, groups }
 }

@@ -11,9 +11,9 @@ use net::protocol::describe_quorum::{
 use runtime::{Clock, Effects};
 
 use super::cluster::advertised;
-use crate::metadata::CLUSTER_METADATA;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::metadata::CLUSTER_METADATA;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=2;
@@ -30,9 +30,7 @@ pub async fn handle<E: Effects>(
     context: &RequestContext,
     request: DescribeQuorumRequest<'_>,
 ) -> DescribeQuorumResponse {
-    let progress = shard
-        .call_controller(|_, controller| async move { controller.log_progress() })
-        .await;
+    let progress = shard.call_controller(|_, controller| async move { controller.log_progress() }).await;
     let node_id = shard.identity.node_id.0;
     let now = shard.effects.clock().unix_ms();
     let describe = |topic: &str, partition_index: i32| {

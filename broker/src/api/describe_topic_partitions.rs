@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use net::protocol::ErrorCode;
 use net::protocol::describe_topic_partitions::{
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
-    DescribeTopicPartitionsResponseTopic, ResponseCursor,
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic, ResponseCursor,
 };
 use runtime::Effects;
 
 use super::cluster::{OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS};
 use super::partition_state::PartitionState;
-use crate::metadata::{TopicImage, validate_topic_name};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::metadata::{TopicImage, validate_topic_name};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;
@@ -34,7 +34,8 @@ pub async fn handle<E: Effects>(
         request.cursor.map_or(("", 0), |cursor| (cursor.topic_name, cursor.partition_index));
     let foreign = request.cursor.is_some() && !all && !asked.contains(first_topic);
     if foreign || first_partition < 0 {
-        let topics = request.topics.iter().map(|topic| failed(topic.name, ErrorCode::InvalidRequest)).collect();
+        let topics =
+            request.topics.iter().map(|topic| failed(topic.name, ErrorCode::InvalidRequest)).collect();
         return DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() };
     }
     let limit = shard.config().request_partitions_max();

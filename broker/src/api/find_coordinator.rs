@@ -9,10 +9,10 @@ use runtime::Effects;
 
 use super::cluster::advertised;
 use super::groups::{ensure_group_topic, locate};
-use crate::coordination::directory::GROUP_TOPIC;
-use crate::metadata::ControllerError;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::directory::GROUP_TOPIC;
+use crate::metadata::ControllerError;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=6;

@@ -7,9 +7,9 @@ use net::protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordination::groups::{self, Request};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{self, Request};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=4;

@@ -12,11 +12,11 @@ use runtime::Effects;
 
 use super::config_changes::alter;
 use super::named_twice::times_named;
+use crate::api::request::RequestContext;
+use crate::api::services::ShardServices;
 use crate::config::{AlterOp, Alteration};
 use crate::metadata::ControllerError;
-use crate::api::request::RequestContext;
 use crate::metadata::decide::ConfigChange;
-use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=1;
@@ -33,7 +33,8 @@ pub async fn handle<E: Effects>(
         let named = (asked.resource_type, asked.resource_name);
         let outcome = match alterations(&asked) {
             Ok(changes) => {
-                alter(shard, named, times[&named], ConfigChange::Incremental(changes), request.validate_only).await
+                alter(shard, named, times[&named], ConfigChange::Incremental(changes), request.validate_only)
+                    .await
             }
             Err(error) => Err(error),
         };

@@ -8,9 +8,9 @@ use net::protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdRespo
 use runtime::Effects;
 
 use crate::api::request::RequestContext;
+use crate::api::services::ShardServices;
 use crate::controller::Controller;
 use crate::metadata::decide::AllocateProducerIds;
-use crate::api::services::ShardServices;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;

@@ -9,9 +9,9 @@ use net::protocol::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupRe
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordination::groups::{JoinMember, JoinRequest, Protocol, Request};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{JoinMember, JoinRequest, Protocol, Request};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=9;

@@ -7,9 +7,9 @@ use net::protocol::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberRe
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordination::groups::{LeaveRequest, LeaveResult, LeavingMember, Request};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{LeaveRequest, LeaveResult, LeavingMember, Request};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;

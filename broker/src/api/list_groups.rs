@@ -7,9 +7,9 @@ use net::protocol::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGr
 use runtime::Effects;
 
 use super::groups::group_error_code;
-use crate::coordination::groups::{self, GroupError, ListRequest, Request, Response};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{self, GroupError, ListRequest, Request, Response};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;

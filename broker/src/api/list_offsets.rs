@@ -11,13 +11,14 @@ use net::protocol::list_offsets::{
 use runtime::Effects;
 use storage::{ReadError, TimestampOffset};
 
+use super::fetch::READ_COMMITTED;
 use super::named_topic::{named_partition, named_topic};
 use super::named_twice::Repeated;
 use super::owners::{Asked, ask_owners};
 use crate::api::errors::{partition_error_code, read_error_code};
-use crate::replicas::Partition;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::replicas::Partition;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=11;
@@ -32,9 +33,6 @@ const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
 
 /// From this version on the response tells the leader epoch.
 const VERSION_LEADER_EPOCH: i16 = 4;
-
-/// `read_committed`.
-const READ_COMMITTED: i8 = 1;
 
 #[derive(Debug, Clone, Copy)]
 struct Question {
@@ -58,11 +56,8 @@ pub async fn handle<E: Effects>(
     let questions = request.topics.iter().flat_map(|asked| {
         let topic = named_topic(&image, false, (asked.name, TopicId::ZERO));
         asked.partitions.iter().map(move |partition| {
-            let question = Question {
-                timestamp: partition.timestamp,
-                version: context.api_version,
-                committed_only,
-            };
+            let question =
+                Question { timestamp: partition.timestamp, version: context.api_version, committed_only };
             Asked {
                 of: named_partition(topic, partition.partition_index),
                 leader_epoch: LeaderEpoch(partition.current_leader_epoch),
@@ -80,10 +75,11 @@ pub async fn handle<E: Effects>(
     let mut answers = ask_owners(shard, questions, find).await.into_iter();
     let mut places = 0..;
     let topics = request.topics.iter().map(|asked| {
-        let once = asked.partitions.iter().zip(&mut places).filter(|(_, place)| !repeated.is_superseded(*place));
-        let partitions = once.zip(&mut answers).map(|((partition, _), answer)| {
-            respond(context.api_version, partition.partition_index, answer)
-        });
+        let once =
+            asked.partitions.iter().zip(&mut places).filter(|(_, place)| !repeated.is_superseded(*place));
+        let partitions = once
+            .zip(&mut answers)
+            .map(|((partition, _), answer)| respond(context.api_version, partition.partition_index, answer));
         ListOffsetsTopicResponse { name: asked.name.to_owned(), partitions: partitions.collect() }
     });
     ListOffsetsResponse { throttle_time_ms: 0, topics: topics.collect() }
@@ -113,7 +109,8 @@ async fn find<E: Effects>(
     question: Question,
 ) -> Result<TimestampOffset, ErrorCode> {
     let log = &partition.log;
-    let end = if question.committed_only { partition.last_stable_offset() } else { partition.high_watermark() };
+    let end =
+        if question.committed_only { partition.last_stable_offset() } else { partition.high_watermark() };
     let at = |offset: Offset| TimestampOffset {
         offset,
         timestamp: -1,

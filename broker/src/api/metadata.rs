@@ -33,7 +33,7 @@ const VERSION_NULLABLE: i16 = 1;
 const VERSION_AUTO_CREATE: i16 = 4;
 
 /// From this version on topics may be named by id. The two before have the field, but cannot answer a null name.
-const VERSION_BY_ID: i16 = 12;
+const VERSION_TOPIC_IDS: i16 = 12;
 
 /// One request creates so many topics. A client that wants more asks again, as it does until they are there.
 const CREATED_MAX: usize = 1_000;
@@ -51,7 +51,7 @@ pub async fn handle<E: Effects>(
         Some(topics) if context.api_version >= VERSION_NULLABLE || !topics.is_empty() => topics,
         _ => return all_topics(shard, context, &request).await,
     };
-    if context.api_version < VERSION_BY_ID
+    if context.api_version < VERSION_TOPIC_IDS
         && asked.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
     {
         return Reply::encode(context, &refused(&asked));
@@ -62,15 +62,15 @@ pub async fn handle<E: Effects>(
         let names = asked.iter().filter(|topic| topic.topic_id.is_zero()).filter_map(|topic| topic.name);
         names.filter(|name| image.topic(name).is_none()).map(str::to_owned).collect()
     };
-    let mut created = BTreeMap::new();
+    let mut refused_names = BTreeMap::new();
     if !missing.is_empty() && may_create && shard.config().auto_create_topics() {
-        created = create(shard, missing).await;
+        refused_names = create_missing(shard, missing).await;
     }
     let image = shard.image();
     let operations = request.include_topic_authorized_operations;
     let (mut named, mut topics, mut pace) = (BTreeSet::new(), Vec::new(), Pace::default());
     for topic in asked.iter().filter(|topic| named.insert((topic.topic_id, topic.name))) {
-        let topic = one_of_many(shard, &image, topic, &created, operations);
+        let topic = describe_asked(shard, &image, topic, &refused_names, operations);
         pace.worked(1 + topic.partitions.len()).await;
         topics.push(topic);
     }
@@ -151,7 +151,10 @@ fn refused(topics: &Array<'_, MetadataRequestTopic<'_>>) -> MetadataResponse {
 }
 
 /// Creates the topics that clients asked for; yields the names that were refused, with the reason.
-async fn create<E: Effects>(shard: &Rc<ShardServices<E>>, names: Vec<String>) -> BTreeMap<String, ErrorCode> {
+async fn create_missing<E: Effects>(
+    shard: &Rc<ShardServices<E>>,
+    names: Vec<String>,
+) -> BTreeMap<String, ErrorCode> {
     let may_be = |name: &String| validate_topic_name(name).is_ok() && !is_reserved(name);
     let valid: Vec<String> = names.into_iter().filter(may_be).take(CREATED_MAX).collect();
     let mut refused = BTreeMap::new();
@@ -185,7 +188,7 @@ async fn create<E: Effects>(shard: &Rc<ShardServices<E>>, names: Vec<String>) ->
     refused
 }
 
-fn one_of_many<E: Effects>(
+fn describe_asked<E: Effects>(
     shard: &ShardServices<E>,
     image: &MetadataImage,
     asked: MetadataRequestTopic<'_>,

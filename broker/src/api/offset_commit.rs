@@ -12,10 +12,10 @@ use runtime::Effects;
 
 use super::groups::{ask, fill_in, pending};
 use super::named_topic::{named_partition, named_topic};
-use crate::coordination::groups::{CommitPartition, CommitRequest, CommitTopic, Request};
-use crate::metadata::TopicImage;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{CommitPartition, CommitRequest, CommitTopic, Request};
+use crate::metadata::TopicImage;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 2..=10;
@@ -25,7 +25,7 @@ const VERSION_RETENTION_TIME: i16 = 4;
 /// From this version on clients know that a group may not be found.
 const VERSION_GROUP_NOT_FOUND: i16 = 9;
 /// From this version on topics are named by id (KIP-848).
-const VERSION_TOPIC_ID: i16 = 10;
+const VERSION_TOPIC_IDS: i16 = 10;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
@@ -34,7 +34,7 @@ pub async fn handle<E: Effects>(
     request: OffsetCommitRequest<'_>,
 ) -> OffsetCommitResponse {
     let version = context.api_version;
-    let by_id = version >= VERSION_TOPIC_ID;
+    let by_id = version >= VERSION_TOPIC_IDS;
     let image = shard.image();
     let mut known = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -66,7 +66,8 @@ pub async fn handle<E: Effects>(
             topics: known,
         };
         let committed = ask(shard, request.group_id, Request::Commit(commit)).await.into_commit();
-        let codes = topics.iter_mut().flat_map(|topic| &mut topic.partitions).map(|found| &mut found.error_code);
+        let codes =
+            topics.iter_mut().flat_map(|topic| &mut topic.partitions).map(|found| &mut found.error_code);
         fill_in(codes, committed.topics.into_iter().flat_map(|topic| topic.partitions));
     }
     OffsetCommitResponse { throttle_time_ms: 0, topics }

@@ -11,9 +11,9 @@ use runtime::Effects;
 
 use super::groups::{ask, code_of, fill_in, pending};
 use super::named_topic::{named_partition, named_topic};
-use crate::coordination::groups::{self, Request};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{self, Request};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=0;

@@ -15,10 +15,12 @@ use runtime::Effects;
 
 use super::groups::{ask, code_of};
 use super::named_topic::named_topic;
-use crate::coordination::groups::{FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, FetchedTopic, Request};
-use crate::metadata::MetadataImage;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{
+    FetchOffsetsRequest, FetchOffsetsResponse, FetchTopic, FetchedOffset, FetchedTopic, Request,
+};
+use crate::metadata::MetadataImage;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 1..=10;
@@ -28,7 +30,7 @@ const VERSION_GROUP_ERROR: i16 = 2;
 /// From this version on a request asks for several groups.
 const VERSION_BATCH: i16 = 8;
 /// From this version on topics are named by id (KIP-848).
-const VERSION_TOPIC_ID: i16 = 10;
+const VERSION_TOPIC_IDS: i16 = 10;
 
 /// Answers one request.
 pub async fn handle<E: Effects>(
@@ -39,7 +41,7 @@ pub async fn handle<E: Effects>(
     if context.api_version < VERSION_BATCH {
         return one_group(shard, context.api_version, &request).await;
     }
-    let by_id = context.api_version >= VERSION_TOPIC_ID;
+    let by_id = context.api_version >= VERSION_TOPIC_IDS;
     let mut groups = Vec::with_capacity(request.groups.len());
     let mut room_bytes = shard.request_memory.building_bytes_max();
     let mut asked = request.groups.iter();

@@ -13,9 +13,9 @@ use runtime::Effects;
 use super::named_topic::{named_partition, named_topic};
 use super::owners::{Asked, ask_owners};
 use crate::api::errors::partition_error_code;
-use crate::replicas::Partition;
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::replicas::Partition;
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 2..=4;
@@ -44,7 +44,9 @@ pub async fn handle<E: Effects>(
         let partitions = asked.partitions.iter().zip(&mut answers);
         OffsetForLeaderTopicResult {
             topic: asked.topic.to_owned(),
-            partitions: partitions.map(|(asked, answer)| end_offset(PartitionId(asked.partition), answer)).collect(),
+            partitions: partitions
+                .map(|(asked, answer)| end_offset(PartitionId(asked.partition), answer))
+                .collect(),
         }
     });
     OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics: topics.collect() }
@@ -52,17 +54,11 @@ pub async fn handle<E: Effects>(
 
 fn end_offset(id: PartitionId, answer: Result<(LeaderEpoch, model::Offset), ErrorCode>) -> EpochEndOffset {
     match answer {
-        Ok((epoch, offset)) => EpochEndOffset {
-            error_code: 0,
-            partition: id.0,
-            leader_epoch: epoch.0,
-            end_offset: offset.0,
-        },
-        Err(code) => EpochEndOffset {
-            error_code: code.code(),
-            partition: id.0,
-            leader_epoch: -1,
-            end_offset: -1,
-        },
+        Ok((epoch, offset)) => {
+            EpochEndOffset { error_code: 0, partition: id.0, leader_epoch: epoch.0, end_offset: offset.0 }
+        }
+        Err(code) => {
+            EpochEndOffset { error_code: code.code(), partition: id.0, leader_epoch: -1, end_offset: -1 }
+        }
     }
 }

@@ -9,9 +9,9 @@ use net::protocol::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use runtime::Effects;
 
 use super::groups::{ask, code_of};
-use crate::coordination::groups::{Request, SyncRequest};
 use crate::api::request::RequestContext;
 use crate::api::services::ShardServices;
+use crate::coordination::groups::{Request, SyncRequest};
 
 /// All stable versions of Kafka 4.4.
 pub const VERSIONS: RangeInclusive<i16> = 0..=5;

@@ -215,7 +215,7 @@ impl<E: Effects, T: Transport<E>> Connection<E, T> {
 
     /// Counts a connection that is closed for what it sent, and logs it unless there are too many.
     fn note_closing(&self, reason: &dyn std::fmt::Display) {
-        self.shard.stats.closed_connection();
+        self.shard.stats.rejected_connection();
         let now = self.shard.effects.clock().now();
         if let Some(left_out) = self.connections.closing_lines.next(now) {
             tracing::info!(peer = %self.session.peer_addr, client = %self.session, %reason, left_out, "closing connection");

@@ -75,7 +75,7 @@ impl LineQueue {
             if written && untold > 0 && write_lines(&mut out, notice(untold).as_bytes(), &mut torn) {
                 self.lock().told += untold;
             }
-            self.rest();
+            self.finish_writing();
         }
     }
 
@@ -98,7 +98,7 @@ impl LineQueue {
         state.dropped - state.told
     }
 
-    fn rest(&self) {
+    fn finish_writing(&self) {
         let mut state = self.lock();
         state.writing = false;
         if state.waiting.is_empty() {

@@ -92,21 +92,9 @@ impl<Q, A> Default for FanOut<Q, A> {
 }
 
 impl<Q, A> FanOut<Q, A> {
-    /// How much is asked so far: the place of what comes next.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.answers.places.len()
-    }
-
-    /// Whether nothing is asked.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Asks something of the shard that owns it.
     pub fn ask(&mut self, target: usize, what: Q) {
-        self.questions.push(target, Placed { place: self.len(), what });
+        self.questions.push(target, Placed { place: self.answers.places.len(), what });
         self.answers.places.push(None);
     }
 
@@ -201,7 +189,6 @@ mod tests {
             }
             fan_out.answer((9, 'e'));
             fan_out.ask(2, 'f');
-            assert_eq!((fan_out.len(), fan_out.is_empty()), (6, false));
             let answers = fan_out.call(&shards[0], tell).await;
             assert_eq!(answers, [(2, 'a'), (0, 'b'), (2, 'c'), (0, 'd'), (9, 'e'), (2, 'f')]);
             let asked: Vec<usize> = shards.iter().map(|shard| shard.asked.get()).collect();

@@ -84,7 +84,8 @@ impl MetadataDelta {
     ///
     /// # Panics
     /// It does not.
-    pub fn check_covers(&self, before: &MetadataImage, after: &MetadataImage) {
+    #[cfg(test)]
+    pub(super) fn check_covers(&self, before: &MetadataImage, after: &MetadataImage) {
         for topic in after.topics() {
             let known = before.topic_by_id(topic.id);
             assert!(!self.removed.contains_key(&topic.id), "{} is there", topic.name);
