@@ -49,7 +49,7 @@ pub enum CutCommitted {
 }
 
 impl<E: Effects> Log<E> {
-    /// Cuts the log so that nothing at or above `offset` is left; a batch that reaches there goes as a whole. Durable when
+    /// Cuts the log so that nothing at or above `offset` is left; a batch that reaches there goes as a whole. The cut is durable when
     /// this returns; yields where the log ends now. A follower calls it before it appends what its leader has instead.
     ///
     /// # Errors

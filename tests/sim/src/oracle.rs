@@ -103,10 +103,10 @@ impl Oracle {
         end
     }
 
-    /// The log has been cut, and ends here.
-    pub(crate) fn cut(&self, log_end: Offset) {
+    /// The log has been cut, and ends here; if it ended before the cut, some of it may not be durable yet.
+    pub(crate) fn cut(&self, log_end: Offset, durable_end: Offset) {
         self.restarted(log_end);
-        self.known.borrow_mut().acked = log_end;
+        self.known.borrow_mut().acked = durable_end;
     }
 
     /// After a restart: what lies behind the end of the log was never acknowledged, or cut off, and is gone.
