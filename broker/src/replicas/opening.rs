@@ -41,6 +41,11 @@ impl<E: Effects> ReplicaManager<E> {
         self.reopening.forget(topic.id, id);
         self.hosted.borrow_mut().insert((topic.id, id), Hosted::Online(Rc::clone(&partition)));
         self.note_availability(&partition);
+        let (stable, high_watermark) = (partition.log.last_stable_offset(), partition.high_watermark());
+        if stable < high_watermark {
+            // Kafka's coordinator would end it; there is none here.
+            tracing::warn!(partition = %partition.name, offset = %stable, "a transaction was left open, and nobody ends it: read_committed consumers do not get further");
+        }
         if newest.is_none() {
             // It was deleted meanwhile: its turn comes.
             self.close(&partition);
