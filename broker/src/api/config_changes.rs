@@ -9,7 +9,7 @@ use super::config_resources::{Resource, TYPE_TOPIC, resource};
 use super::loggers;
 use crate::api::services::ShardServices;
 use crate::metadata::ControllerError;
-use crate::metadata::decide::{AlterBrokerConfigs, AlterTopicConfigs, ConfigChange};
+use crate::metadata::decide::{AlterBrokerConfigs, AlterTopicConfigs, Command, ConfigChange};
 
 /// Changes the settings of one resource, which the request names `times` times.
 ///
@@ -47,11 +47,7 @@ pub(super) async fn alter<E: Effects>(
         },
     };
     let command = AlterBrokerConfigs { node: of, change };
-    shard
-        .call_controller(move |shard, controller| async move {
-            controller.change(&shard, command, validate_only, None).await
-        })
-        .await
+    change_metadata(shard, command, validate_only).await
 }
 
 async fn alter_topic_configs<E: Effects>(
@@ -61,6 +57,14 @@ async fn alter_topic_configs<E: Effects>(
     validate_only: bool,
 ) -> Result<(), ControllerError> {
     let command = AlterTopicConfigs { name, change };
+    change_metadata(shard, command, validate_only).await
+}
+
+async fn change_metadata<E: Effects, C: Command<Outcome = ()> + Send + 'static>(
+    shard: &Rc<ShardServices<E>>,
+    command: C,
+    validate_only: bool,
+) -> Result<(), ControllerError> {
     shard
         .call_controller(move |shard, controller| async move {
             controller.change(&shard, command, validate_only, None).await

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use model::Offset;
 use runtime::buffer::ChunkSlice;
-use runtime::{Clock, Disk, Effects, File, WriteMode};
+use runtime::{Clock, Effects, File, WriteMode};
 
 use crate::commit::journal;
 use crate::commit::state::Turn;
@@ -213,8 +213,7 @@ async fn name_durably<E: Effects>(log: &Log<E>, segment: &LogSegment<E>) -> Resu
     if segment.state.borrow().created {
         return Ok(());
     }
-    let synced = log.shard.effects.disk().sync_dir(&log.dir).await;
-    synced.map_err(|error| StorageError::io("sync", &log.dir, &error))?;
+    log.shard.sync_dir(&log.dir).await?;
     segment.state.borrow_mut().created = true;
     Ok(())
 }

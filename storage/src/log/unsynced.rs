@@ -4,8 +4,8 @@
 
 use std::cell::Cell;
 
+use runtime::Effects;
 use runtime::sync::Semaphore;
-use runtime::{Disk, Effects};
 
 use crate::log::Log;
 use crate::{CommitMode, StorageError};
@@ -49,8 +49,7 @@ impl<E: Effects> Log<E> {
         }
         self.unsynced.is_there.set(false);
         self.shard.remove_if_there(&self.dir.join(UNSYNCED_FILE)).await?;
-        let synced = self.shard.effects.disk().sync_dir(&self.dir).await;
-        synced.map_err(|error| StorageError::io("sync", &self.dir, &error))
+        self.shard.sync_dir(&self.dir).await
     }
 
     /// Whether everything written is on stable storage, and so will be what is written next.

@@ -258,12 +258,7 @@ impl<E: Effects> Recovery<'_, E> {
                 self.shard.remove_if_there(&path).await?;
             }
         }
-        self.shard
-            .effects
-            .disk()
-            .sync_dir(&self.dir)
-            .await
-            .map_err(|error| StorageError::io("sync", &self.dir, &error))
+        self.shard.sync_dir(&self.dir).await
     }
 
     /// Loads the indexes up to where the scan starts, and moves the segment there.

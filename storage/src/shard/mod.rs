@@ -207,6 +207,12 @@ impl<E: Effects> StorageShard<E> {
         written.map_err(|error| StorageError::io("write", path, &error))
     }
 
+    /// Makes the entries of a directory durable.
+    pub(crate) async fn sync_dir(&self, path: &Path) -> Result<(), StorageError> {
+        let synced = self.effects.disk().sync_dir(path).await;
+        synced.map_err(|error| StorageError::io("sync", path, &error))
+    }
+
     /// Remembers that a log has opened a file of a segment that is not sealed. Of too many, those that are at rest close
     /// theirs.
     pub(crate) fn note_unsealed_opened(&self, log: &Log<E>) {

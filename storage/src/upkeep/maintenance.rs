@@ -201,7 +201,7 @@ impl<E: Effects> Log<E> {
     }
 
     /// Writes the leader epochs, if the file does not have them; durable when this returns.
-    async fn write_epochs(&self) -> Result<(), StorageError> {
+    pub(super) async fn write_epochs(&self) -> Result<(), StorageError> {
         let epochs = {
             let mut state = self.state.borrow_mut();
             std::mem::take(&mut state.epochs_dirty).then(|| format_epochs(state.epochs.entries()))

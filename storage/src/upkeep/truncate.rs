@@ -26,7 +26,6 @@ use runtime::{Disk, Effects, File, OpenOptions};
 
 use crate::commit::journal;
 use crate::dir::Checkpoint;
-use crate::dir::checkpoint::{LEADER_EPOCH_FILE, format_epochs};
 use crate::log::cuts::Cut;
 use crate::log::{Log, LogState};
 use crate::mutant::{Mutant, planted};
@@ -304,18 +303,13 @@ impl<E: Effects> Log<E> {
     }
 
     async fn cut_epochs(&self, cut: Cut) -> Result<(), StorageError> {
-        let epochs = {
+        {
             let mut state = self.state.borrow_mut();
             let from = if cut.reset.is_some() { Offset::ZERO } else { cut.end };
             let changed = state.epochs.truncate_from_end(from);
-            state.epochs_dirty |= changed;
-            let epochs = state.epochs_dirty.then(|| format_epochs(state.epochs.entries()));
-            state.epochs_dirty = false;
-            epochs
-        };
-        let Some(epochs) = epochs.filter(|_| !planted(Mutant::KeepsEpochs)) else { return Ok(()) };
-        let written = self.shard.write_whole(&self.dir.join(LEADER_EPOCH_FILE), epochs).await;
-        written.inspect_err(|_| self.state.borrow_mut().epochs_dirty = true)
+            state.epochs_dirty = (state.epochs_dirty || changed) && !planted(Mutant::KeepsEpochs);
+        }
+        self.write_epochs().await
     }
 
     async fn drop_segments(&self, cut: Cut) -> Result<(), StorageError> {
@@ -329,7 +323,7 @@ impl<E: Effects> Log<E> {
         }
         if !behind.is_empty() {
             // A try before this one may have renamed a file and then not made that durable.
-            self.sync_dir().await?;
+            self.shard.sync_dir(&self.dir).await?;
         }
         Ok(())
     }
@@ -350,7 +344,7 @@ impl<E: Effects> Log<E> {
             for ending in ["index", "timeindex", "txnindex"] {
                 self.shard.remove_if_there(&self.dir.join(file_name(cut.base, ending))).await?;
             }
-            self.sync_dir().await?;
+            self.shard.sync_dir(&self.dir).await?;
         }
         Ok(())
     }
@@ -364,7 +358,7 @@ impl<E: Effects> Log<E> {
         for entry in entries.iter().filter(|entry| is_snapshot(&entry.name)) {
             self.shard.remove_if_there(&self.dir.join(&entry.name)).await?;
         }
-        self.sync_dir().await?;
+        self.shard.sync_dir(&self.dir).await?;
         // Whatever this says an empty log starts where its file does; one that goes on at `start` must not start behind that.
         self.shard.dir.set_checkpoint(Checkpoint::LogStart, &self.tp, start);
         self.shard.dir.write_checkpoints(&self.shard.effects).await?;
@@ -374,10 +368,5 @@ impl<E: Effects> Log<E> {
             renamed if base != start => renamed.map_err(|error| StorageError::io("rename", &from, &error)),
             _ => Ok(()),
         }
-    }
-
-    async fn sync_dir(&self) -> Result<(), StorageError> {
-        let synced = self.shard.effects.disk().sync_dir(&self.dir).await;
-        synced.map_err(|error| StorageError::io("sync", &self.dir, &error))
     }
 }

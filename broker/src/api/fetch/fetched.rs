@@ -67,6 +67,11 @@ impl<E: Effects> Fetched<E> {
     }
 }
 
+/// Whether something could not be read for want of memory.
+pub(super) fn is_starved<E: Effects>(fetched: &[Fetched<E>]) -> bool {
+    fetched.iter().any(|answer| answer.starved)
+}
+
 /// Whether there is enough to answer with.
 pub(super) fn enough<E: Effects>(fetched: &[Fetched<E>], limits: Limits) -> bool {
     let bytes: usize = fetched.iter().map(|answer| answer.counted).sum();

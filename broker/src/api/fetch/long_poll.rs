@@ -13,7 +13,7 @@ use futures_util::future::{Either, join_all, select};
 use net::protocol::ErrorCode;
 use runtime::{Clock, Effects, Monotonic};
 
-use crate::api::fetch::fetched::{Fetched, Limits, enough};
+use crate::api::fetch::fetched::{Fetched, Limits, enough, is_starved};
 use crate::api::fetch::memory::Patience;
 use crate::api::fetch::owners::{Asked, Item, Owners};
 use crate::api::fetch::partitions::read_all;
@@ -70,7 +70,7 @@ pub(super) async fn fetch_until<E: Effects>(
             [owner] if without_owner.is_empty() => wait_at_owner(shard, session, owner, poll).await,
             owners => wait_at_owners(shard, session, owners, poll).await,
         };
-        let starved = answers.iter().any(|answer| answer.starved);
+        let starved = is_starved(&answers);
         fetched.extend(answers);
         if is_last || starved || enough(&fetched, limits) || without_owner.is_empty() {
             name_reasons(shard, asked, &mut fetched);
@@ -142,7 +142,7 @@ async fn read_until_enough<E: Effects>(
         let now = clock.now();
         let is_last = now >= poll.deadline || last_wait.as_ref().is_some_and(|wait| wait.is_cancelled());
         let fetched = read_all(shard, items, poll.limits, poll.patience(now)).await;
-        let starved = fetched.iter().any(|answer| answer.starved);
+        let starved = is_starved(&fetched);
         if is_last || starved || enough(&fetched, poll.limits) {
             if let Some(wait) = last_wait {
                 waits.remove(poll.who, &wait);
@@ -171,7 +171,7 @@ async fn wait_at_owners<E: Effects>(
         let fed = feed_starved(shard, owners, &mut visited, poll, Visit::First).await;
         let waiting = visited.iter().map(|visited| visited.waits).collect::<Vec<bool>>();
         let fetched: Vec<Fetched<E>> = visited.into_iter().flat_map(|visited| visited.fetched).collect();
-        let starved = fetched.iter().any(|answer| answer.starved);
+        let starved = is_starved(&fetched);
         if fed || starved || enough(&fetched, poll.limits) || is_over(shard, session, poll.deadline) {
             for ((target, _), _) in owners.iter().zip(waiting).filter(|(_, waits)| *waits) {
                 shard.tell(*target, move |shard| shard.replicas.fetch_waits.forget(poll.who)).await;
@@ -257,7 +257,7 @@ async fn visit<E: Effects>(
         }
         let patience = if is_patient { poll.patience(clock.now()) } else { Patience::None };
         let fetched = read_all(&shard, &items, poll.limits, patience).await;
-        let starved = fetched.iter().any(|answer| answer.starved);
+        let starved = is_starved(&fetched);
         let is_last = kind == Visit::Last || clock.now() >= poll.deadline;
         let goes_on = !is_last && !starved && !enough(&fetched, poll.limits);
         if goes_on {
@@ -279,9 +279,8 @@ async fn feed_starved<E: Effects>(
     poll: Poll,
     kind: Visit,
 ) -> bool {
-    let is_starved = |visited: &Visited<E>| visited.fetched.iter().any(|answer| answer.starved);
     let found_any = visited.iter().flat_map(|visited| &visited.fetched).any(|answer| answer.bytes > 0);
-    let starved = visited.iter().position(is_starved);
+    let starved = visited.iter().position(|visited| is_starved(&visited.fetched));
     let Some(at) = starved.filter(|at| owners.len() > 1 && (*at == 0 || !found_any)) else { return false };
     visited.iter_mut().flat_map(|visited| &mut visited.fetched).for_each(Fetched::leave);
     visited[at] = visit(shard, &owners[at], poll, kind, true).await;
